@@ -1,0 +1,1 @@
+"""Benchmarks of convkit: kernels, training steps, memory, and the comparison with other frameworks."""

@@ -1,0 +1,119 @@
+"""Native extensions: Cython drivers, and one object of C micro-kernels for each instruction set.
+
+Everything else about the package stands in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+KERNELS = "src/convkit/_kernels"
+DRIVERS = ["core", "conv", "gemm", "pool", "elementwise", "loss", "update"]
+HEADERS = [
+    "runtime.h", "micro.h", "micro_tile.h", "micro_rows.h", "simd.h", "tile.inc.h", "rows.inc.h",
+    "rows_math.inc.h", "philox.h",
+]
+
+# Flags of each level for compilers of the GCC family. The drivers, the dispatch and the baseline get none:
+# they must run on any machine of the architecture.
+X86_LEVELS = {
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": [
+        "-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512",
+    ],
+}  # fmt: skip
+OTHER_LEVELS: dict[str, list[str]] = {"baseline": []}
+
+# Never -ffast-math: it would switch the whole process to flush-to-zero when the module is loaded.
+OPTIMISE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+
+OPENMP_CANDIDATES = [
+    (["-fopenmp"], ["-fopenmp"]),
+    (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple clang with libomp beside it
+]
+OPENMP_PROBE = """
+#include <omp.h>
+int main(void) {
+    int sum = 0;
+    #pragma omp parallel for reduction(+:sum)
+    for (int i = 0; i < 4; i++) sum += i + 0 * omp_get_thread_num();
+    return sum != 6;
+}
+"""
+
+
+def levels() -> dict[str, list[str]]:
+    return X86_LEVELS if platform.machine() in ("x86_64", "AMD64") else OTHER_LEVELS
+
+
+class BuildKernels(build_ext):
+    """build_ext that finds OpenMP and compiles micro.c once for each instruction set."""
+
+    def build_extensions(self) -> None:
+        compile_args, link_args = self.openmp_flags()
+        for extension in self.extensions:
+            extension.extra_compile_args = [*OPTIMISE, *compile_args]
+            extension.extra_link_args = link_args
+        core = next(e for e in self.extensions if e.name.endswith(".core"))
+        core.extra_objects = [self.compile_level(name, flags) for name, flags in levels().items()]
+        super().build_extensions()
+
+    def openmp_flags(self) -> tuple[list[str], list[str]]:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "probe.c"
+            source.write_text(OPENMP_PROBE)
+            for compile_args, link_args in OPENMP_CANDIDATES:
+                try:
+                    objects = self.compiler.compile(
+                        [str(source)], output_dir=folder, extra_postargs=compile_args
+                    )
+                    self.compiler.link_executable(
+                        objects, "probe", output_dir=folder, extra_postargs=link_args
+                    )
+                except (CompileError, LinkError):
+                    continue
+                return compile_args, link_args
+        self.announce("convkit: the compiler has no OpenMP; building the serial version", level=3)
+        return [], []
+
+    def compile_level(self, name: str, flags: list[str]) -> str:
+        folder = Path(self.build_temp) / f"level-{name}"
+        [path] = self.compiler.compile(
+            [f"{KERNELS}/micro.c"],
+            output_dir=str(folder),
+            macros=[("CK_LEVEL", name)],
+            extra_postargs=[*OPTIMISE, *flags],
+            depends=[f"{KERNELS}/{header}" for header in HEADERS],
+        )
+        return path
+
+
+def extension(driver: str) -> Extension:
+    sources = [f"{KERNELS}/{driver}.pyx"]
+    macros = []
+    if driver == "core":
+        sources.append(f"{KERNELS}/runtime.c")
+        macros = [("CK_X86_LEVELS", "1")] if levels() is X86_LEVELS else []
+    return Extension(
+        f"convkit._kernels.{driver}",
+        sources,
+        define_macros=macros,
+        depends=[f"{KERNELS}/{header}" for header in HEADERS],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(driver) for driver in DRIVERS if Path(f"{KERNELS}/{driver}.pyx").exists()],
+        compiler_directives={"language_level": 3, "cdivision": True},
+    ),
+    cmdclass={"build_ext": BuildKernels},
+)

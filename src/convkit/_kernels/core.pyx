@@ -1,0 +1,124 @@
+"""The base of all drivers: bound kernels and running them, the instruction set, threads, scratch memory."""
+
+import os
+
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, Py_buffer, PyBuffer_Release, PyObject_GetBuffer,
+)
+
+
+cdef extern from "runtime.h" nogil:
+    int ck_level_count()
+    const char *ck_level_name(int level)
+    void ck_choose_level(int level)
+    const ck_micro *ck_chosen()
+    int ck_has_openmp()
+    void ck_set_threads(int n)
+    int ck_threads()
+    void *ck_scratch(int slot, size_t count)
+    const char *ck_compiler()
+
+
+# Below this many operations a parallel loop costs more than it saves.
+cdef double SERIAL_BELOW = 2e5
+
+cdef const ck_micro *micro() noexcept nogil:
+    return ck_chosen()
+
+
+cdef int threads_for(double operations) noexcept nogil:
+    return 1 if operations < SERIAL_BELOW else ck_threads()
+
+
+cdef void *scratch(int slot, size_t count) noexcept nogil:
+    return ck_scratch(slot, count)
+
+
+cdef void *address(array) except? NULL:
+    """The address of a C-contiguous array's first value; the caller keeps the array alive."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    cdef void *first = view.buf
+    PyBuffer_Release(&view)
+    return first
+
+
+cdef bint is_double(array) except -1:
+    name = array.dtype.char
+    if name not in "fd":
+        raise TypeError(f"kernels take float32 or float64, not {array.dtype}")
+    return name == "d"
+
+
+cdef class Kernel:
+    cdef int execute(self) except -1:
+        raise NotImplementedError(f"{type(self).__name__}.execute")
+
+    def run(self):
+        """Do the work once."""
+        self.execute()
+
+
+cdef class PythonKernel(Kernel):
+    """A kernel whose work is a Python function without arguments."""
+    cdef object function
+
+    def __init__(self, function):
+        self.function = function
+
+    cdef int execute(self) except -1:
+        self.function()
+        return 0
+
+
+cdef class Series(Kernel):
+    """Kernels run one after the other."""
+    cdef tuple kernels
+
+    def __init__(self, kernels):
+        self.kernels = tuple(kernels)
+
+    cdef int execute(self) except -1:
+        for kernel in self.kernels:
+            (<Kernel?>kernel).execute()
+        return 0
+
+
+def isa_available():
+    """Names of the instruction-set levels that this build has and this processor runs, lowest first."""
+    return [ck_level_name(level).decode() for level in range(ck_level_count())]
+
+
+def isa_chosen():
+    """The level in use: the best available one, or a lower one named by CONVKIT_ISA."""
+    return ck_chosen().name.decode()
+
+
+def compiler():
+    """The C compiler that built this."""
+    return ck_compiler().decode()
+
+
+def has_openmp():
+    """Whether this build runs its loops in parallel."""
+    return bool(ck_has_openmp())
+
+
+def set_threads(int n):
+    ck_set_threads(n)
+
+
+def effective_threads():
+    """Threads that the next large enough loop will use."""
+    return ck_threads()
+
+
+def _choose():
+    available = isa_available()
+    wanted = os.environ.get("CONVKIT_ISA", "") or available[-1]
+    if wanted not in available:
+        raise ImportError(f"CONVKIT_ISA is {wanted!r}, but this machine and build have {', '.join(available)}")
+    ck_choose_level(available.index(wanted))
+
+
+_choose()

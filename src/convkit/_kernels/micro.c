@@ -1,0 +1,39 @@
+/* The micro-kernels of one instruction set: compiled once for each, with CK_LEVEL naming it.
+   Serial, allocating nothing, knowing neither Python nor OpenMP. */
+#include "micro.h"
+#include "simd.h"
+
+#define REAL float
+#define IREAL int32_t
+#define NAME(x) x##_f32
+#define VEC vec_f32
+#define IVEC ivec_f32
+#define VL VL_F32
+#include "tile.inc.h"
+#include "rows.inc.h"
+#undef REAL
+#undef IREAL
+#undef NAME
+#undef VEC
+#undef IVEC
+#undef VL
+
+#define REAL double
+#define IREAL int64_t
+#define NAME(x) x##_f64
+#define VEC vec_f64
+#define IVEC ivec_f64
+#define VL VL_F64
+#include "tile.inc.h"
+#include "rows.inc.h"
+
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+
+const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
+    .name = STRING(CK_LEVEL),
+    .tile_f32 = TILE_TABLE_f32,
+    .tile_f64 = TILE_TABLE_f64,
+    .rows_f32 = ROWS_TABLE_f32,
+    .rows_f64 = ROWS_TABLE_f64,
+};

@@ -1,0 +1,50 @@
+/* Register tiles: the matrix products under convolution and dense layers, and the data movers that feed them.
+
+   An outer tile keeps m x nv vectors of C in registers and walks over k: each step loads nv vectors of B,
+   broadcasts m values of A and multiplies.  A is reached through one pointer a row, so that weights in place,
+   packed panels and windows of an image all serve.  A dot tile keeps vectors along k instead, for products
+   whose two operands are contiguous along k, and adds up the lanes at the end. */
+#ifndef CK_MICRO_TILE_H
+#define CK_MICRO_TILE_H
+
+#include <stdint.h>
+
+/* How a tile begins and ends: C is added to or overwritten; overwriting may start from a bias of each row or of
+   each column; ReLU comes last. */
+enum { TILE_OVERWRITE = 0, TILE_ADD = 1, TILE_ROW_BIAS = 2, TILE_COLUMN_BIAS = 4, TILE_RELU = 8 };
+
+enum { CK_MAX_ROWS = 8 };
+
+#define CK_TILE_TABLE(real, name)                                                                          \
+    typedef struct {                                                                                       \
+        int vl;             /* values in a vector */                                                       \
+        int mr, nv;         /* rows and vectors of the largest outer tile */                               \
+        int dot_m, dot_n;   /* rows and columns of the largest dot tile */                                 \
+        /* c[i][j] = sum_k a[i][k * a_step] * b[k * ldb + j], i < m, j < nv * vl */                        \
+        void (*outer)(int m, int nv, int64_t k, const real *const *a, int64_t a_step, const real *b,       \
+                      int64_t ldb, real *c, int64_t ldc, int mode, const real *bias);                      \
+        /* the same with a[i][a_at[k]] */                                                                  \
+        void (*outer_at)(int m, int nv, int64_t k, const real *const *a, const int64_t *a_at,              \
+                         const real *b, int64_t ldb, real *c, int64_t ldc, int mode);                      \
+        /* c[i][j] = sum_k a[i * lda + k] * b[j * ldb + k], i < m, j < n */                                \
+        void (*dot)(int m, int n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,       \
+                    real *c, int64_t ldc, int mode, const real *bias);                                     \
+        /* dst[k * width + ...] = the pieces src[row_at[k] + piece_at[p] ...] one after the other, k < n,  \
+           then zeros up to width */                                                                       \
+        void (*pack)(int64_t n, const real *src, const int64_t *row_at, int64_t pieces,                    \
+                     const int64_t *piece_at, const int64_t *piece_length, int64_t width, real *dst);      \
+        /* dst[j * ldd + i] = src[i * lds + j], i < rows, j < columns */                                   \
+        void (*transpose)(int64_t rows, int64_t columns, const real *src, int64_t lds, real *dst,          \
+                          int64_t ldd);                                                                    \
+        /* dst[i * ldd + j] += src[i * lds + j], i < rows, j < columns */                                  \
+        void (*add)(int64_t rows, int64_t columns, const real *src, int64_t lds, real *dst, int64_t ldd);  \
+        /* dst[j] += sum_i src[i * lds + j], i < rows, j < columns */                                      \
+        void (*sum_rows)(int64_t rows, int64_t columns, const real *src, int64_t lds, real *dst);          \
+        /* the sum of n values */                                                                          \
+        real (*sum)(int64_t n, const real *src);                                                           \
+    } name;
+
+CK_TILE_TABLE(float, ck_tile_f32)
+CK_TILE_TABLE(double, ck_tile_f64)
+
+#endif

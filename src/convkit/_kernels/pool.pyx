@@ -1,0 +1,457 @@
+"""Max and average pooling in one to three dimensions, forward and backward.
+
+A plane (one channel of one image) is one task.  Windows are clipped to the input.  Each row of outputs is
+made in two passes of row kernels: down, over the input rows its windows cover, into one line as wide as the
+padded input; then along this line, in steps of the stride.  The backward pass of the average does the same
+the other way round.  2 x 2 windows with stride 2 have kernels of their own.
+
+Inside, everything is three-dimensional; fewer dimensions get leading axes of one.
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
+
+from convkit._kernels.core cimport (
+    CK_MAP_ADD, OUT_OF_MEMORY, Kernel, address, is_double, micro, real, scratch, threads_for,
+)
+
+# The type of a position within a plane.
+ctypedef fused position:
+    int32_t
+    int64_t
+
+# All lengths by axis: depth, height, width.
+cdef struct Windows:
+    int64_t planes
+    int64_t size[3]      # of an input plane
+    int64_t count[3]     # windows, that is the size of an output plane
+    int64_t kernel[3]
+    int64_t stride[3]
+    int64_t pad[3]
+    int64_t pad_high[3]
+    int64_t dilation[3]
+
+
+cdef int fill_axes(int64_t *axes, values, int64_t missing) except -1:
+    """Write one to three lengths to the end of `axes`, `missing` to its start."""
+    cdef int leading = 3 - len(values)
+    for axis in range(3):
+        axes[axis] = missing if axis < leading else values[axis - leading]
+    return 0
+
+
+cdef Windows windows_of(x, y, kernel_size, stride, pad, pad_high, dilation) except *:
+    cdef Windows w
+    w.planes = x.shape[0] * x.shape[1]
+    fill_axes(w.size, x.shape[2:], 1)
+    fill_axes(w.count, y.shape[2:], 1)
+    fill_axes(w.kernel, kernel_size, 1)
+    fill_axes(w.stride, stride, 1)
+    fill_axes(w.pad, pad, 0)
+    fill_axes(w.pad_high, pad_high, 0)
+    fill_axes(w.dilation, dilation, 1)
+    return w
+
+
+cdef inline int64_t volume(const int64_t *axes) noexcept nogil:
+    return axes[0] * axes[1] * axes[2]
+
+
+cdef inline double operations(const Windows *w) noexcept nogil:
+    return <double>w.planes * (volume(w.size) + volume(w.count) * volume(w.kernel))
+
+
+cdef inline bint is_halving(const Windows *w) noexcept nogil:
+    """Whether these are whole, undilated, unpadded 2 x 2 windows with stride 2."""
+    cdef int axis
+    if w.size[0] != 1 or w.count[0] != 1 or w.kernel[0] != 1 or w.pad[0] != 0:
+        return False
+    for axis in range(1, 3):
+        if w.kernel[axis] != 2 or w.stride[axis] != 2 or w.pad[axis] != 0 or w.dilation[axis] != 1:
+            return False
+        if 2 * w.count[axis] > w.size[axis]:
+            return False
+    return True
+
+
+cdef inline int64_t line_length(const Windows *w) noexcept nogil:
+    """Columns that the windows of one row of outputs cover, padding included."""
+    return (w.count[2] - 1) * w.stride[2] + (w.kernel[2] - 1) * w.dilation[2] + 1
+
+
+cdef inline int64_t columns_inside(const Windows *w) noexcept nogil:
+    """Columns of an input row that lie within the line; they begin at w.pad[2]."""
+    return max(<int64_t>0, min(w.size[2], line_length(w) - w.pad[2]))
+
+
+cdef inline int64_t tap(const Windows *w, int axis, int64_t window, int64_t k) noexcept nogil:
+    """The input index along an axis under the k-th tap of a window, or -1 outside of the input."""
+    cdef int64_t at = window * w.stride[axis] - w.pad[axis] + k * w.dilation[axis]
+    return at if 0 <= at < w.size[axis] else -1
+
+
+# --- max -----------------------------------------------------------------------------------------
+
+cdef int max_plane(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
+    """Pool one plane; `indices` may be NULL."""
+    cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
+    cdef real *line = <real *>scratch(0, length * sizeof(real))
+    if real is float:
+        rows = &micro().rows_f32
+        line_place = <int32_t *>scratch(1, length * sizeof(int32_t))
+        y_place = <int32_t *>scratch(2, n * sizeof(int32_t))
+    else:
+        rows = &micro().rows_f64
+        line_place = <int64_t *>scratch(1, length * sizeof(int64_t))
+        y_place = <int64_t *>scratch(2, n * sizeof(int64_t))
+    if not (line and line_place and y_place):
+        return OUT_OF_MEMORY
+    cdef int64_t depth, height, i, j, z, row, first
+    for depth in range(w.count[0]):
+        for height in range(w.count[1]):
+            rows.fill(length, -INFINITY, line)
+            memset(line_place, -1, length * sizeof(line_place[0]))
+            for i in range(w.kernel[0]):
+                z = tap(w, 0, depth, i)
+                if z < 0:
+                    continue
+                for j in range(w.kernel[1]):
+                    row = tap(w, 1, height, j)
+                    if row < 0:
+                        continue
+                    first = (z * w.size[1] + row) * w.size[2]
+                    if indices:
+                        rows.max_down_at(inside, x + first, first, line + pad, line_place + pad)
+                    else:
+                        rows.max_down(inside, x + first, line + pad)
+            if indices:
+                rows.max_along_at(
+                    n, w.kernel[2], w.stride[2], w.dilation[2], line, line_place, y, y_place
+                )
+                if position is int32_t:
+                    rows.places_i32(n, y_place, indices)
+                else:
+                    rows.places_i64(n, y_place, indices)
+                indices += n
+            else:
+                rows.max_along(n, w.kernel[2], w.stride[2], w.dilation[2], line, y)
+            y += n
+    return 0
+
+
+cdef int halve_max(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
+    """max_plane for 2 x 2 windows with stride 2."""
+    cdef int64_t height = w.count[1], width = w.count[2], count = height * width
+    if real is float:
+        rows = &micro().rows_f32
+        place = <int32_t *>scratch(0, count * sizeof(int32_t))
+    else:
+        rows = &micro().rows_f64
+        place = <int64_t *>scratch(0, count * sizeof(int64_t))
+    if not place:
+        return OUT_OF_MEMORY
+    if not indices:
+        rows.max_2x2(height, width, w.size[2], x, y)
+        return 0
+    rows.max_2x2_at(height, width, w.size[2], x, y, place)
+    if position is int32_t:
+        rows.places_i32(count, place, indices)
+    else:
+        rows.places_i64(count, place, indices)
+    return 0
+
+
+cdef int max_planes(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
+    cdef int64_t plane, step = volume(w.size), out_step = volume(w.count)
+    cdef bint halving = is_halving(w)
+    cdef int failed = 0
+    cdef position *to
+    for plane in prange(w.planes, schedule="static", num_threads=threads_for(operations(w))):
+        to = indices + plane * out_step if indices else NULL
+        if halving:
+            failed |= halve_max(w, x + plane * step, y + plane * out_step, to)
+        else:
+            failed |= max_plane(w, x + plane * step, y + plane * out_step, to)
+    return failed
+
+
+cdef class MaxPoolForward(Kernel):
+    """y = the largest value of each window, NaN above all; indices = the first place of it in the plane.
+
+    x (N, C, *in), y (N, C, *out), indices (N, C, *out) of int32 or int64, or None.  Lengths are tuples with one
+    entry for each axis.  A window without any value in it gives -inf and the index -1.
+    """
+    cdef object arrays
+    cdef void *x
+    cdef void *y
+    cdef void *indices
+    cdef bint double_
+    cdef bint wide
+    cdef Windows windows
+
+    def __init__(self, x, y, indices, kernel_size, stride, pad, dilation):
+        self.arrays = (x, y, indices)
+        self.x = address(x)
+        self.y = address(y)
+        self.indices = NULL if indices is None else address(indices)
+        self.wide = indices is not None and indices.itemsize == 8
+        self.double_ = is_double(y)
+        self.windows = windows_of(x, y, kernel_size, stride, pad, pad, dilation)
+        if volume(self.windows.size) > 0x7FFFFFFF and not (self.double_ and self.wide):
+            raise ValueError(f"max pooling takes planes of fewer than 2**31 values, not {x.shape[2:]}")
+
+    cdef int execute(self) except -1:
+        cdef const Windows *w = &self.windows
+        cdef int failed
+        with nogil:
+            if self.double_ and self.wide:
+                failed = max_planes(w, <const double *>self.x, <double *>self.y, <int64_t *>self.indices)
+            elif self.double_:
+                failed = max_planes(w, <const double *>self.x, <double *>self.y, <int32_t *>self.indices)
+            elif self.wide:
+                failed = max_planes(w, <const float *>self.x, <float *>self.y, <int64_t *>self.indices)
+            else:
+                failed = max_planes(w, <const float *>self.x, <float *>self.y, <int32_t *>self.indices)
+        if failed:
+            raise MemoryError
+        return 0
+
+
+cdef void scatter_plane(int64_t n, const real *dy, const position *indices, real *dx) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        if indices[i] >= 0:
+            dx[indices[i]] += dy[i]
+
+
+cdef void scatter_planes(
+    int64_t planes, int64_t size, int64_t count, const real *dy, const position *indices, real *dx
+) noexcept nogil:
+    cdef int64_t plane
+    for plane in prange(
+        planes, schedule="static", num_threads=threads_for(<double>planes * (size + 2 * count))
+    ):
+        memset(dx + plane * size, 0, size * sizeof(real))
+        scatter_plane(count, dy + plane * count, indices + plane * count, dx + plane * size)
+
+
+cdef class MaxPoolBackward(Kernel):
+    """dx = the sum of dy over the windows whose maximum stood there.
+
+    dy and indices (N, C, *out), indices as MaxPoolForward wrote them; dx (N, C, *in).
+    """
+    cdef object arrays
+    cdef void *dy
+    cdef void *indices
+    cdef void *dx
+    cdef bint double_
+    cdef bint wide
+    cdef int64_t planes
+    cdef int64_t size
+    cdef int64_t count
+
+    def __init__(self, dy, indices, dx):
+        cdef int64_t axes[3]
+        self.arrays = (dy, indices, dx)
+        self.dy = address(dy)
+        self.indices = address(indices)
+        self.dx = address(dx)
+        self.double_ = is_double(dx)
+        self.wide = indices.itemsize == 8
+        self.planes = dx.shape[0] * dx.shape[1]
+        fill_axes(axes, dx.shape[2:], 1)
+        self.size = volume(axes)
+        fill_axes(axes, dy.shape[2:], 1)
+        self.count = volume(axes)
+
+    cdef int execute(self) except -1:
+        cdef int64_t planes = self.planes, size = self.size, count = self.count
+        cdef int32_t *narrow = <int32_t *>self.indices
+        cdef int64_t *wide = <int64_t *>self.indices
+        with nogil:
+            if self.double_ and self.wide:
+                scatter_planes(planes, size, count, <const double *>self.dy, wide, <double *>self.dx)
+            elif self.double_:
+                scatter_planes(planes, size, count, <const double *>self.dy, narrow, <double *>self.dx)
+            elif self.wide:
+                scatter_planes(planes, size, count, <const float *>self.dy, wide, <float *>self.dx)
+            else:
+                scatter_planes(planes, size, count, <const float *>self.dy, narrow, <float *>self.dx)
+        return 0
+
+
+# --- average -------------------------------------------------------------------------------------
+
+cdef inline int64_t divisor(const Windows *w, bint count_pad, int axis, int64_t window) noexcept nogil:
+    """Values of a window along one axis: of the padded input or of the input; at least one."""
+    cdef int64_t low = window * w.stride[axis] - w.pad[axis]
+    cdef int64_t high = min(low + w.kernel[axis], w.size[axis] + (w.pad_high[axis] if count_pad else 0))
+    if not count_pad:
+        low = max(low, <int64_t>0)
+    return max(high - low, <int64_t>1)
+
+
+cdef int average_plane(const Windows *w, bint count_pad, const real *x, real *y) noexcept nogil:
+    cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
+    cdef real *line = <real *>scratch(0, length * sizeof(real))
+    cdef real *widths = <real *>scratch(1, n * sizeof(real))
+    if not (line and widths):
+        return OUT_OF_MEMORY
+    if real is float:
+        rows = &micro().rows_f32
+    else:
+        rows = &micro().rows_f64
+    cdef int64_t depth, height, i, j, z, row
+    for i in range(n):
+        widths[i] = divisor(w, count_pad, 2, i)
+    for depth in range(w.count[0]):
+        for height in range(w.count[1]):
+            memset(line, 0, length * sizeof(real))
+            for i in range(w.kernel[0]):
+                z = tap(w, 0, depth, i)
+                if z < 0:
+                    continue
+                for j in range(w.kernel[1]):
+                    row = tap(w, 1, height, j)
+                    if row >= 0:
+                        rows.binary[CK_MAP_ADD](
+                            inside, line + pad, x + (z * w.size[1] + row) * w.size[2], line + pad
+                        )
+            rows.sum_along(n, w.kernel[2], w.stride[2], line, y)
+            rows.divide(n, y, widths, divisor(w, count_pad, 0, depth) * divisor(w, count_pad, 1, height), y)
+            y += n
+    return 0
+
+
+cdef int spread_plane(const Windows *w, bint count_pad, const real *dy, real *dx) noexcept nogil:
+    cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
+    cdef real *line = <real *>scratch(0, length * sizeof(real))
+    cdef real *widths = <real *>scratch(1, n * sizeof(real))
+    cdef real *shares = <real *>scratch(2, n * sizeof(real))
+    if not (line and widths and shares):
+        return OUT_OF_MEMORY
+    if real is float:
+        rows = &micro().rows_f32
+    else:
+        rows = &micro().rows_f64
+    cdef int64_t depth, height, i, j, z, row
+    cdef real *to
+    for i in range(n):
+        widths[i] = divisor(w, count_pad, 2, i)
+    for depth in range(w.count[0]):
+        for height in range(w.count[1]):
+            rows.divide(
+                n, dy, widths, divisor(w, count_pad, 0, depth) * divisor(w, count_pad, 1, height), shares
+            )
+            memset(line, 0, length * sizeof(real))
+            rows.spread_along(n, w.kernel[2], w.stride[2], shares, line)
+            for i in range(w.kernel[0]):
+                z = tap(w, 0, depth, i)
+                if z < 0:
+                    continue
+                for j in range(w.kernel[1]):
+                    row = tap(w, 1, height, j)
+                    if row >= 0:
+                        to = dx + (z * w.size[1] + row) * w.size[2]
+                        rows.binary[CK_MAP_ADD](inside, to, line + pad, to)
+            dy += n
+    return 0
+
+
+cdef int average_planes(const Windows *w, bint count_pad, const real *x, real *y) noexcept nogil:
+    if real is float:
+        rows = &micro().rows_f32
+    else:
+        rows = &micro().rows_f64
+    cdef int64_t plane, step = volume(w.size), out_step = volume(w.count)
+    cdef bint halving = is_halving(w)
+    cdef int failed = 0
+    for plane in prange(w.planes, schedule="static", num_threads=threads_for(operations(w))):
+        if halving:
+            rows.average_2x2(w.count[1], w.count[2], w.size[2], x + plane * step, y + plane * out_step)
+        else:
+            failed |= average_plane(w, count_pad, x + plane * step, y + plane * out_step)
+    return failed
+
+
+cdef int spread_planes(const Windows *w, bint count_pad, const real *dy, real *dx) noexcept nogil:
+    if real is float:
+        rows = &micro().rows_f32
+    else:
+        rows = &micro().rows_f64
+    cdef int64_t plane, step = volume(w.size), out_step = volume(w.count)
+    cdef bint halving = is_halving(w)
+    cdef bint covered = halving and 2 * w.count[1] == w.size[1] and 2 * w.count[2] == w.size[2]
+    cdef int failed = 0
+    for plane in prange(w.planes, schedule="static", num_threads=threads_for(operations(w))):
+        if not covered:
+            memset(dx + plane * step, 0, step * sizeof(real))
+        if halving:
+            rows.spread_2x2(w.count[1], w.count[2], w.size[2], dy + plane * out_step, dx + plane * step)
+        else:
+            failed |= spread_plane(w, count_pad, dy + plane * out_step, dx + plane * step)
+    return failed
+
+
+cdef class AveragePool(Kernel):
+    """What forward and backward have in common: `inputs` is x or dx, `outputs` is y or dy."""
+    cdef object arrays
+    cdef void *inputs
+    cdef void *outputs
+    cdef bint double_
+    cdef bint count_pad
+    cdef Windows windows
+
+    cdef int bind(self, x, y, kernel_size, stride, pad, pad_high, bint count_include_pad) except -1:
+        self.arrays = (x, y)
+        self.inputs = address(x)
+        self.outputs = address(y)
+        self.double_ = is_double(y)
+        self.count_pad = count_include_pad
+        self.windows = windows_of(x, y, kernel_size, stride, pad, pad_high, (1,) * len(pad))
+        return 0
+
+
+cdef class AvgPoolForward(AveragePool):
+    """y = the mean of each window.
+
+    x (N, C, *in), y (N, C, *out).  The sum is divided by the number of values of the window within the padded
+    input, or within the input where the padding does not count.
+    """
+    def __init__(self, x, y, kernel_size, stride, pad, pad_high, count_include_pad):
+        self.bind(x, y, kernel_size, stride, pad, pad_high, count_include_pad)
+
+    cdef int execute(self) except -1:
+        cdef const Windows *w = &self.windows
+        cdef int failed
+        with nogil:
+            if self.double_:
+                failed = average_planes(w, self.count_pad, <const double *>self.inputs, <double *>self.outputs)
+            else:
+                failed = average_planes(w, self.count_pad, <const float *>self.inputs, <float *>self.outputs)
+        if failed:
+            raise MemoryError
+        return 0
+
+
+cdef class AvgPoolBackward(AveragePool):
+    """dx = each window's dy, divided as in the forward pass, summed where windows overlap.
+
+    dy (N, C, *out), dx (N, C, *in).
+    """
+    def __init__(self, dy, dx, kernel_size, stride, pad, pad_high, count_include_pad):
+        self.bind(dx, dy, kernel_size, stride, pad, pad_high, count_include_pad)
+
+    cdef int execute(self) except -1:
+        cdef const Windows *w = &self.windows
+        cdef int failed
+        with nogil:
+            if self.double_:
+                failed = spread_planes(w, self.count_pad, <const double *>self.outputs, <double *>self.inputs)
+            else:
+                failed = spread_planes(w, self.count_pad, <const float *>self.outputs, <float *>self.inputs)
+        if failed:
+            raise MemoryError
+        return 0

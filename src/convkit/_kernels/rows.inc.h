@@ -1,0 +1,494 @@
+/* Row kernels for one REAL: short loops without branches, which the compiler turns into vector code.
+   Where a result may take an operand's place, INDEPENDENT says that the iterations still are. */
+#ifndef CK_ROWS_ONCE
+#define CK_ROWS_ONCE
+
+#include <string.h>
+
+#include "philox.h"
+
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+typedef uint32_t unsigned_f32;
+typedef uint64_t unsigned_f64;
+
+/* Runs `call(stride, …)` with a stride that is a constant where it is a usual one. */
+#define FOR_USUAL_STRIDES(stride, call, ...)                                                                 \
+    switch (stride) {                                                                                        \
+    case 1: call(1, __VA_ARGS__); break;                                                                     \
+    case 2: call(2, __VA_ARGS__); break;                                                                     \
+    case 3: call(3, __VA_ARGS__); break;                                                                     \
+    default: call(stride, __VA_ARGS__);                                                                      \
+    }
+#endif
+
+#include "rows_math.inc.h"
+
+/* --- elementwise --------------------------------------------------------------------------- */
+
+#define UNARY(name, expression)                                                                              \
+    static void NAME(name)(int64_t n, const REAL *xs, REAL *ys)                                              \
+    {                                                                                                        \
+        INDEPENDENT                                                                                          \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            REAL x = xs[i];                                                                                  \
+            ys[i] = expression;                                                                              \
+        }                                                                                                    \
+    }
+
+#define BINARY(name, expression)                                                                             \
+    static void NAME(name)(int64_t n, const REAL *as, const REAL *bs, REAL *out)                             \
+    {                                                                                                        \
+        INDEPENDENT                                                                                          \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            REAL a = as[i], b = bs[i];                                                                       \
+            out[i] = expression;                                                                             \
+        }                                                                                                    \
+    }
+
+UNARY(relu, x < 0 ? (REAL)0 : x)
+UNARY(tanh, NAME(tanh_of)(x))
+UNARY(sigmoid, NAME(sigmoid_of)(x))
+BINARY(add, a + b)
+BINARY(subtract, a - b)
+BINARY(multiply, a *b)
+BINARY(relu_grad, a > 0 ? b : (REAL)0)
+BINARY(tanh_grad, b *(1 - a * a))
+BINARY(sigmoid_grad, b *(a * (1 - a)))
+#undef UNARY
+#undef BINARY
+
+static void NAME(fill)(int64_t n, REAL value, REAL *y)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = value;
+}
+
+static void NAME(scale)(int64_t n, REAL factor, const REAL *x, REAL *y)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        y[i] = factor * x[i];
+}
+
+static void NAME(scale_u8)(int64_t n, REAL factor, const uint8_t *RESTRICT x, REAL *RESTRICT y)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = factor * (REAL)x[i];
+}
+
+static void NAME(convert_f32)(int64_t n, const float *RESTRICT x, REAL *RESTRICT y)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (REAL)x[i];
+}
+
+static void NAME(convert_f64)(int64_t n, const double *RESTRICT x, REAL *RESTRICT y)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (REAL)x[i];
+}
+
+static void NAME(dropout)(int64_t n, int64_t first, const ck_philox *stream, uint32_t threshold, REAL factor,
+                          const REAL *x, REAL *y)
+{
+    uint32_t words[PHILOX_GROUP];
+    for (int64_t start = 0; start < n; start += PHILOX_GROUP) {
+        int64_t count = n - start < PHILOX_GROUP ? n - start : PHILOX_GROUP;
+        philox_group(stream, (first + start) / PHILOX_GROUP, words);
+        INDEPENDENT
+        for (int64_t i = 0; i < count; i++)
+            y[start + i] = words[i] >= threshold ? factor * x[start + i] : (REAL)0;
+    }
+}
+
+/* --- sums ---------------------------------------------------------------------------------- */
+
+/* Sums `term(type, i)` over i < n in a fixed order: four vectors of running sums, then their lanes. */
+#define SUM_OVER(n, term)                                                                                    \
+    VEC sum0 = {0}, sum1 = {0}, sum2 = {0}, sum3 = {0};                                                      \
+    int64_t i = 0;                                                                                           \
+    for (; i + 4 * VL <= n; i += 4 * VL) {                                                                   \
+        sum0 += term(VEC, i);                                                                                \
+        sum1 += term(VEC, i + VL);                                                                           \
+        sum2 += term(VEC, i + 2 * VL);                                                                       \
+        sum3 += term(VEC, i + 3 * VL);                                                                       \
+    }                                                                                                        \
+    for (; i + VL <= n; i += VL)                                                                             \
+        sum0 += term(VEC, i);                                                                                \
+    sum0 = (sum0 + sum1) + (sum2 + sum3);                                                                    \
+    double total = 0;                                                                                        \
+    for (int lane = 0; lane < VL; lane++)                                                                    \
+        total += sum0[lane];                                                                                 \
+    for (; i < n; i++)                                                                                       \
+        total += term(REAL, i);                                                                              \
+    return total
+
+#define AT(type, p, i) (*(const type *)((p) + (i)))
+#define TERM(type, i) AT(type, x, i)
+static double NAME(row_sum)(int64_t n, const REAL *x) { SUM_OVER(n, TERM); }
+#undef TERM
+#define TERM(type, i) (AT(type, x, i) * AT(type, x, i))
+static double NAME(row_sum_squares)(int64_t n, const REAL *x) { SUM_OVER(n, TERM); }
+#undef TERM
+#define TERM(type, i) (AT(type, a, i) * AT(type, b, i))
+static double NAME(row_dot)(int64_t n, const REAL *a, const REAL *b) { SUM_OVER(n, TERM); }
+#undef TERM
+#define TERM(type, i) ((AT(type, a, i) - AT(type, b, i)) * (AT(type, a, i) - AT(type, b, i)))
+static double NAME(row_sum_squared_differences)(int64_t n, const REAL *a, const REAL *b) { SUM_OVER(n, TERM); }
+#undef TERM
+#undef SUM_OVER
+
+static void NAME(scaled_difference)(int64_t n, REAL factor, const REAL *a, const REAL *b, REAL *out)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        out[i] = factor * (a[i] - b[i]);
+}
+
+/* --- softmax ------------------------------------------------------------------------------- */
+
+#define SELECT(mask, a, b) ((VEC)(((mask) & (IVEC)(a)) | (~(mask) & (IVEC)(b))))
+
+static REAL NAME(row_maximum)(int64_t n, const REAL *x)
+{
+    REAL maximum = x[0];
+    int64_t i = 0;
+    if (n >= VL) {
+        VEC lanes = AT(VEC, x, 0);
+        for (; i + VL <= n; i += VL) {
+            VEC next = AT(VEC, x, i);
+            lanes = SELECT((IVEC)(next > lanes), next, lanes);
+        }
+        for (int lane = 0; lane < VL; lane++)
+            maximum = lanes[lane] > maximum ? lanes[lane] : maximum;
+    }
+    for (; i < n; i++)
+        maximum = x[i] > maximum ? x[i] : maximum;
+    return maximum;
+}
+
+static double NAME(softmax_row)(int64_t n, const REAL *x, REAL *y, REAL *maximum)
+{
+    REAL shift = *maximum = NAME(row_maximum)(n, x);
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        y[i] = NAME(exp_of)(x[i] - shift);
+    return NAME(row_sum)(n, y);
+}
+
+static void NAME(log_probabilities)(int64_t n, REAL maximum, REAL log_total, const REAL *x, REAL *y)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - maximum) - log_total;
+}
+
+static void NAME(softmax_grad)(int64_t n, REAL dot, const REAL *y, const REAL *dy, REAL *dx)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = y[i] * (dy[i] - dot);
+}
+
+static void NAME(log_softmax_grad)(int64_t n, REAL total, const REAL *y, const REAL *dy, REAL *dx)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = dy[i] - NAME(exp_of)(y[i]) * total;
+}
+
+static void NAME(maximum_across)(int64_t n, const REAL *RESTRICT x, REAL *RESTRICT best)
+{
+    for (int64_t i = 0; i < n; i++)
+        best[i] = x[i] > best[i] ? x[i] : best[i];
+}
+
+static void NAME(exp_across)(int64_t n, const REAL *x, const REAL *maximum, REAL *y, REAL *total)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++) {
+        REAL e = NAME(exp_of)(x[i] - maximum[i]);
+        y[i] = e;
+        total[i] += e;
+    }
+}
+
+static void NAME(dot_across)(int64_t n, const REAL *a, const REAL *b, REAL *RESTRICT total)
+{
+    for (int64_t i = 0; i < n; i++)
+        total[i] += a[i] * b[i];
+}
+
+static void NAME(softmax_grad_across)(int64_t n, const REAL *dot, const REAL *y, const REAL *dy, REAL *dx)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = y[i] * (dy[i] - dot[i]);
+}
+
+static void NAME(log_softmax_grad_across)(int64_t n, const REAL *total, const REAL *y, const REAL *dy,
+                                          REAL *dx)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = dy[i] - NAME(exp_of)(y[i]) * total[i];
+}
+
+static void NAME(targets)(int64_t n, REAL keep, REAL smoothing, const REAL *RESTRICT weight,
+                          const REAL *RESTRICT labels, REAL *RESTRICT target)
+{
+    for (int64_t i = 0; i < n; i++)
+        target[i] = smoothing + (labels ? keep * labels[i] : (REAL)0);
+    for (int64_t i = 0; weight && i < n; i++)
+        target[i] *= weight[i];
+}
+
+static void NAME(entropy_grad)(int64_t n, REAL factor, REAL mass, const REAL *p, const REAL *target, REAL *dx)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = factor * (p[i] * mass - target[i]);
+}
+
+static void NAME(entropy_grad_across)(int64_t n, const REAL *factor, const REAL *mass, const REAL *p,
+                                      const REAL *target, REAL *dx)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = factor[i] * (p[i] * mass[i] - target[i]);
+}
+
+static void NAME(divide)(int64_t n, const REAL *x, const REAL *divisor, REAL factor, REAL *y)
+{
+    INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] / (factor * divisor[i]);
+}
+
+/* --- max pooling --------------------------------------------------------------------------- */
+
+static void NAME(max_down)(int64_t n, const REAL *RESTRICT x, REAL *RESTRICT best)
+{
+    for (int64_t i = 0; i < n; i++)
+        best[i] = x[i] > best[i] || x[i] != x[i] ? x[i] : best[i];
+}
+
+static void NAME(max_down_at)(int64_t n, const REAL *RESTRICT x, IREAL first, REAL *RESTRICT best,
+                              IREAL *RESTRICT place)
+{
+    for (int64_t i = 0; i < n; i++) {
+        int take = x[i] > best[i] || x[i] != x[i] || place[i] < 0;
+        best[i] = take ? x[i] : best[i];
+        place[i] = take ? first + (IREAL)i : place[i];
+    }
+}
+
+ALWAYS_INLINE void NAME(max_tap)(int64_t stride, int64_t n, const REAL *RESTRICT x, REAL *RESTRICT y)
+{
+    for (int64_t o = 0; o < n; o++) {
+        REAL v = x[o * stride];
+        y[o] = v > y[o] || v != v ? v : y[o];
+    }
+}
+
+static void NAME(max_along)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const REAL *x, REAL *y)
+{
+    for (int64_t o = 0; o < n; o++)
+        y[o] = x[o * stride];
+    for (int64_t k = 1; k < taps; k++)
+        FOR_USUAL_STRIDES(stride, NAME(max_tap), n, x + k * dilation, y)
+}
+
+/* A place of -1 is none; as an unsigned number it comes after every other. */
+ALWAYS_INLINE void NAME(max_tap_at)(int64_t stride, int64_t n, const REAL *RESTRICT x,
+                                    const IREAL *RESTRICT x_place, REAL *RESTRICT y, IREAL *RESTRICT place)
+{
+    for (int64_t o = 0; o < n; o++) {
+        REAL v = x[o * stride];
+        IREAL at = x_place[o * stride];
+        int earlier = v == y[o] && (NAME(unsigned))at < (NAME(unsigned))place[o];
+        int take = v > y[o] || v != v || earlier;
+        y[o] = take ? v : y[o];
+        place[o] = take ? at : place[o];
+    }
+}
+
+static void NAME(max_along_at)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const REAL *x,
+                               const IREAL *x_place, REAL *y, IREAL *place)
+{
+    for (int64_t o = 0; o < n; o++) {
+        y[o] = x[o * stride];
+        place[o] = x_place[o * stride];
+    }
+    for (int64_t k = 1; k < taps; k++)
+        FOR_USUAL_STRIDES(stride, NAME(max_tap_at), n, x + k * dilation, x_place + k * dilation, y, place)
+}
+
+static void NAME(places_i32)(int64_t n, const IREAL *RESTRICT place, int32_t *RESTRICT out)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (int32_t)place[i];
+}
+
+static void NAME(places_i64)(int64_t n, const IREAL *RESTRICT place, int64_t *RESTRICT out)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (int64_t)place[i];
+}
+
+static void NAME(max_2x2)(int64_t rows, int64_t n, int64_t width, const REAL *x, REAL *RESTRICT y)
+{
+    for (; rows > 0; rows--, x += 2 * width, y += n) {
+        const REAL *RESTRICT a = x, *RESTRICT b = x + width;
+        for (int64_t o = 0; o < n; o++) {
+            REAL a0 = a[2 * o], a1 = a[2 * o + 1], b0 = b[2 * o], b1 = b[2 * o + 1];
+            int right_top = a1 > a0 || a1 != a1, right_bottom = b1 > b0 || b1 != b1;
+            REAL top = right_top ? a1 : a0, bottom = right_bottom ? b1 : b0;
+            int down = bottom > top || bottom != bottom;
+            y[o] = down ? bottom : top;
+        }
+    }
+}
+
+static void NAME(max_2x2_at)(int64_t rows, int64_t n, int64_t width, const REAL *x, REAL *RESTRICT y,
+                             IREAL *RESTRICT place)
+{
+    const IREAL below = (IREAL)width;
+    for (IREAL first = 0; rows > 0; rows--, first += 2 * below, y += n, place += n) {
+        const REAL *RESTRICT a = x + first, *RESTRICT b = a + width;
+        for (int64_t o = 0; o < n; o++) {
+            REAL a0 = a[2 * o], a1 = a[2 * o + 1], b0 = b[2 * o], b1 = b[2 * o + 1];
+            int right_top = a1 > a0 || a1 != a1, right_bottom = b1 > b0 || b1 != b1;
+            REAL top = right_top ? a1 : a0, bottom = right_bottom ? b1 : b0;
+            int down = bottom > top || bottom != bottom;
+            y[o] = down ? bottom : top;
+            IREAL offset = down ? (right_bottom ? below + 1 : below) : (right_top ? (IREAL)1 : (IREAL)0);
+            place[o] = first + 2 * (IREAL)o + offset;
+        }
+    }
+}
+
+/* --- average pooling ----------------------------------------------------------------------- */
+
+ALWAYS_INLINE void NAME(sum_tap)(int64_t stride, int64_t n, const REAL *RESTRICT x, REAL *RESTRICT y)
+{
+    for (int64_t o = 0; o < n; o++)
+        y[o] += x[o * stride];
+}
+
+static void NAME(sum_along)(int64_t n, int64_t taps, int64_t stride, const REAL *x, REAL *y)
+{
+    for (int64_t o = 0; o < n; o++)
+        y[o] = x[o * stride];
+    for (int64_t k = 1; k < taps; k++)
+        FOR_USUAL_STRIDES(stride, NAME(sum_tap), n, x + k, y)
+}
+
+ALWAYS_INLINE void NAME(spread_tap)(int64_t stride, int64_t n, const REAL *RESTRICT y, REAL *RESTRICT x)
+{
+    for (int64_t o = 0; o < n; o++)
+        x[o * stride] += y[o];
+}
+
+static void NAME(spread_along)(int64_t n, int64_t taps, int64_t stride, const REAL *y, REAL *x)
+{
+    for (int64_t k = 0; k < taps; k++)
+        FOR_USUAL_STRIDES(stride, NAME(spread_tap), n, y, x + k)
+}
+
+static void NAME(average_2x2)(int64_t rows, int64_t n, int64_t width, const REAL *x, REAL *RESTRICT y)
+{
+    for (; rows > 0; rows--, x += 2 * width, y += n) {
+        const REAL *RESTRICT a = x, *RESTRICT b = x + width;
+        for (int64_t o = 0; o < n; o++)
+            y[o] = (REAL)0.25 * ((a[2 * o] + b[2 * o]) + (a[2 * o + 1] + b[2 * o + 1]));
+    }
+}
+
+static void NAME(spread_2x2)(int64_t rows, int64_t n, int64_t width, const REAL *RESTRICT dy, REAL *dx)
+{
+    for (; rows > 0; rows--, dy += n, dx += 2 * width) {
+        REAL *RESTRICT a = dx, *RESTRICT b = dx + width;
+        for (int64_t o = 0; o < n; o++) {
+            REAL share = (REAL)0.25 * dy[o];
+            a[2 * o] = share;
+            a[2 * o + 1] = share;
+            b[2 * o] = share;
+            b[2 * o + 1] = share;
+        }
+    }
+}
+
+/* --- updates ------------------------------------------------------------------------------- */
+
+static void NAME(sgd)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT grads, REAL *RESTRICT velocity,
+                      REAL lr, REAL momentum, int nesterov, REAL weight_decay)
+{
+    if (!velocity) {
+        for (int64_t i = 0; i < n; i++)
+            values[i] -= lr * (grads[i] + weight_decay * values[i]);
+    } else if (!nesterov) {
+        for (int64_t i = 0; i < n; i++) {
+            velocity[i] = momentum * velocity[i] + (grads[i] + weight_decay * values[i]);
+            values[i] -= lr * velocity[i];
+        }
+    } else {
+        for (int64_t i = 0; i < n; i++) {
+            REAL grad = grads[i] + weight_decay * values[i];
+            velocity[i] = momentum * velocity[i] + grad;
+            values[i] -= lr * (grad + momentum * velocity[i]);
+        }
+    }
+}
+
+static void NAME(adam)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT grads, REAL *RESTRICT m,
+                       REAL *RESTRICT v, const ck_adam *coefficients)
+{
+    const REAL decay = (REAL)coefficients->decay, keep = (REAL)coefficients->keep;
+    const REAL beta1 = (REAL)coefficients->beta1, beta2 = (REAL)coefficients->beta2;
+    const REAL rest1 = (REAL)(1 - coefficients->beta1), rest2 = (REAL)(1 - coefficients->beta2);
+    const REAL rate = (REAL)coefficients->rate, root_scale = (REAL)coefficients->root_scale;
+    const REAL eps = (REAL)coefficients->eps;
+    for (int64_t i = 0; i < n; i++) {
+        REAL grad = grads[i] + decay * values[i];
+        m[i] = beta1 * m[i] + rest1 * grad;
+        v[i] = beta2 * v[i] + rest2 * (grad * grad);
+        values[i] = keep * values[i] - rate * m[i] / (NAME(sqrt_of)(v[i]) * root_scale + eps);
+    }
+}
+
+#undef AT
+#undef SELECT
+
+#ifndef ROWS_TABLE_f32
+#define ROWS_TABLE(t)                                                                                        \
+    {                                                                                                        \
+        .unary = {[CK_MAP_RELU] = relu_##t, [CK_MAP_TANH] = tanh_##t, [CK_MAP_SIGMOID] = sigmoid_##t},       \
+        .binary = {[CK_MAP_ADD] = add_##t, [CK_MAP_SUBTRACT] = subtract_##t, [CK_MAP_MULTIPLY] = multiply_##t,\
+                   [CK_MAP_RELU_GRAD] = relu_grad_##t, [CK_MAP_TANH_GRAD] = tanh_grad_##t,                   \
+                   [CK_MAP_SIGMOID_GRAD] = sigmoid_grad_##t},                                                \
+        .fill = fill_##t, .scale = scale_##t, .scale_u8 = scale_u8_##t,                                      \
+        .convert_f32 = convert_f32_##t, .convert_f64 = convert_f64_##t, .dropout = dropout_##t,              \
+        .sum = row_sum_##t, .sum_squares = row_sum_squares_##t,                                              \
+        .sum_squared_differences = row_sum_squared_differences_##t, .dot = row_dot_##t,                      \
+        .scaled_difference = scaled_difference_##t, .softmax_row = softmax_row_##t,                          \
+        .log_probabilities = log_probabilities_##t, .targets = targets_##t,                                  \
+        .entropy_grad = entropy_grad_##t, .entropy_grad_across = entropy_grad_across_##t,                    \
+        .softmax_grad = softmax_grad_##t, .log_softmax_grad = log_softmax_grad_##t,                          \
+        .maximum_across = maximum_across_##t, .exp_across = exp_across_##t, .dot_across = dot_across_##t,    \
+        .softmax_grad_across = softmax_grad_across_##t,                                                      \
+        .log_softmax_grad_across = log_softmax_grad_across_##t, .divide = divide_##t,                        \
+        .max_down = max_down_##t, .max_down_at = max_down_at_##t, .max_along = max_along_##t,                \
+        .max_along_at = max_along_at_##t, .places_i32 = places_i32_##t, .places_i64 = places_i64_##t,        \
+        .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t, .sum_along = sum_along_##t,                    \
+        .spread_along = spread_along_##t, .average_2x2 = average_2x2_##t, .spread_2x2 = spread_2x2_##t,      \
+        .sgd = sgd_##t, .adam = adam_##t,                                                                    \
+    }
+#define ROWS_TABLE_f32 ROWS_TABLE(f32)
+#define ROWS_TABLE_f64 ROWS_TABLE(f64)
+#endif

@@ -1,0 +1,32 @@
+/* What the drivers share: the chosen micro-kernels, the number of threads, scratch memory. */
+#ifndef CK_RUNTIME_H
+#define CK_RUNTIME_H
+
+#include <stddef.h>
+#include "micro.h"
+
+/* --- instruction sets -------------------------------------------------------------------- */
+/* Levels built in and supported by this processor, worst first; `count` of them. */
+int ck_level_count(void);
+const char *ck_level_name(int level);
+/* Choose a level; done once, when the module is imported. */
+void ck_choose_level(int level);
+const ck_micro *ck_chosen(void);
+
+/* The compiler that built this, with its version. */
+const char *ck_compiler(void);
+
+/* --- threads ------------------------------------------------------------------------------ */
+int ck_has_openmp(void);
+void ck_set_threads(int n);
+/* Threads the next parallel loop may use: the number set, less where the OpenMP runtime was limited
+   since import; one in a child forked after a team had started (libgomp would deadlock). */
+int ck_threads(void);
+
+/* --- scratch ------------------------------------------------------------------------------ */
+/* 64-byte aligned memory of the calling thread, kept for its next call with the same slot and freed with
+   the thread; NULL when there is none to be had.  A slot's content is lost when it grows. */
+enum { CK_SCRATCH_SLOTS = 4 };
+void *ck_scratch(int slot, size_t bytes);
+
+#endif

@@ -1,0 +1,362 @@
+/* Register tiles for one REAL.  Bodies are inlined with constant bounds, so that accumulators live in registers;
+   the largest tile leaves room for the vectors of B and one of A among the 16 or (AVX-512) 32 registers. */
+#ifndef CK_TILE_SIZES
+#define CK_TILE_SIZES
+#if VBYTES == 64
+#define MR 8
+#define NV 3
+#define DOT_M 4
+#define DOT_N 6
+#else
+#define MR 6
+#define NV 2
+#define DOT_M 3
+#define DOT_N 4
+#endif
+
+typedef float four_f32 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double two_f64 __attribute__((vector_size(16), aligned(8), may_alias));
+
+ALWAYS_INLINE void transpose_square_f32(const float *src, int64_t lds, float *dst, int64_t ldd)
+{
+    const four_f32 a = *(const four_f32 *)src, b = *(const four_f32 *)(src + lds);
+    const four_f32 c = *(const four_f32 *)(src + 2 * lds), d = *(const four_f32 *)(src + 3 * lds);
+    const four_f32 ac_low = __builtin_shufflevector(a, c, 0, 4, 1, 5);
+    const four_f32 ac_high = __builtin_shufflevector(a, c, 2, 6, 3, 7);
+    const four_f32 bd_low = __builtin_shufflevector(b, d, 0, 4, 1, 5);
+    const four_f32 bd_high = __builtin_shufflevector(b, d, 2, 6, 3, 7);
+    *(four_f32 *)dst = __builtin_shufflevector(ac_low, bd_low, 0, 4, 1, 5);
+    *(four_f32 *)(dst + ldd) = __builtin_shufflevector(ac_low, bd_low, 2, 6, 3, 7);
+    *(four_f32 *)(dst + 2 * ldd) = __builtin_shufflevector(ac_high, bd_high, 0, 4, 1, 5);
+    *(four_f32 *)(dst + 3 * ldd) = __builtin_shufflevector(ac_high, bd_high, 2, 6, 3, 7);
+}
+
+ALWAYS_INLINE void transpose_square_f64(const double *src, int64_t lds, double *dst, int64_t ldd)
+{
+    const two_f64 a = *(const two_f64 *)src, b = *(const two_f64 *)(src + lds);
+    *(two_f64 *)dst = __builtin_shufflevector(a, b, 0, 2);
+    *(two_f64 *)(dst + ldd) = __builtin_shufflevector(a, b, 1, 3);
+}
+
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#endif
+
+#define LOAD(p) (*(const VEC *)(p))
+#define STORE(p, v) (*(VEC *)(p) = (v))
+
+/* --- outer tiles -------------------------------------------------------------------------- */
+
+ALWAYS_INLINE VEC NAME(relu_vector)(VEC v)
+{
+    const VEC zero = {0};
+    return (VEC)((IVEC)v & ~(v < zero)); /* keeps NaN */
+}
+
+/* A(i, k) = a[i][a_at ? a_at[k] : k * a_step] */
+ALWAYS_INLINE void NAME(outer_body)(const int m, const int nv, int64_t k, const REAL *const *a, int64_t a_step,
+                                    const int64_t *a_at, const REAL *b, int64_t ldb, REAL *c, int64_t ldc,
+                                    int mode, const REAL *bias)
+{
+    VEC acc[MR][NV];
+    const REAL *row[MR];
+    const VEC zero = {0};
+
+    UNROLL
+    for (int i = 0; i < m; i++) {
+        row[i] = a[i];
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            acc[i][v] = zero;
+    }
+    for (int64_t j = 0; j < k; j++) {
+        const int64_t at = a_at ? a_at[j] : j * a_step;
+        VEC bv[NV];
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            bv[v] = LOAD(b + v * VL);
+        UNROLL
+        for (int i = 0; i < m; i++) {
+            const VEC scalar = row[i][at] - zero;
+            UNROLL
+            for (int v = 0; v < nv; v++)
+                acc[i][v] += scalar * bv[v];
+        }
+        b += ldb;
+    }
+#define FOR_TILE                                                                                            \
+    UNROLL for (int i = 0; i < m; i++)                                                                     \
+        UNROLL for (int v = 0; v < nv; v++)
+    if (mode & TILE_ADD)
+        FOR_TILE acc[i][v] += LOAD(c + i * ldc + v * VL);
+    if (mode & TILE_ROW_BIAS)
+        FOR_TILE acc[i][v] += bias[i];
+    if (mode & TILE_COLUMN_BIAS)
+        FOR_TILE acc[i][v] += LOAD(bias + v * VL);
+    if (mode & TILE_RELU)
+        FOR_TILE acc[i][v] = NAME(relu_vector)(acc[i][v]);
+    FOR_TILE STORE(c + i * ldc + v * VL, acc[i][v]);
+#undef FOR_TILE
+}
+
+typedef void NAME(outer_t)(int64_t k, const REAL *const *a, int64_t a_step, const REAL *b, int64_t ldb, REAL *c,
+                           int64_t ldc, int mode, const REAL *bias);
+typedef void NAME(outer_at_t)(int64_t k, const REAL *const *a, const int64_t *a_at, const REAL *b, int64_t ldb,
+                              REAL *c, int64_t ldc, int mode);
+
+#define OUTER_TILE(m, nv)                                                                                  \
+    static void NAME(outer_##m##x##nv)(int64_t k, const REAL *const *a, int64_t a_step, const REAL *b,     \
+                                       int64_t ldb, REAL *c, int64_t ldc, int mode, const REAL *bias)      \
+    {                                                                                                      \
+        NAME(outer_body)(m, nv, k, a, a_step, NULL, b, ldb, c, ldc, mode, bias);                           \
+    }                                                                                                      \
+    static void NAME(outer_at_##m##x##nv)(int64_t k, const REAL *const *a, const int64_t *a_at,            \
+                                          const REAL *b, int64_t ldb, REAL *c, int64_t ldc, int mode)      \
+    {                                                                                                      \
+        NAME(outer_body)(m, nv, k, a, 0, a_at, b, ldb, c, ldc, mode & TILE_ADD, NULL);                       \
+    }
+
+#if NV == 3
+#define OUTER_ROW(m) OUTER_TILE(m, 1) OUTER_TILE(m, 2) OUTER_TILE(m, 3)
+#define OUTER_NAMES(f, m) {NAME(f##_##m##x1), NAME(f##_##m##x2), NAME(f##_##m##x3)},
+#else
+#define OUTER_ROW(m) OUTER_TILE(m, 1) OUTER_TILE(m, 2)
+#define OUTER_NAMES(f, m) {NAME(f##_##m##x1), NAME(f##_##m##x2)},
+#endif
+#if MR == 8
+#define OUTER_ALL_NAMES(f)                                                                                 \
+    {OUTER_NAMES(f, 1) OUTER_NAMES(f, 2) OUTER_NAMES(f, 3) OUTER_NAMES(f, 4)                               \
+     OUTER_NAMES(f, 5) OUTER_NAMES(f, 6) OUTER_NAMES(f, 7) OUTER_NAMES(f, 8)}
+#else
+#define OUTER_ALL_NAMES(f)                                                                                 \
+    {OUTER_NAMES(f, 1) OUTER_NAMES(f, 2) OUTER_NAMES(f, 3)                                                 \
+     OUTER_NAMES(f, 4) OUTER_NAMES(f, 5) OUTER_NAMES(f, 6)}
+#endif
+
+OUTER_ROW(1) OUTER_ROW(2) OUTER_ROW(3) OUTER_ROW(4) OUTER_ROW(5) OUTER_ROW(6)
+#if MR == 8
+OUTER_ROW(7) OUTER_ROW(8)
+#endif
+
+static NAME(outer_t) *const NAME(outer_tiles)[MR][NV] = OUTER_ALL_NAMES(outer);
+static NAME(outer_at_t) *const NAME(outer_at_tiles)[MR][NV] = OUTER_ALL_NAMES(outer_at);
+
+static void NAME(outer)(int m, int nv, int64_t k, const REAL *const *a, int64_t a_step, const REAL *b,
+                        int64_t ldb, REAL *c, int64_t ldc, int mode, const REAL *bias)
+{
+    NAME(outer_tiles)[m - 1][nv - 1](k, a, a_step, b, ldb, c, ldc, mode, bias);
+}
+
+static void NAME(outer_at)(int m, int nv, int64_t k, const REAL *const *a, const int64_t *a_at, const REAL *b,
+                           int64_t ldb, REAL *c, int64_t ldc, int mode)
+{
+    NAME(outer_at_tiles)[m - 1][nv - 1](k, a, a_at, b, ldb, c, ldc, mode);
+}
+
+/* --- dot tiles ---------------------------------------------------------------------------- */
+
+ALWAYS_INLINE REAL NAME(lanes_sum)(VEC v)
+{
+    REAL lane[VL];
+    STORE(lane, v);
+    for (int width = VL / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++)
+            lane[i] += lane[i + width];
+    return lane[0];
+}
+
+ALWAYS_INLINE void NAME(dot_body)(const int m, const int n, int64_t k, const REAL *a, int64_t lda, const REAL *b,
+                                  int64_t ldb, REAL *c, int64_t ldc, int mode, const REAL *bias)
+{
+    VEC acc[DOT_M][DOT_N];
+    const VEC zero = {0};
+    const int64_t whole = k - k % VL;
+
+    UNROLL
+    for (int i = 0; i < m; i++)
+        UNROLL
+        for (int j = 0; j < n; j++)
+            acc[i][j] = zero;
+    for (int64_t at = 0; at < whole; at += VL) {
+        VEC av[DOT_M];
+        UNROLL
+        for (int i = 0; i < m; i++)
+            av[i] = LOAD(a + i * lda + at);
+        UNROLL
+        for (int j = 0; j < n; j++) {
+            const VEC bv = LOAD(b + j * ldb + at);
+            UNROLL
+            for (int i = 0; i < m; i++)
+                acc[i][j] += av[i] * bv;
+        }
+    }
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            REAL value = NAME(lanes_sum)(acc[i][j]);
+            for (int64_t at = whole; at < k; at++)
+                value += a[i * lda + at] * b[j * ldb + at];
+            if (mode & TILE_ADD)
+                value += c[i * ldc + j];
+            if (mode & TILE_COLUMN_BIAS)
+                value += bias[j];
+            if (mode & TILE_RELU)
+                value = value < 0 ? 0 : value;
+            c[i * ldc + j] = value;
+        }
+}
+
+static void NAME(dot)(int m, int n, int64_t k, const REAL *a, int64_t lda, const REAL *b, int64_t ldb, REAL *c,
+                      int64_t ldc, int mode, const REAL *bias)
+{
+    if (m == DOT_M && n == DOT_N) {
+        NAME(dot_body)(DOT_M, DOT_N, k, a, lda, b, ldb, c, ldc, mode, bias);
+        return;
+    }
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++)
+            NAME(dot_body)(1, 1, k, a + i * lda, lda, b + j * ldb, ldb, c + i * ldc + j, ldc, mode,
+                           bias ? bias + j : NULL);
+}
+
+/* --- moving data -------------------------------------------------------------------------- */
+
+/* Short copies are two overlapping moves of a fixed size: exact at both ends, no loop over single values. */
+ALWAYS_INLINE void NAME(copy)(int64_t n, const REAL *src, REAL *dst)
+{
+#define MOVE_BOTH_ENDS(count)                                                                              \
+    if (n >= (count)) {                                                                                    \
+        REAL head[count], tail[count];                                                                     \
+        __builtin_memcpy(head, src, sizeof head);                                                          \
+        __builtin_memcpy(tail, src + n - (count), sizeof tail);                                            \
+        __builtin_memcpy(dst, head, sizeof head);                                                          \
+        __builtin_memcpy(dst + n - (count), tail, sizeof tail);                                            \
+        return;                                                                                            \
+    }
+    if (n >= VL) {
+        int64_t i = 0;
+        for (; i + VL <= n; i += VL)
+            STORE(dst + i, LOAD(src + i));
+        if (i < n)
+            STORE(dst + n - VL, LOAD(src + n - VL));
+        return;
+    }
+    if (VL > 8)
+        MOVE_BOTH_ENDS(8)
+    if (VL > 4)
+        MOVE_BOTH_ENDS(4)
+    if (VL > 2)
+        MOVE_BOTH_ENDS(2)
+    if (n == 1)
+        *dst = *src;
+#undef MOVE_BOTH_ENDS
+}
+
+static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_t pieces, const int64_t *piece_at,
+                       const int64_t *piece_length, int64_t width, REAL *dst)
+{
+    for (int64_t k = 0; k < n; k++, dst += width) {
+        const REAL *row = src + row_at[k];
+        int64_t filled = 0;
+        for (int64_t p = 0; p < pieces; p++) {
+            NAME(copy)(piece_length[p], row + piece_at[p], dst + filled);
+            filled += piece_length[p];
+        }
+        for (; filled < width; filled++)
+            dst[filled] = 0;
+    }
+}
+
+/* Squares of four by four values (two by two, for doubles): 16-byte vectors serve every level equally well.
+   A run of columns is done for all rows before the next, so that what is written stays in the first-level cache;
+   the rows are many streams to the hardware, so the next ones are asked for ahead. */
+static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst, int64_t ldd)
+{
+    enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL), RUN = 4 * LINE };
+    for (int64_t j0 = 0; j0 < columns; j0 += RUN) {
+        const int64_t j1 = j0 + RUN < columns ? j0 + RUN : columns;
+        int64_t i = 0, j;
+        for (; i + SIDE <= rows; i += SIDE) {
+            for (int64_t row = i + AHEAD; row < i + AHEAD + SIDE && row < rows; row++)
+                for (j = j0; j < j1; j += LINE)
+                    __builtin_prefetch(src + row * lds + j);
+            for (j = j0; j + SIDE <= j1; j += SIDE)
+                NAME(transpose_square)(src + i * lds + j, lds, dst + j * ldd + i, ldd);
+            for (; j < j1; j++)
+                for (int64_t row = i; row < i + SIDE; row++)
+                    dst[j * ldd + row] = src[row * lds + j];
+        }
+        for (; i < rows; i++)
+            for (j = j0; j < j1; j++)
+                dst[j * ldd + i] = src[i * lds + j];
+    }
+}
+
+static void NAME(add_rows)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst, int64_t ldd)
+{
+    for (int64_t i = 0; i < rows; i++, src += lds, dst += ldd) {
+        int64_t j = 0;
+        for (; j + VL <= columns; j += VL)
+            STORE(dst + j, LOAD(dst + j) + LOAD(src + j));
+        for (; j < columns; j++)
+            dst[j] += src[j];
+    }
+}
+
+static void NAME(sum_rows)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst)
+{
+    int64_t j = 0;
+    for (; j + VL <= columns; j += VL) {
+        VEC total = {0};
+        for (int64_t i = 0; i < rows; i++)
+            total += LOAD(src + i * lds + j);
+        STORE(dst + j, LOAD(dst + j) + total);
+    }
+    for (; j < columns; j++) {
+        REAL total = 0;
+        for (int64_t i = 0; i < rows; i++)
+            total += src[i * lds + j];
+        dst[j] += total;
+    }
+}
+
+static REAL NAME(sum)(int64_t n, const REAL *src)
+{
+    enum { CHAINS = 4 };
+    VEC total[CHAINS] = {{0}};
+    int64_t i = 0;
+    for (; i + CHAINS * VL <= n; i += CHAINS * VL)
+        UNROLL
+        for (int chain = 0; chain < CHAINS; chain++)
+            total[chain] += LOAD(src + i + chain * VL);
+    for (; i + VL <= n; i += VL)
+        total[0] += LOAD(src + i);
+    REAL value = NAME(lanes_sum)((total[0] + total[1]) + (total[2] + total[3]));
+    for (; i < n; i++)
+        value += src[i];
+    return value;
+}
+
+#ifndef TILE_TABLE_f32
+#define TILE_TABLE(suffix)                                                                                 \
+    {                                                                                                      \
+        .vl = VL_##suffix, .mr = MR, .nv = NV, .dot_m = DOT_M, .dot_n = DOT_N,                             \
+        .outer = outer_##suffix, .outer_at = outer_at_##suffix, .dot = dot_##suffix,                       \
+        .pack = pack_##suffix, .transpose = transpose_##suffix, .add = add_rows_##suffix,                  \
+        .sum_rows = sum_rows_##suffix, .sum = sum_##suffix,                                                \
+    }
+#define VL_f32 VL_F32
+#define VL_f64 VL_F64
+#define TILE_TABLE_f32 TILE_TABLE(f32)
+#define TILE_TABLE_f64 TILE_TABLE(f64)
+#endif
+
+#undef LOAD
+#undef STORE
+#undef OUTER_TILE
+#undef OUTER_ROW
+#undef OUTER_NAMES
+#undef OUTER_ALL_NAMES

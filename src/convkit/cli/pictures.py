@@ -1,0 +1,94 @@
+"""Pictures as a network wants them: from IDX files as they are, from all others by way of Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from convkit.data import read_idx
+from convkit.errors import require
+
+# How IDX files begin, plain and compressed; no picture does.
+_IDX = (b"\0\0", b"\x1f\x8b", b"\xfd7zXZ\0")
+
+
+def read_pictures(
+    paths: Sequence[str], shape: tuple[int, ...], invert: bool = False
+) -> tuple[list[str], np.ndarray]:
+    """Read pictures into one array.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        The files. An IDX file holds one picture (H, W), many (N, H, W), or many with channels (N, C, H, W),
+        of uint8 and of the right size. What Pillow reads is turned upright (by its EXIF tag), laid on white
+        where it is transparent, converted to grey or to RGB, and resized, whatever its proportions were.
+    shape : tuple of int
+        Channels (1 or 3), height and width that the network wants.
+    invert : bool
+        Turn dark into light.
+
+    Returns
+    -------
+    names : list of str
+        The path of each picture; with its number, in brackets, where the file holds many.
+    images : ndarray of uint8 (N, C, H, W)
+
+    Raises
+    ------
+    OSError
+        When a file cannot be read, or is no picture.
+    ValueError
+        For an IDX file that is damaged or of another shape.
+    ImportError
+        For a picture, where Pillow is missing; the message names the pip command.
+    """
+    names: list[str] = []
+    images: list[np.ndarray] = []
+    for path in paths:
+        with open(path, "rb") as file:
+            is_idx = file.read(6).startswith(_IDX)
+        if is_idx:
+            found = _from_idx(path, shape)
+            names += [f"{path}[{place}]" for place in range(len(found))] if len(found) != 1 else [path]
+            images.append(found)
+        else:
+            names.append(path)
+            images.append(_from_picture(path, shape))
+    joined = np.concatenate(images)
+    return names, 255 - joined if invert else joined
+
+
+def _from_idx(path: str, shape: tuple[int, ...]) -> np.ndarray:
+    array = read_idx(path)
+    fits = array.shape == shape[1:] or array.shape[1:] in (shape, shape[1:])
+    if array.dtype != np.uint8 or not fits:
+        size = " × ".join(map(str, shape))
+        raise ValueError(
+            f"{path}: expected uint8 pictures of {size}, got {array.dtype} of shape {array.shape}"
+        )
+    return array.reshape(-1, *shape)
+
+
+def _from_picture(path: str, shape: tuple[int, ...]) -> np.ndarray:
+    image_module = require("PIL.Image", "images", "reading pictures")
+    operations = require("PIL.ImageOps", "images", "reading pictures")
+    channels, height, width = shape
+    with image_module.open(path) as file:
+        picture = operations.exif_transpose(_eight_bits(image_module, file))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        paper = image_module.new("RGBA", picture.size, "white")
+        picture = image_module.alpha_composite(paper, picture)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture = picture.resize((width, height), image_module.Resampling.LANCZOS)
+    return np.asarray(picture).reshape(1, height, width, channels).transpose(0, 3, 1, 2)
+
+
+def _eight_bits(image_module: Any, picture: Any) -> Any:
+    """A 16-bit grey picture as an 8-bit one; Pillow's own conversion would cut its values off at 255."""
+    if picture.mode.startswith("I"):
+        return image_module.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
+    return picture

@@ -1,0 +1,152 @@
+"""``convkit train``: one run, in a folder of its own.
+
+The folder holds ``config.json`` (what it takes to repeat the run), ``log.csv`` (a line for each epoch),
+``best.safetensors`` and ``last.safetensors`` (weights of the epoch with the best test accuracy, and of the
+last one), ``checkpoint.safetensors`` (from which the run can be resumed) and, where matplotlib is there,
+``curves.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import convkit as ck
+from convkit import data
+from convkit._version import __version__
+from convkit.cli.names import OPTIMIZERS, SCHEDULES
+from convkit.models import ModelEntry
+from convkit.train import BestCheckpoint, CSVLog, Trainer
+from convkit.train.files import write_whole
+
+# What may be named anew for a run that is resumed. All else is as it was, or the bits would be others.
+MAY_CHANGE = ("epochs", "data")
+
+
+@dataclass
+class Config:
+    """All that decides what a run does."""
+
+    model: str
+    dataset: str
+    data: str
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str
+    schedule: str
+    seed: int
+
+
+def train(options: argparse.Namespace) -> int:
+    """Run the command."""
+    entry: ModelEntry = options.model
+    config = _resumed(options) if options.resume else _fresh(options)
+    train_set, note = data.load(config.dataset, "train", config.data, fallback_to_sample=True)
+    if note:
+        print(note, file=sys.stderr)
+        config.data = "sample"
+    test_set, _ = data.load(config.dataset, "test", config.data)
+
+    ck.set_seed(config.seed)
+    model = entry.build()
+    schedule = SCHEDULES[config.schedule](config.lr, config.epochs)
+    trainer = Trainer(model, entry.loss(), OPTIMIZERS[config.optimizer](schedule), metrics=["accuracy"])
+
+    folder = Path(options.resume) if options.resume else _new_folder(options.out, config.model)
+    settings = json.dumps({**asdict(config), "convkit": __version__}, indent=2)
+    write_whole(folder / "config.json", settings + "\n")
+    if not options.quiet:
+        threads = ck.get_num_threads()
+        print(f"{config.model}: {entry.parameters:,} parameters, {threads} threads; run in {folder}")
+        images = f"{len(train_set):,} training and {len(test_set):,} test images"
+        print(f"{config.dataset}: {images} from {train_set.source}", flush=True)
+    history = trainer.fit(
+        train_set,
+        validation=test_set,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        callbacks=[BestCheckpoint(folder / "best.safetensors", "val_accuracy"), CSVLog(folder / "log.csv")],
+        checkpoint=folder / "checkpoint.safetensors",
+        resume=folder / "checkpoint.safetensors" if options.resume else None,
+        verbose=0 if options.quiet else 1,
+    )
+    ck.save(model, folder / "last.safetensors")
+    if len(history) and find_spec("matplotlib"):
+        history.plot(folder / "curves.png")
+    if history.interrupted:
+        print(f"go on with: convkit train {config.model} --resume {folder}", file=sys.stderr)
+        return 130
+    if not options.quiet:
+        accuracy = history["val_accuracy"]
+        best = f"{max(accuracy):.4f} (epoch {accuracy.index(max(accuracy)) + 1})"
+        print(f"test accuracy {accuracy[-1]:.4f}, at best {best}; {folder}")
+    return 0
+
+
+def _fresh(options: argparse.Namespace) -> Config:
+    """The recipe of the network, with what the arguments change."""
+    entry: ModelEntry = options.model
+    if options.out and Path(options.out, "config.json").exists():
+        raise ValueError(f"--out: {options.out} holds a run; --resume it, or name another folder")
+    config = Config(
+        model=entry.name.replace("_", "-"),
+        dataset=entry.dataset,
+        data="auto",
+        seed=0,
+        **asdict(entry.recipe),
+    )
+    for name, value in _given(options).items():
+        setattr(config, name, value)
+    return config
+
+
+def _resumed(options: argparse.Namespace) -> Config:
+    """The settings of the run that is resumed; arguments may change only what `MAY_CHANGE` names."""
+    if options.out:
+        raise ValueError("--out: a resumed run stays in its folder")
+    path = Path(options.resume, "config.json")
+    try:
+        stored = json.loads(path.read_text())
+        config = Config(**{field.name: stored[field.name] for field in fields(Config)})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--resume: {path} is damaged ({error})") from error
+    wanted = {"model": options.model.name.replace("_", "-"), **_given(options)}
+    for name, value in wanted.items():
+        if name in MAY_CHANGE:
+            setattr(config, name, value)
+        elif value != getattr(config, name):
+            kept = getattr(config, name)
+            raise ValueError(f"--resume: {name} is {kept} in {path}, and cannot become {value}")
+    return config
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were named on the command line."""
+    names = [field.name for field in fields(Config) if field.name != "model"]
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if given.get("data", "auto") not in ("auto", "sample"):
+        given["data"] = str(Path(given["data"]).absolute())  # a run may be resumed from elsewhere
+    return given
+
+
+def _new_folder(out: str | None, model: str) -> Path:
+    """The folder asked for, or the first of runs/MODEL-1, runs/MODEL-2, … that nobody has taken."""
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    number = 1
+    while True:
+        folder = Path("runs", f"{model}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1

@@ -1,0 +1,131 @@
+"""Arrays cut into batches, shuffled so that any epoch can be had again from its number alone.
+
+The order is a function of (seed, epoch, number of samples) and of nothing else: Philox, a counter-based
+generator (Salmon, Moraes, Dror, Shaw 2011), is keyed with seed and epoch and gives each sample a 64-bit
+number, and the samples are taken in the order of their numbers. So a run that stops and goes on later needs
+no generator state. Only Philox's raw bits are used, which NumPy promises never to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from convkit.data.dataset import Dataset
+from convkit.errors import integer
+
+_MAX_KEY = 2**64 - 1
+
+
+class Batches:
+    """The batches of each epoch.
+
+    Parameters
+    ----------
+    data : Dataset or tuple of array_like
+        A Dataset, or the pair (x, y): arrays of any dtype whose first axes, the samples, are equally long.
+        More than two are batched alike.
+    batch_size : int
+        Samples in a batch; the last one holds what is left over.
+    shuffle : bool
+        Whether each epoch has an order of its own. Otherwise the samples come as they lie.
+    seed : int
+        From 0 to 2**64 - 1. The same seed gives the same orders, on any machine.
+    drop_last : bool
+        Leave out the last batch if it is smaller than the others.
+
+    Raises
+    ------
+    TypeError
+        If data is neither a Dataset nor a tuple of arrays, or a number is not an integer.
+    ValueError
+        If the arrays differ in length or do not fill a single batch.
+
+    Examples
+    --------
+    >>> x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
+    >>> batches = Batches((x, y), batch_size=2, seed=1)
+    >>> [len(labels) for inputs, labels in batches.epoch(0)]
+    [2, 2, 1]
+    """
+
+    def __init__(
+        self,
+        data: Dataset | tuple[Any, ...],
+        batch_size: int = 64,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        self.arrays = _arrays(data)
+        self.size = len(self.arrays[0])
+        self.batch_size = integer("Batches", "batch_size", batch_size, 1)
+        self.shuffle = shuffle
+        self.seed = _key("seed", seed)
+        self.drop_last = drop_last
+        if len(self) == 0:
+            least = self.batch_size if drop_last else 1
+            raise ValueError(f"Batches: data must hold at least {least} samples, not {self.size}")
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        full, rest = divmod(self.size, self.batch_size)
+        return full if self.drop_last or not rest else full + 1
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The sample indices of an epoch in the order they are served, int64 of shape (size,)."""
+        epoch = _key("epoch", epoch)
+        if not self.shuffle:
+            return np.arange(self.size)
+        numbers = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)).random_raw(self.size)
+        return np.argsort(numbers, kind="stable")
+
+    def epoch(self, epoch: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """Serve the batches of one epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Its number, from 0. Epochs can be had in any order, and repeatedly.
+
+        Yields
+        ------
+        batch : tuple of ndarray
+            (images, labels), or one array for each given; each a copy, the caller's own.
+        """
+        # Checked and drawn here, not in the generator, so that a bad number is refused by this very call.
+        return self._serve(self.order(epoch))
+
+    def _serve(self, order: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        for batch in range(len(self)):
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield tuple(array[chosen] for array in self.arrays)
+
+
+def _arrays(data: Dataset | tuple[Any, ...]) -> tuple[np.ndarray, ...]:
+    if isinstance(data, Dataset):
+        return data.images, data.labels
+    if not isinstance(data, tuple) or not data:
+        came = type(data).__name__
+        raise TypeError(f"Batches: data must be a Dataset or a tuple of arrays (x, y), not {came}")
+    arrays = tuple(np.asarray(array) for array in data)
+    for place, array in enumerate(arrays):
+        if array.ndim == 0 or array.dtype == object:
+            came = f"shape {array.shape} and dtype {array.dtype}"
+            raise TypeError(
+                f"Batches: data[{place}] must be an array with a first axis of samples, not {came}"
+            )
+    if len({len(array) for array in arrays}) > 1:
+        lengths = ", ".join(str(len(array)) for array in arrays)
+        raise ValueError(f"Batches: the arrays of data must hold equally many samples, but hold {lengths}")
+    return arrays
+
+
+def _key(argument: str, value: int) -> int:
+    number = integer("Batches", argument, value, 0)
+    if number > _MAX_KEY:
+        raise ValueError(f"Batches: {argument} must be at most 2**64 - 1, not {number}")
+    return number

@@ -1,0 +1,405 @@
+"""MNIST and Fashion-MNIST, from wherever they can be had.
+
+A set is read from the folder its user names. If none is named, it is looked for in the folder of the
+environment variable CONVKIT_DATA, in /usr/share/datasets (where Debian's dataset-fashion-mnist puts it) and
+in the user's cache, and downloaded into that cache when it is in none of them. A small balanced part of each
+set is shipped in the package, so that there is always something real to try a network on.
+
+The published files are known by the SHA-256 of their *uncompressed* bytes, for mirrors compress them anew.
+What is downloaded, or found in the cache, must be those very bytes. A folder of the user's own may hold other
+data in the same format; the dataset's `source` then says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from convkit.data.dataset import Dataset
+from convkit.data.idx import IdxError, encode_idx, read_idx, temporary_beside
+from convkit.errors import require
+
+VARIABLE = "CONVKIT_DATA"
+SYSTEM_FOLDER = Path("/usr/share/datasets")
+SAMPLE_FOLDER = Path(__file__).parent / "samples"
+
+_PREFIXES = {"train": "train", "test": "t10k"}
+_SUFFIXES = ("", ".gz", ".xz")
+_PIECE = 1 << 16  # bytes asked of a mirror at a time
+_TIMEOUT = (5, 60)  # seconds to connect to a mirror, and to wait for its next bytes
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A published data set: its name, its classes, and the four files it consists of.
+
+    `checksums` gives the SHA-256 of each file's uncompressed bytes, by its name without ``.gz``; `mirrors`
+    are addresses to put before a file's name.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    checksums: dict[str, str]
+
+
+COLLECTIONS = {
+    "mnist": Collection(
+        name="mnist",
+        classes=tuple("0123456789"),
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        checksums={
+            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+    ),
+    "fashion-mnist": Collection(
+        name="fashion-mnist",
+        classes=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        mirrors=(
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        ),
+        checksums={
+            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+    ),
+}
+_PUBLISHED = {
+    checksum: (collection.name, stem)
+    for collection in COLLECTIONS.values()
+    for stem, checksum in collection.checksums.items()
+}
+
+
+class DataNotFound(FileNotFoundError):
+    """A data set that is in none of the places looked at; the message names them, and says what to do."""
+
+
+def fashion_mnist(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
+    """Fashion-MNIST: 60,000 training and 10,000 test images of ten kinds of clothing.
+
+    Parameters
+    ----------
+    split : "train" or "test"
+        Which part.
+    source : "auto", "sample" or a folder
+        "auto" looks in ``CONVKIT_DATA``, ``/usr/share/datasets`` and the user's cache, and downloads at last;
+        "sample" is the 6,000 training or 1,000 test images shipped in the package; a folder holds the IDX
+        files, plain or gzipped, or has a folder ``fashion-mnist`` that does. Only "auto" ever downloads.
+
+    Returns
+    -------
+    dataset : Dataset
+        ``.images`` uint8 (N, 1, 28, 28), ``.labels`` int64 (N,).
+
+    Raises
+    ------
+    DataNotFound
+        If it is nowhere.
+    IdxError
+        If a file is damaged.
+
+    References
+    ----------
+    Xiao, Rasul, Vollgraf 2017: Fashion-MNIST: a novel image dataset for benchmarking machine learning
+    algorithms. arXiv:1708.07747.
+    """
+    return load("fashion-mnist", split, source)[0]
+
+
+def mnist(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
+    """MNIST: 60,000 training and 10,000 test images of handwritten digits.
+
+    Parameters
+    ----------
+    split : "train" or "test"
+        Which part.
+    source : "auto", "sample" or a folder
+        As for `fashion_mnist`; the folder may have a folder ``mnist``.
+
+    Returns
+    -------
+    dataset : Dataset
+        ``.images`` uint8 (N, 1, 28, 28), ``.labels`` int64 (N,).
+
+    Raises
+    ------
+    DataNotFound
+        If it is nowhere.
+    IdxError
+        If a file is damaged.
+
+    References
+    ----------
+    LeCun, Bottou, Bengio, Haffner 1998: Gradient-based learning applied to document recognition,
+    section III.A.
+    """
+    return load("mnist", split, source)[0]
+
+
+def load(
+    name: str,
+    split: Split,
+    source: str | os.PathLike[str] = "auto",
+    *,
+    fallback_to_sample: bool = False,
+) -> tuple[Dataset, str]:
+    """Load a data set by name, on request falling back to the embedded sample, and saying so.
+
+    Parameters
+    ----------
+    name : str
+        "mnist" or "fashion-mnist" ("fashion_mnist" will do).
+    split, source
+        As for `fashion_mnist`.
+    fallback_to_sample : bool
+        With source "auto": take the embedded sample when the set is nowhere, rather than raise.
+
+    Returns
+    -------
+    dataset : Dataset
+        The data.
+    note : str
+        One line for the user when the sample stands in for the set that was asked for, otherwise empty.
+
+    Raises
+    ------
+    ValueError
+        If the name or the split is unknown.
+    DataNotFound
+        If it is nowhere.
+    IdxError
+        If a file is damaged.
+    """
+    collection = COLLECTIONS.get(name.replace("_", "-"))
+    if collection is None:
+        raise ValueError(f"load: name must be one of {', '.join(COLLECTIONS)}, not {name!r}")
+    if split not in _PREFIXES:
+        raise ValueError(f"load: split must be 'train' or 'test', not {split!r}")
+    if source == "sample":
+        return _sample(collection, split), ""
+    if source != "auto":
+        return _from_given(Path(source).expanduser(), collection, split), ""
+    dataset, looked = _search(collection, split)
+    if dataset is not None:
+        return dataset, ""
+    if fallback_to_sample:
+        sample = _sample(collection, split)
+        lack = f"{collection.name} is not on this machine ({looked[-1]})"
+        return sample, f"{lack}; using the embedded sample, {len(sample):,} images"
+    raise DataNotFound(_advice(collection, looked))
+
+
+def read_folder(
+    folder: Path, collection: Collection, split: Split, *, published_only: bool = False
+) -> Dataset:
+    """Read one split from the IDX files in a folder, or in the folder in it that bears the set's name.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+    collection : Collection
+        The set.
+    split : "train" or "test"
+        Which part.
+    published_only : bool
+        Treat files other than the published ones as missing. Otherwise they are taken, and `source` says so;
+        but never the files of the other split or of another set.
+
+    Raises
+    ------
+    DataNotFound
+        If the files are not there.
+    IdxError
+        If they are damaged, or do not hold 28×28 images and a label for each.
+    """
+    stems = [stem for stem in collection.checksums if stem.startswith(_PREFIXES[split])]
+    image_path, label_path = _find(folder, collection.name, stems)
+    images, labels = read_idx(image_path), read_idx(label_path)
+    _check(image_path, images, (images.size // (28 * 28), 28, 28))
+    _check(label_path, labels, (len(images),))
+    if labels.size and labels.max() >= len(collection.classes):
+        raise IdxError(
+            f"{label_path} should hold labels up to {len(collection.classes) - 1}, not {labels.max()}"
+        )
+    # Both are looked at, for either may turn out to be another set's.
+    published = [
+        _is_published(image_path, images, (collection.name, stems[0])),
+        _is_published(label_path, labels, (collection.name, stems[1])),
+    ]
+    source = str(image_path.parent)
+    if not all(published):
+        if published_only:
+            raise DataNotFound(f"{source} holds other data than the published {collection.name}")
+        source += " (not the published files)"
+    return Dataset(
+        images[:, np.newaxis],
+        labels,
+        classes=collection.classes,
+        name=collection.name,
+        split=split,
+        source=source,
+    )
+
+
+def _check(path: Path, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if array.dtype != np.uint8 or array.shape != shape:
+        raise IdxError(f"{path} should hold uint8 of shape {shape}, not {array.dtype} of {array.shape}")
+
+
+def _search(collection: Collection, split: Split) -> tuple[Dataset | None, list[str]]:
+    """The data set from the first place that has it, and what was wrong with the places before."""
+    looked: list[str] = []
+    named = os.environ.get(VARIABLE)
+    if named:
+        try:
+            return read_folder(Path(named).expanduser(), collection, split), looked
+        except DataNotFound as error:
+            looked.append(f"{VARIABLE}: {error}")
+    else:
+        looked.append(f"{VARIABLE} is not set")
+    try:
+        return read_folder(SYSTEM_FOLDER, collection, split), looked
+    except DataNotFound as error:
+        looked.append(str(error))
+    try:
+        return _from_cache(collection, split), looked
+    except (DataNotFound, ImportError) as error:
+        looked.append(str(error))
+    return None, looked
+
+
+def _advice(collection: Collection, looked: list[str]) -> str:
+    places = "".join(f"\n  - {reason}" for reason in looked)
+    files = ", ".join(f"{stem}.gz" for stem in collection.checksums)
+    return (
+        f"{collection.name} was found nowhere:{places}\n"
+        f"Name the folder that holds {files} as source, or the folder above it in {VARIABLE}; "
+        f"or use source='sample', the small part of it that comes with convkit."
+    )
+
+
+def _from_given(folder: Path, collection: Collection, split: Split) -> Dataset:
+    if not folder.is_dir():
+        raise DataNotFound(
+            f"{collection.name}: source must be 'auto', 'sample' or a folder, but there is no folder {folder}"
+        )
+    return read_folder(folder, collection, split)
+
+
+def _sample(collection: Collection, split: Split) -> Dataset:
+    sample = read_folder(SAMPLE_FOLDER, collection, split)
+    sample.source = "embedded sample"
+    return sample
+
+
+def _from_cache(collection: Collection, split: Split) -> Dataset:
+    """Read the user's cache; if that does not hold the published files, bring all four of them there first.
+
+    All four, so that training and test split of one run always come from the same place.
+    """
+    pooch = require("pooch", "data", f"downloading {collection.name}")
+    folder = Path(pooch.os_cache("convkit")) / collection.name
+    with contextlib.suppress(OSError, IdxError):
+        return read_folder(folder, collection, split, published_only=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataNotFound(f"no download: {folder} cannot be made ({type(error).__name__})") from error
+    pooch.get_logger().info("Downloading %s to %s", collection.name, folder)
+    for stem, checksum in collection.checksums.items():
+        target = folder / f"{stem}.gz"
+        if not _holds(target, checksum):
+            _download([f"{mirror}{target.name}" for mirror in collection.mirrors], checksum, target)
+    return read_folder(folder, collection, split, published_only=True)
+
+
+def _download(urls: list[str], checksum: str, target: Path) -> None:
+    """Bring a file from the first address that gives the right bytes; it appears whole or not at all."""
+    pooch = require("pooch", "data", f"downloading {target.name}")
+    fetch = pooch.HTTPDownloader(chunk_size=_PIECE, timeout=_TIMEOUT)
+    failures = []
+    for url in urls:
+        unfinished = temporary_beside(target)
+        try:
+            fetch(url, str(unfinished), None)
+            if _holds(unfinished, checksum):
+                os.replace(unfinished, target)
+                return
+            failures.append(f"{url}: not the published file")
+        except OSError as error:  # of the file system, and all of the network's
+            failures.append(f"{url}: {type(error).__name__}")
+        finally:
+            unfinished.unlink(missing_ok=True)
+    raise DataNotFound(f"no download: {', '.join(failures)}")
+
+
+def _find(folder: Path, name: str, stems: list[str]) -> list[Path]:
+    """The files of these stems, all of them in `folder`/`name` or all in `folder`."""
+    for place in (folder / name, folder):
+        found = [path for stem in stems if (path := _file(place, stem))]
+        if len(found) == len(stems):
+            return found
+    if not folder.is_dir():
+        raise DataNotFound(f"{folder} does not exist")
+    raise DataNotFound(
+        f"{folder} holds no {' and '.join(stems)} (plain or .gz), nor does a folder {name} in it"
+    )
+
+
+def _file(folder: Path, stem: str) -> Path | None:
+    for form in (stem, stem.replace("-idx", ".idx")):  # some hand the files out with a dot there
+        for suffix in _SUFFIXES:
+            path = folder / (form + suffix)
+            if path.is_file():
+                return path
+    return None
+
+
+def _is_published(path: Path, array: np.ndarray, expected: tuple[str, str]) -> bool:
+    """Whether these are the published bytes; an error if they are those of another file."""
+    known = _PUBLISHED.get(_checksum(array))
+    if known not in (None, expected):
+        raise DataNotFound(f"{path} is {' '.join(known)}, not {' '.join(expected)}")
+    return known == expected
+
+
+def _holds(path: Path, checksum: str) -> bool:
+    try:
+        return _checksum(read_idx(path)) == checksum
+    except (OSError, IdxError):
+        return False
+
+
+def _checksum(array: np.ndarray) -> str:
+    return hashlib.sha256(encode_idx(array)).hexdigest()

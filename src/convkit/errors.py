@@ -1,0 +1,80 @@
+"""Argument checks with one voice: which function, which argument, what came, what was expected."""
+
+from __future__ import annotations
+
+import importlib
+import operator
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class GeometryError(ValueError):
+    """A window, padding or size that does not fit; the message says what would."""
+
+
+def integer(function: str, argument: str, value: Any, minimum: int) -> int:
+    """`value` as an int of at least `minimum`; booleans and floats are refused."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{function}: {argument} must be an integer, not {value!r}") from None
+    if number < minimum:
+        raise ValueError(f"{function}: {argument} must be at least {minimum}, not {number}")
+    return number
+
+
+def integers(function: str, argument: str, value: Any, rank: int, minimum: int) -> tuple[int, ...]:
+    """`value`, an integer or one for each of `rank` axes, as a tuple of `rank` ints."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        return (integer(function, argument, value, minimum),) * rank
+    if len(value) != rank:
+        expected = "one integer" if rank == 1 else f"one integer or {rank} of them"
+        raise ValueError(f"{function}: {argument} must be {expected}, not {value!r}")
+    return tuple(integer(function, argument, item, minimum) for item in value)
+
+
+def array(function: str, argument: str, value: Any) -> np.ndarray:
+    """`value` as a float32 or float64 array in native byte order, aligned and C-contiguous."""
+    if not hasattr(value, "__array__") and hasattr(value, "__dlpack__"):
+        value = np.from_dlpack(value)
+    result = np.asarray(value)
+    native = result.dtype.newbyteorder("=")
+    if native not in FLOATS:
+        raise TypeError(f"{function}: {argument} must be a float32 or float64 array, not {result.dtype}")
+    return np.require(result, native, ["C", "A"])
+
+
+def same_dtype(function: str, **operands: Any) -> None:
+    """Refuse float32 mixed with float64 among the operands that are not None."""
+    given = {name: operand.dtype for name, operand in operands.items() if operand is not None}
+    if len(set(given.values())) > 1:
+        listing = ", ".join(f"{name} {dtype}" for name, dtype in given.items())
+        raise TypeError(f"{function}: arguments must share one dtype, but came as {listing}")
+
+
+def dimensions(function: str, argument: str, operand: Any, count: int, layout: str) -> None:
+    """Refuse an operand that does not have `count` axes."""
+    if len(operand.shape) != count:
+        raise ValueError(f"{function}: {argument} must have {count} axes {layout}, not shape {operand.shape}")
+
+
+def shape(function: str, argument: str, operand: Any, expected: tuple[int, ...]) -> None:
+    """Refuse an operand whose shape is not `expected`."""
+    if tuple(operand.shape) != expected:
+        raise ValueError(f"{function}: {argument} must have shape {expected}, not {tuple(operand.shape)}")
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional module, or say which pip command brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ImportError(f'{purpose} needs {package}: pip install "convkit[{extra}]"') from error

@@ -1,0 +1,448 @@
+"""Convolution and transposed convolution on arrays (N, C, *spatial), their gradients, and their windows as columns."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from convkit import errors, geometry
+from convkit.functional.operands import operand, operands
+from convkit.geometry import Windows
+from convkit.ops.conv import Col2im, Convolution, ConvTranspose, Im2col
+
+LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)"}
+WEIGHTS = {1: "(O, I, k)", 2: "(O, I, kh, kw)"}
+
+
+# --- convolution --------------------------------------------------------------------------------------------
+
+
+def conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    """Convolve images with a bank of kernels: cross-correlation, as in every framework.
+
+    ``y[n, o, p, q] = bias[o] + Σ_{i,u,v} weight[o, i, u, v] · x[n, i, s·p + d·u - pad, s·q + d·v - pad]``
+
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+        float32 or float64.
+    weight : array (O, C / groups, kh, kw)
+        Of the same dtype.
+    bias : array (O,), optional
+    stride, dilation : int or (int, int)
+    padding : int, (int, int), ((low, high), (low, high)), 'valid', 'same' or 'full'
+        Zeros around x. 'same' gives ceil(H / stride) rows, by TensorFlow's rule; 'full' every place where kernel
+        and image touch.
+    groups : int
+        Split channels into groups that do not see each other; C groups are a depthwise convolution.
+
+    Returns
+    -------
+    array (N, O, H', W')
+        H' = floor((H + padding - dilation·(kh - 1) - 1) / stride) + 1.
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64, or mixed ones.
+    ValueError
+        For shapes that do not fit together, and a kernel larger than the padded image.
+    """
+    return _conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv1d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    """Convolve signals (N, C, L) with kernels (O, C / groups, k); all else as in `conv2d`."""
+    return _conv("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d_backward(
+    grad_output: Any,
+    x: Any,
+    weight: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> tuple[Any, Any, Any]:
+    """Gradients of `conv2d`, from that to its output.
+
+    ``dx = Σ_o weight[o]ᵀ grad[o]`` (a transposed convolution), ``dweight[o, i] = x[i] ⋆ grad[o]``,
+    ``dbias[o] = Σ grad[o]``.
+
+    Parameters
+    ----------
+    grad_output : array (N, O, H', W')
+    x, weight, stride, padding, dilation, groups : as given to `conv2d`
+
+    Returns
+    -------
+    grad_x, grad_weight, grad_bias : arrays of the shapes of x, weight and bias
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`, and where `grad_output` has not the output's shape.
+    """
+    return _conv_backward("conv2d_backward", 2, grad_output, x, weight, stride, padding, dilation, groups)
+
+
+def conv1d_backward(
+    grad_output: Any,
+    x: Any,
+    weight: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> tuple[Any, Any, Any]:
+    """Gradients of `conv1d`: (grad_x, grad_weight, grad_bias); as `conv2d_backward`."""
+    return _conv_backward("conv1d_backward", 1, grad_output, x, weight, stride, padding, dilation, groups)
+
+
+def _conv(
+    function: str,
+    rank: int,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> Any:
+    x, weight, bias = operands(function, x=x, weight=weight, bias=bias)
+    op = _convolution(function, rank, x, weight, stride, padding, dilation, groups)
+    if bias is not None:
+        errors.shape(function, "bias", bias, (weight.shape[0],))
+    return op(x, weight, bias)
+
+
+def _conv_backward(
+    function: str,
+    rank: int,
+    grad: Any,
+    x: Any,
+    weight: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> tuple[Any, Any, Any]:
+    grad, x, weight = operands(function, grad_output=grad, x=x, weight=weight)
+    op = _convolution(function, rank, x, weight, stride, padding, dilation, groups)
+    errors.shape(function, "grad_output", grad, op.infer(x, weight, None)[0].shape)
+    grad_x, grad_weight, grad_bias = op.gradient((x, weight, None), (None,), (grad,))
+    return grad_x, grad_weight, grad_bias
+
+
+def _convolution(
+    function: str, rank: int, x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: Any
+) -> Convolution:
+    """The op for these operands, every argument checked."""
+    errors.dimensions(function, "x", x, rank + 2, LAYOUTS[rank])
+    errors.dimensions(function, "weight", weight, rank + 2, WEIGHTS[rank])
+    groups = errors.integer(function, "groups", groups, 1)
+    _check_kernel(function, weight)
+    if x.shape[1] != weight.shape[1] * groups:
+        in_groups = f" in {groups} groups" if groups > 1 else ""
+        raise ValueError(
+            f"{function}: weight expects {weight.shape[1] * groups} input channels{in_groups} "
+            f"(shape {tuple(weight.shape)}) but x has {x.shape[1]} (shape {tuple(x.shape)})"
+        )
+    if weight.shape[0] % groups:
+        raise ValueError(
+            f"{function}: weight has {weight.shape[0]} output channels (shape {tuple(weight.shape)}), "
+            f"which are not divisible by groups {groups}"
+        )
+    windows = geometry.windows(function, x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    size = geometry.output_size(function, x.shape[2:], windows)
+    geometry.check_volume(function, (x.shape[0], weight.shape[0], *size))
+    return Convolution(windows, groups)
+
+
+def _check_kernel(function: str, weight: Any) -> None:
+    if 0 in weight.shape:
+        raise ValueError(f"{function}: weight must not be empty, but has shape {tuple(weight.shape)}")
+
+
+# --- transposed convolution ---------------------------------------------------------------------------------
+
+
+def conv_transpose2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """The adjoint of `conv2d` with the same weight: multiplication by Cᵀ where a convolution multiplies by C.
+
+    Parameters
+    ----------
+    x : array (N, I, H, W)
+        float32 or float64.
+    weight : array (I, O / groups, kh, kw)
+        Of the same dtype.
+    bias : array (O,), optional
+    stride, dilation : int or (int, int)
+    padding : int, (int, int) or ((low, high), (low, high))
+        That of the convolution whose adjoint this is: what is cut off the output.
+    output_padding : int or (int, int)
+        Values appended to the output, fewer than stride or dilation, to choose among the sizes that the
+        convolution maps to the same one.
+    groups : int
+
+    Returns
+    -------
+    array (N, O, H', W')
+        H' = (H - 1)·stride + dilation·(kh - 1) + 1 - padding + output_padding.
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64, or mixed ones.
+    ValueError
+        For shapes that do not fit together, an empty output, and too large an output_padding.
+
+    References
+    ----------
+    Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning", section 4.
+    """
+    return _conv_transpose(
+        "conv_transpose2d", 2, x, weight, bias, stride, padding, output_padding, groups, dilation
+    )
+
+
+def conv_transpose1d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """The adjoint of `conv1d`: x (N, I, L), weight (I, O / groups, k); all else as in `conv_transpose2d`."""
+    return _conv_transpose(
+        "conv_transpose1d", 1, x, weight, bias, stride, padding, output_padding, groups, dilation
+    )
+
+
+def conv_transpose2d_backward(
+    grad_output: Any,
+    x: Any,
+    weight: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> tuple[Any, Any, Any]:
+    """Gradients of `conv_transpose2d`, from that to its output.
+
+    Parameters
+    ----------
+    grad_output : array (N, O, H', W')
+    x, weight, stride, padding, output_padding, groups, dilation : as given to `conv_transpose2d`
+
+    Returns
+    -------
+    grad_x, grad_weight, grad_bias : arrays of the shapes of x, weight and bias
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv_transpose2d`, and where `grad_output` has not the output's shape.
+    """
+    return _conv_transpose_backward(
+        "conv_transpose2d_backward", 2, grad_output, x, weight, stride, padding, output_padding, groups, dilation
+    )
+
+
+def conv_transpose1d_backward(
+    grad_output: Any,
+    x: Any,
+    weight: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> tuple[Any, Any, Any]:
+    """Gradients of `conv_transpose1d`: (grad_x, grad_weight, grad_bias); as `conv_transpose2d_backward`."""
+    return _conv_transpose_backward(
+        "conv_transpose1d_backward", 1, grad_output, x, weight, stride, padding, output_padding, groups, dilation
+    )
+
+
+def _conv_transpose(
+    function: str,
+    rank: int,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: Any,
+    dilation: Any,
+) -> Any:
+    x, weight, bias = operands(function, x=x, weight=weight, bias=bias)
+    op = _transposed(function, rank, x, weight, stride, padding, output_padding, groups, dilation)
+    if bias is not None:
+        errors.shape(function, "bias", bias, (weight.shape[1] * op.groups,))
+    return op(x, weight, bias)
+
+
+def _conv_transpose_backward(
+    function: str,
+    rank: int,
+    grad: Any,
+    x: Any,
+    weight: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: Any,
+    dilation: Any,
+) -> tuple[Any, Any, Any]:
+    grad, x, weight = operands(function, grad_output=grad, x=x, weight=weight)
+    op = _transposed(function, rank, x, weight, stride, padding, output_padding, groups, dilation)
+    errors.shape(function, "grad_output", grad, op.infer(x, weight, None)[0].shape)
+    grad_x, grad_weight, grad_bias = op.gradient((x, weight, None), (None,), (grad,))
+    return grad_x, grad_weight, grad_bias
+
+
+def _transposed(
+    function: str,
+    rank: int,
+    x: Any,
+    weight: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: Any,
+    dilation: Any,
+) -> ConvTranspose:
+    """The op for these operands, every argument checked."""
+    errors.dimensions(function, "x", x, rank + 2, LAYOUTS[rank])
+    errors.dimensions(function, "weight", weight, rank + 2, WEIGHTS[rank].replace("O, I", "I, O"))
+    groups = errors.integer(function, "groups", groups, 1)
+    _check_kernel(function, weight)
+    if x.shape[1] != weight.shape[0]:
+        raise ValueError(
+            f"{function}: weight expects {weight.shape[0]} input channels (shape {tuple(weight.shape)}) "
+            f"but x has {x.shape[1]} (shape {tuple(x.shape)})"
+        )
+    if weight.shape[0] % groups:
+        raise ValueError(
+            f"{function}: weight has {weight.shape[0]} input channels (shape {tuple(weight.shape)}), "
+            f"which are not divisible by groups {groups}"
+        )
+    if isinstance(padding, str):
+        raise ValueError(f"{function}: padding must be integers or pairs (low, high), not {padding!r}")
+    windows = geometry.windows(function, x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    extra = errors.integers(function, "output_padding", output_padding, rank, 0)
+    size = geometry.transposed_output_size(function, x.shape[2:], windows, extra)
+    geometry.check_volume(function, (x.shape[0], weight.shape[1] * groups, *size))
+    return ConvTranspose(windows, groups, size)
+
+
+# --- windows as columns -------------------------------------------------------------------------------------
+
+
+def im2col(x: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Any:
+    """Lay out every window of a batch as a column of a matrix.
+
+    A convolution is then ``weight.reshape(O, -1) @ columns``.
+
+    Parameters
+    ----------
+    x : array (N, C, *size)
+        float32 or float64, with one spatial axis or more.
+    kernel_size : int or one for each spatial axis
+    stride, padding, dilation : as in `conv2d`
+
+    Returns
+    -------
+    array (N, C·prod(kernel_size), prod(out))
+        Rows run over channel and place in the window, columns over windows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For dtypes other than float32 and float64, and windows that do not fit.
+    """
+    x = operand("im2col", "x", x)
+    if len(x.shape) < 3:
+        raise ValueError(f"im2col: x must have 3 axes (N, C, L) or more, not shape {tuple(x.shape)}")
+    windows = _windows("im2col", x.shape[2:], kernel_size, stride, padding, dilation)
+    size = geometry.output_size("im2col", x.shape[2:], windows)
+    geometry.check_volume("im2col", (*x.shape[:2], *windows.kernel_size, *size))
+    return Im2col(windows)(x)
+
+
+def col2im(
+    cols: Any, output_size: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
+) -> Any:
+    """Add columns up where their windows lie: the adjoint of `im2col` (not its inverse where windows overlap).
+
+    Parameters
+    ----------
+    cols : array (N, C·prod(kernel_size), prod(out))
+        float32 or float64.
+    output_size : tuple of int
+        Spatial size of the result.
+    kernel_size, stride, padding, dilation : as in `im2col`
+
+    Returns
+    -------
+    array (N, C, *output_size)
+
+    Raises
+    ------
+    TypeError, ValueError
+        For dtypes other than float32 and float64, and shapes that no such `im2col` returns.
+    """
+    cols = operand("col2im", "cols", cols)
+    errors.dimensions("col2im", "cols", cols, 3, "(N, C·prod(kernel_size), prod(out))")
+    rank = len(output_size) if hasattr(output_size, "__len__") else 1
+    size = errors.integers("col2im", "output_size", output_size, rank, 1)
+    windows = _windows("col2im", size, kernel_size, stride, padding, dilation)
+    out = geometry.output_size("col2im", size, windows)
+    places = prod(windows.kernel_size)
+    if cols.shape[1] % places or cols.shape[2] != prod(out):
+        raise ValueError(
+            f"col2im: cols must have shape (N, C·{places}, {prod(out)}) for output_size {size}, "
+            f"not {tuple(cols.shape)}"
+        )
+    geometry.check_volume("col2im", (cols.shape[0], cols.shape[1] // places, *size))
+    return Col2im(windows, size)(cols)
+
+
+def _windows(
+    function: str, size: tuple[int, ...], kernel_size: Any, stride: Any, padding: Any, dilation: Any
+) -> Windows:
+    kernel = errors.integers(function, "kernel_size", kernel_size, len(size), 1)
+    return geometry.windows(function, size, kernel, stride, padding, dilation)

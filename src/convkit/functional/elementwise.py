@@ -1,0 +1,157 @@
+"""Activations, arithmetic and dropout, element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convkit import errors
+from convkit.functional.operands import operand, operands
+from convkit.ops.base import Operand, active_recorder
+from convkit.ops.elementwise import Activation, Add, Arithmetic, Dropout, Multiply, Relu, Scale, Sigmoid, Subtract, Tanh
+from convkit.random import generator
+
+
+def relu(x: Any) -> Any:
+    """``max(x, 0)``; NaN stays NaN.
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+
+    Returns
+    -------
+    array of x's shape
+    """
+    return Relu()(operand("relu", "x", x))
+
+
+def relu_backward(grad_output: Any, x: Any) -> Any:
+    """Gradient of `relu` to x: grad_output where x > 0, else 0."""
+    return _backward("relu_backward", Relu(), grad_output, x)
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent.
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+
+    Returns
+    -------
+    array of x's shape
+    """
+    return Tanh()(operand("tanh", "x", x))
+
+
+def tanh_backward(grad_output: Any, x: Any) -> Any:
+    """Gradient of `tanh` to x: ``grad_output · (1 - tanh²(x))``."""
+    return _backward("tanh_backward", Tanh(), grad_output, x)
+
+
+def sigmoid(x: Any) -> Any:
+    """The logistic function ``1 / (1 + exp(-x))``.
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+
+    Returns
+    -------
+    array of x's shape
+    """
+    return Sigmoid()(operand("sigmoid", "x", x))
+
+
+def sigmoid_backward(grad_output: Any, x: Any) -> Any:
+    """Gradient of `sigmoid` to x: ``grad_output · σ(x) · (1 - σ(x))``."""
+    return _backward("sigmoid_backward", Sigmoid(), grad_output, x)
+
+
+def _backward(function: str, op: Activation, grad: Any, x: Any) -> Any:
+    grad, x = operands(function, grad_output=grad, x=x)
+    errors.shape(function, "grad_output", grad, tuple(x.shape))
+    [grad_x] = op.gradient((x,), (op(x),), (grad,))
+    return grad_x
+
+
+def add(a: Any, b: Any) -> Any:
+    """``a + b``, broadcast as NumPy does; either may be a number."""
+    return _arithmetic("add", Add(), a, b)
+
+
+def subtract(a: Any, b: Any) -> Any:
+    """``a - b``, broadcast as NumPy does; either may be a number."""
+    return _arithmetic("subtract", Subtract(), a, b)
+
+
+def multiply(a: Any, b: Any) -> Any:
+    """``a · b``, broadcast as NumPy does; either may be a number."""
+    if _is_number(b):
+        return Scale(float(b))(operand("multiply", "a", a))
+    if _is_number(a):
+        return Scale(float(a))(operand("multiply", "b", b))
+    return _arithmetic("multiply", Multiply(), a, b)
+
+
+def _arithmetic(function: str, op: Arithmetic, a: Any, b: Any) -> Any:
+    if _is_number(b):
+        b = np.asarray(b, a.dtype)
+    if _is_number(a):
+        a = np.asarray(a, b.dtype)
+    a, b = operands(function, a=a, b=b)
+    try:
+        np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise ValueError(f"{function}: shapes {a.shape} of a and {b.shape} of b do not fit together") from None
+    return op(a, b)
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, Operand) and isinstance(value, (int, float, np.number)) and np.ndim(value) == 0
+
+
+def dropout(x: Any, p: float = 0.5, *, seed: int | None = None) -> Any:
+    """Zero each value with probability p and scale the others by 1 / (1 - p).
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+    p : float
+        From 0 to 1.
+    seed : int, optional
+        What the mask is drawn from; by default the process-wide generator.  In a traced `forward` the mask follows
+        the seed of the run and the number of the step instead.
+
+    Returns
+    -------
+    array of x's shape
+
+    Raises
+    ------
+    ValueError
+        For p outside of [0, 1].
+
+    References
+    ----------
+    Srivastava et al. 2014.
+    """
+    x = operand("dropout", "x", x)
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be from 0 to 1, not {p}")
+    recorder = active_recorder()
+    if recorder is not None and isinstance(x, Operand):
+        return Dropout(float(p))(x, recorder.random_state())
+    return Dropout(float(p))(x, _state(seed))
+
+
+def dropout_backward(grad_output: Any, p: float = 0.5, *, seed: int) -> Any:
+    """Gradient of `dropout` with the same p and seed: the same mask and scale, applied to grad_output."""
+    return dropout(grad_output, p, seed=seed)
+
+
+def _state(seed: int | None) -> np.ndarray:
+    drawn = int(generator().integers(2**62)) if seed is None else errors.integer("dropout", "seed", seed, 0)
+    return np.array([drawn, 0, 0], np.int64)

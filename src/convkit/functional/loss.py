@@ -1,0 +1,183 @@
+"""Softmax, and the losses with their gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convkit import errors
+from convkit.functional.operands import axis_of, operand, operands
+from convkit.ops.base import Operand
+from convkit.ops.loss import CrossEntropy, MeanSquaredError, ProbabilityCrossEntropy, Softmax
+
+
+def softmax(x: Any, axis: int = 1) -> Any:
+    """``exp(x) / Σ exp(x)`` along an axis.
+
+    Parameters
+    ----------
+    x : array of float32 or float64
+    axis : int
+        By default that of the classes.
+
+    Returns
+    -------
+    array of x's shape
+    """
+    return _softmax("softmax", x, axis, log=False)
+
+
+def log_softmax(x: Any, axis: int = 1) -> Any:
+    """``log(softmax(x))`` along an axis, exact also where softmax is almost 0."""
+    return _softmax("log_softmax", x, axis, log=True)
+
+
+def softmax_backward(grad_output: Any, x: Any, axis: int = 1) -> Any:
+    """Gradient of `softmax` to x: ``y · (grad - Σ grad · y)``."""
+    return _softmax_backward("softmax_backward", grad_output, x, axis, log=False)
+
+
+def log_softmax_backward(grad_output: Any, x: Any, axis: int = 1) -> Any:
+    """Gradient of `log_softmax` to x: ``grad - softmax(x) · Σ grad``."""
+    return _softmax_backward("log_softmax_backward", grad_output, x, axis, log=True)
+
+
+def _softmax(function: str, x: Any, axis: int, log: bool) -> Any:
+    x = operand(function, "x", x)
+    return Softmax(axis_of(function, "axis", axis, len(x.shape)), log)(x)
+
+
+def _softmax_backward(function: str, grad: Any, x: Any, axis: int, log: bool) -> Any:
+    grad, x = operands(function, grad_output=grad, x=x)
+    errors.shape(function, "grad_output", grad, tuple(x.shape))
+    op = Softmax(axis_of(function, "axis", axis, len(x.shape)), log)
+    [grad_x] = op.gradient((x,), (op(x),), (grad,))
+    return grad_x
+
+
+def cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    label_smoothing: float = 0.0,
+    weight: Any = None,
+    ignore_index: int | None = None,
+) -> Any:
+    """The mean of ``-Σ_c q_c · log softmax(logits)_c`` over a batch.
+
+    q is 1 for the label's class and 0 for the others, or the given row of probabilities; with label smoothing ε
+    it is ``(1 - ε) q + ε / C`` (Szegedy et al. 2016, section 7).
+
+    Parameters
+    ----------
+    logits : array (N, C) or (N, C, *spatial)
+        float32 or float64.
+    labels : integer array (N,) or (N, *spatial), or array of probabilities of the shape of logits
+    label_smoothing : float
+        ε, from 0 to 1.
+    weight : array (C,), optional
+        A factor for each class; with integer labels the mean is then weighted by those of the labels.
+    ignore_index : int, optional
+        A label that does not count.
+
+    Returns
+    -------
+    array of shape ()
+        NaN where no label counts.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For shapes and dtypes other than these, and labels that are no class.
+    """
+    op, operands = _cross_entropy("cross_entropy", logits, labels, label_smoothing, weight, ignore_index)
+    loss, _ = op(*operands)
+    return loss
+
+
+def cross_entropy_backward(
+    logits: Any,
+    labels: Any,
+    *,
+    label_smoothing: float = 0.0,
+    weight: Any = None,
+    ignore_index: int | None = None,
+    grad_output: Any = 1.0,
+) -> Any:
+    """Gradient of `cross_entropy` to the logits: ``grad_output · (softmax(logits) - q) / N`` without weights."""
+    op, operands = _cross_entropy(
+        "cross_entropy_backward", logits, labels, label_smoothing, weight, ignore_index
+    )
+    grad = np.asarray(grad_output, operands[0].dtype).reshape(())
+    grad_logits, *_ = op.gradient(operands, op(*operands), (grad, None))
+    return grad_logits
+
+
+def _cross_entropy(
+    function: str, logits: Any, labels: Any, label_smoothing: float, weight: Any, ignore_index: int | None
+) -> tuple[CrossEntropy | ProbabilityCrossEntropy, tuple[Any, Any, Any]]:
+    """The op for these arguments, every one checked, and its operands."""
+    logits = operand(function, "logits", logits)
+    if len(logits.shape) < 2 or logits.shape[1] == 0:
+        raise ValueError(f"{function}: logits must have shape (N, C) or (N, C, …), not {tuple(logits.shape)}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{function}: label_smoothing must be from 0 to 1, not {label_smoothing}")
+    if weight is not None:
+        weight = operand(function, "weight", weight)
+        if not isinstance(weight, Operand):
+            weight = weight.astype(logits.dtype, copy=False)
+        errors.shape(function, "weight", weight, (logits.shape[1],))
+    if not isinstance(labels, Operand):
+        labels = np.asarray(labels)
+    if labels.dtype.kind == "f":
+        return _with_probabilities(function, logits, labels, label_smoothing, weight, ignore_index)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{function}: labels must be integers or probabilities, not {labels.dtype}")
+    if not isinstance(labels, Operand):
+        labels = np.ascontiguousarray(labels, np.int64)
+    errors.shape(function, "labels", labels, (logits.shape[0], *logits.shape[2:]))
+    if ignore_index is not None:
+        ignore_index = errors.integer(function, "ignore_index", ignore_index, -(2**62))
+    return CrossEntropy(float(label_smoothing), ignore_index), (logits, labels, weight)
+
+
+def _with_probabilities(
+    function: str, logits: Any, labels: Any, label_smoothing: float, weight: Any, ignore_index: int | None
+) -> tuple[ProbabilityCrossEntropy, tuple[Any, Any, Any]]:
+    if ignore_index is not None:
+        raise ValueError(f"{function}: ignore_index needs integer labels, but labels are {labels.dtype}")
+    labels = operand(function, "labels", labels)
+    errors.same_dtype(function, logits=logits, labels=labels)
+    errors.shape(function, "labels", labels, tuple(logits.shape))
+    return ProbabilityCrossEntropy(float(label_smoothing)), (logits, labels, weight)
+
+
+def mse_loss(prediction: Any, target: Any) -> Any:
+    """The mean of ``(prediction - target)²`` over all values, of shape ().
+
+    Parameters
+    ----------
+    prediction, target : arrays of one shape and dtype, float32 or float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where shapes or dtypes differ.
+    """
+    prediction, target = _pair("mse_loss", prediction, target)
+    return MeanSquaredError()(prediction, target)
+
+
+def mse_loss_backward(prediction: Any, target: Any, *, grad_output: Any = 1.0) -> tuple[Any, Any]:
+    """Gradients of `mse_loss`: ``± 2 · grad_output · (prediction - target) / size``."""
+    prediction, target = _pair("mse_loss_backward", prediction, target)
+    grad = np.asarray(grad_output, prediction.dtype).reshape(())
+    grad_prediction, grad_target = MeanSquaredError().gradient((prediction, target), (None,), (grad,))
+    return grad_prediction, grad_target
+
+
+def _pair(function: str, prediction: Any, target: Any) -> list[Any]:
+    pair = operands(function, prediction=prediction, target=target)
+    errors.shape(function, "target", pair[1], tuple(pair[0].shape))
+    return pair

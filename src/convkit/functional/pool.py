@@ -1,0 +1,318 @@
+"""Pooling on arrays (N, C, *spatial), and its gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convkit import errors, geometry
+from convkit.functional.conv import LAYOUTS
+from convkit.functional.operands import operand, operands
+from convkit.geometry import GeometryError, Windows
+from convkit.ops.pool import AvgPool, AvgPoolGrad, MaxPool
+
+# --- max pooling --------------------------------------------------------------------------------------------
+
+
+def max_pool2d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest value of each window; of equal ones the first counts, and NaN is larger than any number.
+
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+        float32 or float64.
+    kernel_size : int or (int, int)
+    stride : int or (int, int), optional
+        By default the kernel's size.
+    padding : int, (int, int) or pairs (low, high)
+        Places outside x that windows may cover and that never are the largest; at most half the kernel.
+    dilation : int or (int, int)
+    ceil_mode : bool
+        Keep a last window that is not filled, as long as it starts inside x or its low padding.
+    return_indices : bool
+        Also return where each maximum lies.
+
+    Returns
+    -------
+    y : array (N, C, H', W')
+    indices : int64 array of the same shape, only with `return_indices`
+        Places counted within one plane of x, row by row.
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64.
+    ValueError
+        For windows that do not fit, and padding above half the kernel.
+    """
+    return _max_pool(
+        "max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def max_pool1d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Max pooling of signals (N, C, L); as `max_pool2d`."""
+    return _max_pool(
+        "max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def max_pool2d_backward(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """Gradient of `max_pool2d` to x: each output's gradient goes to the place its maximum came from.
+
+    Parameters
+    ----------
+    grad_output : array (N, C, H', W')
+    x, kernel_size, stride, padding, dilation, ceil_mode : as given to `max_pool2d`
+
+    Returns
+    -------
+    grad_x : array (N, C, H, W)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `max_pool2d`, and where `grad_output` has not the output's shape.
+    """
+    return _max_pool_backward(
+        "max_pool2d_backward", 2, grad_output, x, kernel_size, stride, padding, dilation, ceil_mode
+    )
+
+
+def max_pool1d_backward(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """Gradient of `max_pool1d` to x; as `max_pool2d_backward`."""
+    return _max_pool_backward(
+        "max_pool1d_backward", 1, grad_output, x, kernel_size, stride, padding, dilation, ceil_mode
+    )
+
+
+def _max_pool(
+    function: str,
+    rank: int,
+    x: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    return_indices: bool,
+) -> Any:
+    x = operand(function, "x", x)
+    windows = _windows(function, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    y, indices = MaxPool(windows, bool(ceil_mode), "int64" if return_indices else "int32")(x)
+    return (y, indices) if return_indices else y
+
+
+def _max_pool_backward(
+    function: str,
+    rank: int,
+    grad: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+) -> Any:
+    grad, x = operands(function, grad_output=grad, x=x)
+    windows = _windows(function, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    op = MaxPool(windows, bool(ceil_mode), "int64")
+    errors.shape(function, "grad_output", grad, op.infer(x)[0].shape)
+    [grad_x] = op.gradient((x,), op(x), (grad, None))
+    return grad_x
+
+
+# --- average pooling ----------------------------------------------------------------------------------------
+
+
+def avg_pool2d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """The mean of each window.
+
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+        float32 or float64.
+    kernel_size : int or (int, int)
+    stride : int or (int, int), optional
+        By default the kernel's size.
+    padding : int, (int, int) or pairs (low, high)
+        Zeros around x; at most half the kernel.
+    ceil_mode : bool
+        Keep a last window that is not filled, as long as it starts inside x or its low padding.
+    count_include_pad : bool
+        Whether padding counts among the values that are averaged.
+
+    Returns
+    -------
+    y : array (N, C, H', W')
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64.
+    ValueError
+        For windows that do not fit, and padding above half the kernel.
+    """
+    return _avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def avg_pool1d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """Average pooling of signals (N, C, L); as `avg_pool2d`."""
+    return _avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def avg_pool2d_backward(
+    grad_output: Any,
+    input_shape: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """Gradient of `avg_pool2d` to x: each output's gradient, spread evenly over its window.
+
+    Parameters
+    ----------
+    grad_output : array (N, C, H', W')
+    input_shape : (N, C, H, W)
+    kernel_size, stride, padding, ceil_mode, count_include_pad : as given to `avg_pool2d`
+
+    Returns
+    -------
+    grad_x : array (N, C, H, W)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `avg_pool2d`, and where `grad_output` has not the output's shape.
+    """
+    return _avg_pool_backward(
+        "avg_pool2d_backward", 2, grad_output, input_shape, kernel_size, stride, padding, ceil_mode,
+        count_include_pad,
+    )  # fmt: skip
+
+
+def avg_pool1d_backward(
+    grad_output: Any,
+    input_shape: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """Gradient of `avg_pool1d` to x; as `avg_pool2d_backward`."""
+    return _avg_pool_backward(
+        "avg_pool1d_backward", 1, grad_output, input_shape, kernel_size, stride, padding, ceil_mode,
+        count_include_pad,
+    )  # fmt: skip
+
+
+def _avg_pool(
+    function: str,
+    rank: int,
+    x: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> Any:
+    x = operand(function, "x", x)
+    windows = _windows(function, rank, x.shape, kernel_size, stride, padding, 1, ceil_mode)
+    return AvgPool(windows, bool(ceil_mode), bool(count_include_pad))(x)
+
+
+def _avg_pool_backward(
+    function: str,
+    rank: int,
+    grad: Any,
+    input_shape: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> Any:
+    grad = operand(function, "grad_output", grad)
+    shape = errors.integers(function, "input_shape", np.asarray(input_shape), rank + 2, 0)
+    windows = _windows(function, rank, shape, kernel_size, stride, padding, 1, ceil_mode)
+    size = geometry.output_size(function, shape[2:], windows, bool(ceil_mode))
+    errors.shape(function, "grad_output", grad, (*shape[:2], *size))
+    return AvgPoolGrad(windows, bool(count_include_pad), shape)(grad)
+
+
+def _windows(
+    function: str,
+    rank: int,
+    shape: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+) -> Windows:
+    """The windows of a pooling of an array of this shape, every argument checked."""
+    if len(shape) != rank + 2:
+        raise ValueError(f"{function}: x must have {rank + 2} axes {LAYOUTS[rank]}, not shape {tuple(shape)}")
+    kernel = errors.integers(function, "kernel_size", kernel_size, rank, 1)
+    windows = geometry.windows(
+        function, tuple(shape[2:]), kernel, kernel if stride is None else stride, padding, dilation
+    )
+    for axis, (pair, k) in enumerate(zip(windows.padding, kernel, strict=True)):
+        if max(pair) > k // 2:
+            raise GeometryError(
+                f"{function}: padding {pair} on spatial axis {axis} is more than half the kernel's size {k}: "
+                f"at most {k // 2} is allowed, or windows could lie outside x"
+            )
+    size = geometry.output_size(function, tuple(shape[2:]), windows, bool(ceil_mode))
+    geometry.check_volume(function, (*shape[:2], *size))
+    return windows

@@ -1,0 +1,162 @@
+"""The only place where output sizes, paddings and windows are computed.
+
+Per axis, with input size n, kernel size k, dilation d, stride s and padding p_lo + p_hi, a window covers
+m = d(k - 1) + 1 values and there are
+
+    convolution, pooling     floor((n + p_lo + p_hi - m) / s) + 1
+    transposed convolution   (n - 1) s + m - p_lo - p_hi + output_padding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convkit.errors import GeometryError, integer, integers
+
+Sizes = tuple[int, ...]
+Pairs = tuple[tuple[int, int], ...]
+
+# No array of this many values can exist; a size beyond it is a mistake in the arguments.
+LARGEST = 2**48
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where the windows of a convolution or a pooling lie; every field has one entry for each spatial axis."""
+
+    kernel_size: Sizes
+    stride: Sizes
+    padding: Pairs
+    dilation: Sizes
+
+    @property
+    def rank(self) -> int:
+        return len(self.kernel_size)
+
+    @property
+    def low(self) -> Sizes:
+        """Padding before the first value of each axis."""
+        return tuple(lo for lo, _ in self.padding)
+
+    @property
+    def high(self) -> Sizes:
+        """Padding behind the last value of each axis."""
+        return tuple(hi for _, hi in self.padding)
+
+    @property
+    def extent(self) -> Sizes:
+        """Values that one window spans: d(k - 1) + 1."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
+
+
+def windows(
+    function: str,
+    input_size: Sizes,
+    kernel_size: Sizes,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+) -> Windows:
+    """Check a window's arguments and resolve 'valid', 'same' and 'full' for an input of `input_size`."""
+    rank = len(input_size)
+    strides = integers(function, "stride", stride, rank, 1)
+    dilations = integers(function, "dilation", dilation, rank, 1)
+    extents = tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilations, strict=True))
+    if isinstance(padding, str):
+        pairs = _named_padding(function, padding, input_size, extents, strides)
+    else:
+        pairs = padding_pairs(function, padding, rank)
+    return Windows(kernel_size, strides, pairs, dilations)
+
+
+def _named_padding(function: str, name: str, input_size: Sizes, extents: Sizes, strides: Sizes) -> Pairs:
+    if name == "valid":
+        return ((0, 0),) * len(extents)
+    if name == "full":
+        return tuple((m - 1, m - 1) for m in extents)
+    if name == "same":
+        # ceil(n / s) outputs: TensorFlow's rule, by the input size; an odd total pads more behind.
+        totals = [max(0, m - (n % s or s)) for n, m, s in zip(input_size, extents, strides, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    raise ValueError(f"{function}: padding must be integers, 'valid', 'same' or 'full', not {name!r}")
+
+
+def padding_pairs(function: str, padding: Any, rank: int) -> Pairs:
+    """Padding given as p, (p_1, …, p_rank) or ((lo, hi), …) as pairs for each axis."""
+    if isinstance(padding, (Sequence, np.ndarray)) and any(
+        isinstance(item, (Sequence, np.ndarray)) for item in padding
+    ):
+        if len(padding) != rank or any(
+            not isinstance(item, (Sequence, np.ndarray)) or len(item) != 2 for item in padding
+        ):
+            raise ValueError(f"{function}: padding must be {rank} pairs (low, high), not {padding!r}")
+        return tuple(
+            (integer(function, "padding", lo, 0), integer(function, "padding", hi, 0)) for lo, hi in padding
+        )
+    return tuple((p, p) for p in integers(function, "padding", padding, rank, 0))
+
+
+def output_size(function: str, input_size: Sizes, windows: Windows, ceil_mode: bool = False) -> Sizes:
+    """Windows that fit on each axis; with `ceil_mode` also a last one that starts inside the input or its low padding."""
+    result = []
+    for axis, n in enumerate(input_size):
+        (lo, hi), m, s = windows.padding[axis], windows.extent[axis], windows.stride[axis]
+        room = n + lo + hi - m
+        if room < 0 or n == 0:
+            raise GeometryError(_does_not_fit(function, windows, axis, n))
+        count = room // s + 1
+        if ceil_mode and room % s and count * s < n + lo:
+            count += 1
+        result.append(count)
+    return tuple(result)
+
+
+def _does_not_fit(function: str, windows: Windows, axis: int, n: int) -> str:
+    (lo, hi), m = windows.padding[axis], windows.extent[axis]
+    k, d = windows.kernel_size[axis], windows.dilation[axis]
+    if n == 0:
+        return f"{function}: x has size 0 on spatial axis {axis}; at least 1 is needed"
+    missing = m - (n + lo + hi)
+    return (
+        f"{function}: a kernel of size {k} with dilation {d} spans {m} values, but spatial axis {axis} of x has "
+        f"{n} + {lo} + {hi} (padding); a kernel of size {(n + lo + hi - 1) // d + 1} or less, "
+        f"or {missing} more of padding in all, would fit"
+    )
+
+
+def transposed_output_size(
+    function: str, input_size: Sizes, windows: Windows, output_padding: Sizes
+) -> Sizes:
+    """Output size of a transposed convolution: the input size of the convolution that it is the adjoint of."""
+    result = []
+    for axis, n in enumerate(input_size):
+        (lo, hi), m, s = windows.padding[axis], windows.extent[axis], windows.stride[axis]
+        limit = max(s, windows.dilation[axis])
+        if output_padding[axis] >= limit:
+            raise GeometryError(
+                f"{function}: output_padding {output_padding[axis]} on spatial axis {axis} must be smaller than "
+                f"stride or dilation, here {limit}: beyond that it would only append empty values"
+            )
+        size = (n - 1) * s + m - lo - hi + output_padding[axis]
+        if n == 0 or size < 1:
+            raise GeometryError(
+                f"{function}: spatial axis {axis} of x has {n} values, which with stride {s}, a window of {m} and "
+                f"padding {lo} + {hi} would leave {size}; padding of at most {lo + hi + size - 1} in all would fit"
+                if n
+                else f"{function}: x has size 0 on spatial axis {axis}; at least 1 is needed"
+            )
+        result.append(size)
+    return tuple(result)
+
+
+def check_volume(function: str, shape: Sizes) -> None:
+    """Refuse a shape with more values than any memory holds."""
+    volume = 1
+    for size in shape:
+        volume *= size
+    if volume > LARGEST:
+        raise GeometryError(f"{function}: the output would have shape {shape}, more values than can be addressed")

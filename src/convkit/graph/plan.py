@@ -1,0 +1,167 @@
+"""A plan: a graph made ready to run, every array placed and every kernel bound.
+
+Running it is copying the inputs to their places and walking a list of bound kernels; nothing is allocated but the
+results, which belong to the caller.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from convkit._kernels.core import Kernel, PythonKernel, Series
+from convkit.graph.memory import aligned_empty, assign_blocks, lay_out
+from convkit.graph.rewrite import fuse
+from convkit.graph.symbols import Graph, Node, RandomState, Symbol
+from convkit.ops.base import Spec
+from convkit.ops.shape import Reshape
+from convkit.parameter import Buffer, Parameter, structure
+
+
+class Plan:
+    """The given outputs of a graph, ready to be computed.
+
+    Parameters
+    ----------
+    graph : Graph
+    outputs : symbols whose values `run` returns
+    stored : symbols computed straight into arrays of the caller's, such as gradients
+    several : whether the traced function returned a tuple
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        outputs: Sequence[Symbol],
+        stored: Mapping[Symbol, np.ndarray] | None = None,
+        several: bool = False,
+    ) -> None:
+        self.several = several
+        stored = dict(stored or {})
+        graph.keep_only([*outputs, *stored])
+        fuse(graph, [*outputs, *stored])
+        direct = {symbol: target for symbol, target in stored.items() if _is_written(symbol)}
+        blocks = assign_blocks(graph, [*outputs, *stored], direct)
+        self._arena = aligned_empty(lay_out(blocks.values()))
+        self._blocks = blocks
+        self._arrays: dict[Symbol, np.ndarray] = dict(direct)
+        self._random_states: dict[Symbol, np.ndarray] = {}
+        kernels = [self._bind(node) for node in graph.nodes if not isinstance(node.op, Reshape)]
+        kernels += [
+            PythonKernel(_copying(self._array(symbol), target))
+            for symbol, target in stored.items()
+            if symbol not in direct
+        ]
+        self._work = Series(kernels)
+        self._inputs = [self._array(symbol) for symbol in graph.inputs]
+        self._outputs = [self._array(symbol) for symbol in outputs]
+        self.lock = threading.Lock()
+        self.graph = graph
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory that all intermediate results share."""
+        return self._arena.nbytes
+
+    def run(self, inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0) -> list[np.ndarray]:
+        """Compute the outputs, fresh arrays, for these inputs; `seed` and `step` decide what noise is drawn."""
+        for place, values in zip(self._inputs, inputs, strict=True):
+            np.copyto(place, values, casting="same_kind")
+        for state in self._random_states.values():
+            state[:2] = seed, step
+        self._work.run()
+        return [array.copy() for array in self._outputs]
+
+    def _bind(self, node: Node) -> Kernel:
+        inputs = [None if symbol is None else self._array(symbol) for symbol in node.inputs]
+        outputs = [self._output(node, position) for position in range(len(node.outputs))]
+        return node.op.bind(inputs, outputs)
+
+    def _output(self, node: Node, position: int) -> np.ndarray | None:
+        symbol = node.outputs[position]
+        unused = position in node.op.optional and symbol not in self._blocks and symbol not in self._arrays
+        return None if unused else self._array(symbol)
+
+    def _array(self, symbol: Symbol) -> np.ndarray:
+        if symbol not in self._arrays:
+            self._arrays[symbol] = self._place(symbol)
+        return self._arrays[symbol]
+
+    def _place(self, symbol: Symbol) -> np.ndarray:
+        if symbol in self._blocks:
+            start = self._blocks[symbol].offset
+            return self._arena[start : start + symbol.nbytes].view(symbol.dtype).reshape(symbol.shape)
+        if symbol.node is not None and isinstance(symbol.node.op, Reshape) and symbol.node.inputs[0] is not None:
+            return self._array(symbol.node.inputs[0]).reshape(symbol.shape)
+        return self._leaf(symbol)
+
+    def _leaf(self, symbol: Symbol) -> np.ndarray:
+        source = symbol.source
+        if isinstance(source, (Parameter, Buffer)):
+            return source.data
+        if isinstance(source, RandomState):
+            return self._random_states.setdefault(symbol, np.array([0, 0, source.place], np.int64))
+        assert isinstance(source, np.ndarray), f"no memory for {symbol}"
+        return source
+
+
+def _is_written(symbol: Symbol) -> bool:
+    """Whether a kernel writes this symbol: a leaf or a view of something else cannot be placed elsewhere."""
+    return symbol.node is not None and not isinstance(symbol.node.op, Reshape)
+
+
+def _copying(source: np.ndarray, target: np.ndarray) -> Callable[[], None]:
+    return lambda: np.copyto(target, source)
+
+
+class PlanCache:
+    """The plans made most recently, by key; all of them dropped when the structure of any model changes.
+
+    A plan works in an arena of its own, so it is lent to one thread at a time: another thread that wants the same
+    plan meanwhile gets a second one.
+    """
+
+    def __init__(self, limit: int = 8) -> None:
+        self._limit = limit
+        self._plans: OrderedDict[Hashable, list[Any]] = OrderedDict()
+        self._version = structure.version
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def lend(self, key: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
+        """The plan for `key`, made if need be, for the length of a `with` block."""
+        plan = self._checked_out(key, make)
+        try:
+            yield plan
+        finally:
+            plan.lock.release()
+
+    def _checked_out(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if self._version != structure.version:
+                self._plans.clear()
+                self._version = structure.version
+            for plan in self._plans.get(key, ()):
+                if plan.lock.acquire(blocking=False):
+                    self._plans.move_to_end(key)
+                    return plan
+            plan = make()
+            plan.lock.acquire()
+            self._version = structure.version  # making a plan may have moved parameters into place
+            self._plans.setdefault(key, []).append(plan)
+            self._plans.move_to_end(key)
+            while len(self._plans) > self._limit:
+                self._plans.popitem(last=False)
+            return plan
+
+
+def spec_of(values: np.ndarray) -> Spec:
+    """The part of an input that a plan depends on."""
+    return Spec(values.shape, values.dtype)
+
+

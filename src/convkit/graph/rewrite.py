@@ -1,0 +1,73 @@
+"""Rewriting a graph into one that computes the same with less work.
+
+`reorder` changes what is computed where and comes before differentiation; `fuse` merges neighbours of the joint
+graph, forward and backward, and comes after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from convkit.graph.symbols import Graph, Node, Symbol
+from convkit.ops.base import Spec
+from convkit.ops.conv import Convolution, ConvTranspose
+from convkit.ops.elementwise import Relu
+from convkit.ops.linear import Linear
+from convkit.ops.pool import MaxPool
+
+
+def reorder(graph: Graph, outputs: Sequence[Symbol]) -> None:
+    """Rectify after max pooling instead of before: max(relu(x)) = relu(max(x)), on a fraction of the values."""
+    users = _users(graph, outputs)
+    for node in list(graph.nodes):
+        producer = node.inputs[0].node if node.inputs and node.inputs[0] is not None else None
+        if not (isinstance(node.op, MaxPool) and producer is not None and isinstance(producer.op, Relu)):
+            continue
+        if users[producer.outputs[0]] == 1:
+            _swap(graph, producer, node)
+
+
+def _swap(graph: Graph, relu: Node, pool: Node) -> None:
+    """relu → pool becomes pool → relu; whoever used the pool's output now uses the rectified one."""
+    pooled = pool.outputs[0]
+    unrectified = Symbol(graph, Spec(pooled.shape, pooled.dtype), pool)
+    pool.inputs, pool.outputs[0] = list(relu.inputs), unrectified
+    relu.inputs, relu.outputs = [unrectified], [pooled]
+    pooled.node = relu
+    graph.nodes.remove(relu)
+    graph.nodes.insert(graph.nodes.index(pool) + 1, relu)
+
+
+def fuse(graph: Graph, outputs: Sequence[Symbol]) -> None:
+    """Let convolutions and dense layers rectify as they store, where nobody else wants the unrectified values."""
+    users = _users(graph, outputs)
+    for node in list(graph.nodes):
+        if not isinstance(node.op, Relu) or node.inputs[0] is None:
+            continue
+        producer = node.inputs[0].node
+        if (
+            producer is not None
+            and isinstance(producer.op, (Convolution, ConvTranspose, Linear))
+            and not producer.op.relu
+            and users[producer.outputs[0]] == 1
+        ):
+            producer.op = replace(producer.op, relu=True)
+            producer.outputs = node.outputs
+            producer.outputs[0].node = producer
+            graph.nodes.remove(node)
+
+
+def _users(graph: Graph, outputs: Sequence[Symbol]) -> dict[Symbol, int]:
+    """How many times each symbol is read, being an output of the graph included."""
+    users: dict[Symbol, int] = {}
+    for node in graph.nodes:
+        for symbol in node.outputs:
+            users.setdefault(symbol, 0)
+        for symbol in node.inputs:
+            if symbol is not None:
+                users[symbol] = users.get(symbol, 0) + 1
+    for symbol in outputs:
+        users[symbol] = users.get(symbol, 0) + 1
+    return users
+

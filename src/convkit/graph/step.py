@@ -1,0 +1,356 @@
+"""Training: the gradient of a loss, and a whole planned step with the optimiser's update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convkit._kernels import update as kernels
+from convkit.graph.differentiate import differentiate
+from convkit.graph.memory import ALIGNMENT, aligned_empty
+from convkit.graph.plan import Plan, PlanCache, spec_of
+from convkit.graph.rewrite import reorder
+from convkit.graph.symbols import Graph, Symbol
+from convkit.graph.trace import model_input, symbols_of, target_input, trace
+from convkit.ops.base import Spec
+from convkit.parameter import Parameter, structure
+
+if TYPE_CHECKING:
+    from convkit.nn.module import Module
+    from convkit.optim import Optimizer
+
+LossFunction = Callable[..., Any]
+
+
+@dataclass
+class LossGraph:
+    """The traced training pass of a model with its loss."""
+
+    graph: Graph
+    loss: Symbol
+    outputs: tuple[Symbol, ...]
+    inputs: tuple[Symbol, ...]
+    several: bool
+
+
+def _trace_loss(model: Module, loss_fn: LossFunction, specs: Sequence[Spec], n_inputs: int) -> LossGraph:
+    model_results: list[Any] = []
+
+    def forward(*operands: Any) -> Any:
+        model_results.append((operands[:n_inputs], model(*operands[:n_inputs])))
+        return loss_fn(model_results[0][1], *operands[n_inputs:])
+
+    graph, loss = trace(forward, specs, model.dtype, training=True)
+    name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
+    [loss_symbol] = symbols_of(name, loss)
+    if loss_symbol.shape != ():
+        raise ValueError(f"{name}: a loss must be one number, of shape (), not of shape {loss_symbol.shape}")
+    inputs, result = model_results[0]
+    outputs = symbols_of(f"{type(model).__name__}.forward", result)
+    reorder(graph, [loss_symbol, *outputs])
+    return LossGraph(graph, loss_symbol, outputs, inputs, isinstance(result, (tuple, list)))
+
+
+def _arrays(name: str, model: Module, x: Any, targets: Sequence[Any]) -> tuple[list[np.ndarray], int]:
+    inputs = x if isinstance(x, tuple) else (x,)
+    arrays = [model_input(name, values, model.dtype) for values in inputs]
+    return arrays + [target_input(name, values, model.dtype) for values in targets], len(inputs)
+
+
+def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False) -> Callable[..., Any]:
+    """A function that computes a loss and its gradients to the model's parameters.
+
+    Parameters
+    ----------
+    model : Module
+    loss_fn : callable
+        ``loss_fn(outputs, *targets)`` of what the model returns; traced, so built of convkit's functions.
+    inputs : bool
+        Also return the gradient to the model's input (saliency, adversarial examples).
+
+    Returns
+    -------
+    callable
+        ``f(x, *targets) -> (loss, grads)``, or ``(loss, grads, grad_x)`` with `inputs`: the loss a float,
+        ``grads`` a dict of arrays by the names of the trainable parameters.  A model with several inputs takes
+        them as a tuple `x`, and ``grad_x`` is then a tuple.
+    """
+    cache = PlanCache()
+
+    def evaluate(x: Any, *targets: Any) -> Any:
+        arrays, n_inputs = _arrays("value_and_grad", model, x, targets)
+        parameters = {name: p for name, p in model.parameters().items() if p.trainable}
+        specs = [spec_of(array) for array in arrays]
+
+        def make() -> Plan:
+            traced = _trace_loss(model, loss_fn, specs, n_inputs)
+            wrt = [traced.graph.leaf(p) for p in parameters.values()]
+            wanted = [*wrt, *traced.inputs] if inputs else wrt
+            gradients = [
+                symbol if symbol is not None else traced.graph.leaf(np.zeros(of.shape, of.dtype))
+                for of, symbol in zip(wanted, differentiate(traced.graph, traced.loss, wanted), strict=True)
+            ]
+            return Plan(traced.graph, [traced.loss, *gradients])
+
+        key = (tuple(specs), n_inputs)
+        with cache.lend(key, make) as plan:
+            loss, *gradients = plan.run(arrays)
+        grads = dict(zip(parameters, gradients, strict=False))
+        if not inputs:
+            return float(loss), grads
+        grad_inputs = tuple(gradients[len(parameters) :])
+        return float(loss), grads, grad_inputs if isinstance(x, tuple) else grad_inputs[0]
+
+    return evaluate
+
+
+@dataclass
+class Segment:
+    """Parameters that are updated together: one stretch of memory, one learning rate, one weight decay."""
+
+    values: np.ndarray
+    grads: np.ndarray
+    slots: dict[str, np.ndarray]
+    lr_scale: float
+    weight_decay: float
+    members: dict[str, tuple[Parameter, int]]  # by name, with the offset of their values
+
+    def slot_of(self, slot: str, name: str) -> np.ndarray:
+        """The part of an optimiser's slot that belongs to one parameter."""
+        return self._part(self.slots[slot], name)
+
+    def grad_of(self, name: str) -> np.ndarray:
+        return self._part(self.grads, name)
+
+    def _part(self, flat: np.ndarray, name: str) -> np.ndarray:
+        parameter, start = self.members[name]
+        return flat[start : start + parameter.size].reshape(parameter.shape)
+
+
+class CompiledStep:
+    """One planned training step: forward, backward and the optimiser's update.  Made by `compile_step`."""
+
+    def __init__(
+        self,
+        model: Module,
+        loss_fn: LossFunction,
+        optimizer: Optimizer,
+        outputs: bool,
+        clip_norm: float | None,
+        accumulate: int,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.loss_fn = loss_fn
+        self.seed = seed
+        self.count = 0
+        self.outputs: Any = None
+        self._keep_outputs = outputs
+        self._clip_norm = clip_norm
+        self._accumulate = accumulate
+        self._calls = 0
+        self._cache = PlanCache()
+        optimizer.check_groups(model.parameters())
+        self._segments = self._make_segments()
+        self._sums = self._zero_sums()
+        self._version = structure.version
+
+    # --- parameters in flat memory ---------------------------------------------------------------------------
+
+    def _make_segments(self) -> list[Segment]:
+        grouped: dict[Any, dict[str, Parameter]] = {}
+        for name, parameter in self._trainable().items():
+            # A parameter that lives in another step's memory is updated where it is, on its own.
+            alone = None if parameter.claim(self) else name
+            grouped.setdefault((*self.optimizer.settings(name), alone), {})[name] = parameter
+        return [
+            self._segment(members, lr_scale, weight_decay, in_place=alone is not None)
+            for (lr_scale, weight_decay, alone), members in grouped.items()
+        ]
+
+    def _trainable(self) -> dict[str, Parameter]:
+        return {name: p for name, p in self.model.parameters().items() if p.trainable}
+
+    def _follow_freezing(self) -> None:
+        """Lay the segments out anew when other parameters than before are trainable, keeping the slots' values."""
+        if structure.version == self._version:
+            return
+        if self._trainable().keys() != {name for segment in self._segments for name in segment.members}:
+            kept = self.state_dict()
+            self._segments = self._make_segments()
+            self._sums = self._zero_sums()
+            self._restore_slots({**self.state_dict(), **kept})
+        self._version = structure.version
+
+    def _segment(
+        self, members: dict[str, Parameter], lr_scale: float, weight_decay: float, in_place: bool
+    ) -> Segment:
+        dtype = self.model.dtype
+        unit = ALIGNMENT // dtype.itemsize
+        offsets, total = {}, 0
+        for name, parameter in members.items():
+            offsets[name] = (parameter, total)
+            total += -(-parameter.size // unit) * unit
+
+        def flat() -> np.ndarray:
+            memory = aligned_empty(total * dtype.itemsize).view(dtype)
+            memory.fill(0)
+            return memory
+
+        if in_place:
+            [parameter] = members.values()
+            values = parameter.data.reshape(-1)
+            total = values.size
+        else:
+            values = flat()
+            for parameter, start in offsets.values():
+                parameter.place(values[start : start + parameter.size].reshape(parameter.shape))
+        return Segment(
+            values, flat(), {slot: flat() for slot in self.optimizer.slots}, lr_scale, weight_decay, offsets
+        )
+
+    # --- one step --------------------------------------------------------------------------------------------
+
+    def __call__(self, x: Any, *targets: Any) -> float:
+        """Train on one batch and return its loss (before the update)."""
+        self._follow_freezing()
+        arrays, n_inputs = _arrays("step", self.model, x, targets)
+        specs = tuple(spec_of(array) for array in arrays)
+        with self._cache.lend((specs, n_inputs), lambda: self._make_plan(specs, n_inputs)) as plan:
+            loss, *outputs = plan.run(arrays, self.seed, self._calls)
+        self._calls += 1
+        if self._keep_outputs:
+            self.outputs = tuple(outputs) if plan.several else outputs[0]
+        if self._accumulate == 1:
+            self._update()
+        else:
+            self._add_up()
+        return float(loss)
+
+    def _make_plan(self, specs: tuple[Spec, ...], n_inputs: int) -> Plan:
+        traced = _trace_loss(self.model, self.loss_fn, specs, n_inputs)
+        targets = {
+            traced.graph.leaf(parameter): segment.grad_of(name)
+            for segment in self._segments
+            for name, (parameter, _) in segment.members.items()
+        }
+        stored = {}
+        for (_, target), symbol in zip(
+            targets.items(), differentiate(traced.graph, traced.loss, list(targets)), strict=True
+        ):
+            if symbol is None:
+                target.fill(0)
+            else:
+                stored[symbol] = target
+        outputs = traced.outputs if self._keep_outputs else ()
+        return Plan(traced.graph, [traced.loss, *outputs], stored, several=traced.several)
+
+    def _zero_sums(self) -> list[np.ndarray]:
+        return [np.zeros_like(segment.grads) for segment in self._segments] if self._accumulate > 1 else []
+
+    def _add_up(self) -> None:
+        for total, segment in zip(self._sums, self._segments, strict=True):
+            total += segment.grads
+        if self._calls % self._accumulate == 0:
+            for total, segment in zip(self._sums, self._segments, strict=True):
+                np.multiply(total, 1 / self._accumulate, out=segment.grads)
+                total.fill(0)
+            self._update()
+
+    def _update(self) -> None:
+        if self._clip_norm is not None:
+            self._clip(self._clip_norm)
+        lr = self.optimizer.rate(self.count)
+        self.count += 1
+        for segment in self._segments:
+            self.optimizer.update(
+                segment.values,
+                segment.grads,
+                segment.slots,
+                lr=lr * segment.lr_scale,
+                weight_decay=segment.weight_decay,
+                count=self.count,
+            )
+
+    def _clip(self, limit: float) -> None:
+        norm = sum(kernels.sum_of_squares(segment.grads) for segment in self._segments) ** 0.5
+        if norm > limit:
+            for segment in self._segments:
+                kernels.scale(segment.grads, limit / norm)
+
+    # --- state -----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """What the step remembers besides the model: the counts, and every slot of the optimiser by parameter."""
+        state = {"count": np.array(self.count), "calls": np.array(self._calls)}
+        for segment in self._segments:
+            for slot in segment.slots:
+                state.update({f"{slot}/{name}": segment.slot_of(slot, name).copy() for name in segment.members})
+        return state
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what `state_dict` gave."""
+        expected = self.state_dict()
+        if missing := sorted(expected.keys() - state.keys()):
+            raise ValueError(f"load_state_dict: the state lacks {', '.join(missing)}")
+        if unexpected := sorted(state.keys() - expected.keys()):
+            raise ValueError(f"load_state_dict: the state has {', '.join(unexpected)}, which this step does not")
+        for name, values in expected.items():
+            if np.shape(state[name]) != values.shape:
+                raise ValueError(
+                    f"load_state_dict: {name} must have shape {values.shape}, not {np.shape(state[name])}"
+                )
+        self.count, self._calls = int(state["count"]), int(state["calls"])
+        self._restore_slots(state)
+
+    def _restore_slots(self, state: dict[str, np.ndarray]) -> None:
+        for segment in self._segments:
+            for slot in segment.slots:
+                for name in segment.members:
+                    segment.slot_of(slot, name)[...] = state[f"{slot}/{name}"]
+
+
+def compile_step(
+    model: Module,
+    loss_fn: LossFunction,
+    optimizer: Optimizer,
+    *,
+    outputs: bool = False,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    seed: int = 0,
+) -> CompiledStep:
+    """Plan a training step: ``loss = step(x, *targets)``.
+
+    The parameters move into flat memory of the step's, where one call updates them all.
+
+    Parameters
+    ----------
+    model : Module
+    loss_fn : callable
+        ``loss_fn(outputs, *targets)``; traced with the model.
+    optimizer : Optimizer
+    outputs : bool
+        Keep what the model returned for the last batch in ``step.outputs``.
+    clip_norm : float, optional
+        Scale the gradient down to this Euclidean norm where it is longer.
+    accumulate : int
+        Update once every so many calls, with the mean of their gradients.
+    seed : int
+        Decides, with the number of the call, what dropout draws.
+
+    Returns
+    -------
+    CompiledStep
+        ``step(x, *targets)`` returns the batch's loss as a float; `x` may be uint8 images, which are scaled to
+        [0, 1], and a tuple where the model has several inputs.
+    """
+    if accumulate < 1:
+        raise ValueError(f"compile_step: accumulate must be at least 1, not {accumulate}")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"compile_step: clip_norm must be positive, not {clip_norm}")
+    return CompiledStep(model, loss_fn, optimizer, outputs, clip_norm, accumulate, seed)

@@ -1,0 +1,114 @@
+"""A graph: what is left when a forward pass is run once on symbols instead of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from convkit.ops.base import Operand, Primitive, Spec
+from convkit.parameter import Buffer, Parameter
+
+
+@dataclass(frozen=True)
+class InputSlot:
+    """Source of a symbol whose values come with each call."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class RandomState:
+    """Source of a symbol (seed, step, place): what the noise drawn at one place of the graph depends on."""
+
+    place: int
+
+
+Source = Parameter | Buffer | np.ndarray | InputSlot | RandomState
+
+
+class Symbol(Operand):
+    """An array that will exist when the graph is run: a node's output, or a leaf with a `source`."""
+
+    def __init__(self, graph: Graph, spec: Spec, node: Node | None = None, source: Source | None = None) -> None:
+        self.graph = graph
+        self.shape = tuple(int(n) for n in spec.shape)
+        self.dtype = np.dtype(spec.dtype)
+        self.node = node
+        self.source = source
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def __repr__(self) -> str:
+        return f"Symbol(shape={self.shape}, dtype={self.dtype})"
+
+
+@dataclass(eq=False)
+class Node:
+    """One op applied to symbols; an optional argument that was left out is None."""
+
+    op: Primitive
+    inputs: list[Symbol | None]
+    outputs: list[Symbol] = field(default_factory=list)
+    scope: tuple[str, ...] = ()
+
+
+class Graph:
+    """Nodes in an order in which they can run, recorded by calling ops on symbols."""
+
+    def __init__(self, training: bool) -> None:
+        self.training = training
+        self.nodes: list[Node] = []
+        self.inputs: list[Symbol] = []
+        self.scope: tuple[str, ...] = ()
+        self._leaves: dict[int, Symbol] = {}
+        self._places = 0
+
+    def input(self, spec: Spec) -> Symbol:
+        """A new leaf whose values come with each call."""
+        symbol = Symbol(self, spec, source=InputSlot(len(self.inputs)))
+        self.inputs.append(symbol)
+        return symbol
+
+    def random_state(self) -> Symbol:
+        """A new leaf for the noise drawn at this place."""
+        self._places += 1
+        return Symbol(self, Spec((3,), np.dtype(np.int64)), source=RandomState(self._places))
+
+    def leaf(self, source: Parameter | Buffer | np.ndarray) -> Symbol:
+        """The symbol of a parameter, a buffer or a constant: one for each object, however often it is used."""
+        if id(source) not in self._leaves:
+            self._leaves[id(source)] = Symbol(self, Spec(source.shape, source.dtype), source=source)
+        return self._leaves[id(source)]
+
+    def record(self, op: Primitive, inputs: Sequence[Any]) -> Any:
+        """Append a node; called by the ops themselves."""
+        symbols = [self._symbol(operand) for operand in inputs]
+        node = Node(op, symbols, scope=self.scope)
+        node.outputs = [Symbol(self, spec, node) for spec in op.infer(*symbols)]
+        self.nodes.append(node)
+        return node.outputs[0] if len(node.outputs) == 1 else tuple(node.outputs)
+
+    def _symbol(self, operand: Any) -> Symbol | None:
+        if operand is None:
+            return None
+        if isinstance(operand, Symbol):
+            if operand.graph is not self:
+                raise TypeError("a symbol of another graph was used: forward must not keep symbols between calls")
+            return operand
+        return self.leaf(operand)
+
+    def keep_only(self, wanted: Sequence[Symbol]) -> None:
+        """Drop the nodes that none of the wanted symbols needs."""
+        needed: set[Node] = set()
+        stack = [symbol.node for symbol in wanted]
+        while stack:
+            node = stack.pop()
+            if node is not None and node not in needed:
+                needed.add(node)
+                stack.extend(symbol.node for symbol in node.inputs if symbol is not None)
+        self.nodes = [node for node in self.nodes if node in needed]

@@ -1,0 +1,19 @@
+"""Layers: build networks of them, or of your own modules."""
+
+from convkit.nn import init
+from convkit.nn.activation import Dropout, ReLU, Sigmoid, Softmax, Tanh
+from convkit.nn.container import Flatten, Sequential
+from convkit.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from convkit.nn.linear import Linear
+from convkit.nn.loss import CrossEntropyLoss, MSELoss
+from convkit.nn.module import Module
+from convkit.nn.pool import AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
+from convkit.parameter import Buffer, Parameter
+
+__all__ = [
+    "Module", "Parameter", "Buffer", "Sequential", "Flatten",
+    "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d",
+    "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d",
+    "Linear", "ReLU", "Tanh", "Sigmoid", "Softmax", "Dropout",
+    "CrossEntropyLoss", "MSELoss", "init",
+]  # fmt: skip

@@ -1,0 +1,74 @@
+"""Activations and dropout, as layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convkit import functional as F
+from convkit.nn.module import Module
+from convkit.ops.base import is_training
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    def forward(self, x: Any) -> Any:
+        return F.relu(x)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent."""
+
+    def forward(self, x: Any) -> Any:
+        return F.tanh(x)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, x: Any) -> Any:
+        return F.sigmoid(x)
+
+
+class Softmax(Module):
+    """exp(x) / Σ exp(x) along an axis.
+
+    Parameters
+    ----------
+    dim : int
+        The axis, by default that of the classes.
+    """
+
+    def __init__(self, dim: int = 1) -> None:
+        self.dim = dim
+
+    def forward(self, x: Any) -> Any:
+        return F.softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Dropout(Module):
+    """In training, zero each value with probability p and scale the rest by 1 / (1 - p); else nothing.
+
+    Parameters
+    ----------
+    p : float
+        From 0 to 1.
+
+    References
+    ----------
+    Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting".
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p must be from 0 to 1, not {p}")
+        self.p = float(p)
+
+    def forward(self, x: Any) -> Any:
+        return F.dropout(x, self.p) if is_training() else x
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

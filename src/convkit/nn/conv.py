@@ -1,0 +1,172 @@
+"""Convolutional layers: they hold weight and bias, and call the function of the same name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convkit import functional as F
+from convkit.errors import integer, integers
+from convkit.nn.init import Initializer, initial
+from convkit.nn.module import Module
+from convkit.parameter import Parameter
+
+
+class _Conv(Module):
+    """What all convolutional layers share: the arguments, checked, and the parameters."""
+
+    rank: int
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        bias: bool,
+        init: str | Initializer,
+    ) -> None:
+        layer = type(self).__name__
+        self.in_channels = integer(layer, "in_channels", in_channels, 1)
+        self.out_channels = integer(layer, "out_channels", out_channels, 1)
+        self.kernel_size = integers(layer, "kernel_size", kernel_size, self.rank, 1)
+        self.stride = integers(layer, "stride", stride, self.rank, 1)
+        self.padding = padding
+        self.dilation = integers(layer, "dilation", dilation, self.rank, 1)
+        self.groups = integer(layer, "groups", groups, 1)
+        for name in ("in_channels", "out_channels"):
+            if getattr(self, name) % self.groups:
+                raise ValueError(f"{layer}: {name} {getattr(self, name)} is not divisible by groups {groups}")
+        self.weight = Parameter(initial(layer, init, (*self._channels(), *self.kernel_size)))
+        self.bias = Parameter(initial(layer, "zeros", (self.out_channels,))) if bias else None
+
+    def _channels(self) -> tuple[int, int]:
+        return self.out_channels, self.in_channels // self.groups
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
+        defaults = {"stride": (1,) * self.rank, "padding": 0, "dilation": (1,) * self.rank, "groups": 1}
+        parts += [f"{name}={getattr(self, name)}" for name, usual in defaults.items() if getattr(self, name) != usual]
+        return ", ".join(parts + (["bias=False"] if self.bias is None else []))
+
+
+class Conv2d(_Conv):
+    """Two-dimensional convolution, y[n, o] = bias[o] + Σ_i weight[o, i] ⋆ x[n, i].
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, dilation : int or one for each axis
+    padding : int, one for each axis, pairs (low, high), 'valid', 'same' or 'full'
+    groups : int
+        Channels are split into this many groups that do not see each other.
+    bias : bool
+        Whether to add a bias to each output channel.
+    init : str or callable
+        Initialiser of the weight: a name in `convkit.nn.init`, or a function from a shape to an array.
+
+    Attributes
+    ----------
+    weight : Parameter, (out_channels, in_channels / groups, kh, kw)
+    bias : Parameter, (out_channels,), zero at first; or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are not positive integers, and channels that are not divisible by `groups`.
+    """
+
+    rank = 2
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        init: str | Initializer = "glorot_uniform",
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init
+        )
+
+    def forward(self, x: Any) -> Any:
+        convolve = (F.conv1d, F.conv2d)[self.rank - 1]
+        return convolve(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv1d(Conv2d):
+    """One-dimensional convolution; arguments and attributes as in `Conv2d`, with one spatial axis."""
+
+    rank = 1
+
+
+class ConvTranspose2d(_Conv):
+    """Two-dimensional transposed convolution, the adjoint of `Conv2d` with the same weight.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, padding, dilation : int or one for each axis
+        Of the convolution whose adjoint this is; padding may also be pairs (low, high).
+    output_padding : int or one for each axis
+        Values appended to the output, to choose among the sizes that the convolution maps to the same one.
+    groups, bias, init : as in `Conv2d`
+
+    Attributes
+    ----------
+    weight : Parameter, (in_channels, out_channels / groups, kh, kw)
+    bias : Parameter, (out_channels,), zero at first; or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are not positive integers, and channels that are not divisible by `groups`.
+
+    References
+    ----------
+    Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning", section 4.
+    """
+
+    rank = 2
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        *,
+        init: str | Initializer = "glorot_uniform",
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init
+        )
+        self.output_padding = integers(type(self).__name__, "output_padding", output_padding, self.rank, 0)
+
+    def _channels(self) -> tuple[int, int]:
+        return self.in_channels, self.out_channels // self.groups
+
+    def forward(self, x: Any) -> Any:
+        transpose = (F.conv_transpose1d, F.conv_transpose2d)[self.rank - 1]
+        return transpose(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
+
+
+class ConvTranspose1d(ConvTranspose2d):
+    """One-dimensional transposed convolution; arguments and attributes as in `ConvTranspose2d`, with one axis."""
+
+    rank = 1

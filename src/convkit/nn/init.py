@@ -1,0 +1,83 @@
+"""Initial values of weights, drawn from the process-wide generator.
+
+For a weight of shape (O, I, *k), fan_in = I·prod(k) and fan_out = O·prod(k).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod, sqrt
+
+import numpy as np
+
+from convkit.random import generator
+
+Initializer = Callable[[tuple[int, ...]], np.ndarray]
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight of this shape."""
+    if len(shape) < 2:
+        raise ValueError(f"fans: a weight has at least 2 axes (outputs, inputs, …), not shape {shape}")
+    field = prod(shape[2:])
+    return shape[1] * field, shape[0] * field
+
+
+def _uniform(shape: tuple[int, ...], limit: float) -> np.ndarray:
+    return generator().uniform(-limit, limit, shape)
+
+
+def _normal(shape: tuple[int, ...], deviation: float) -> np.ndarray:
+    return generator().normal(0.0, deviation, shape)
+
+
+def zeros(shape: tuple[int, ...]) -> np.ndarray:
+    """All zero."""
+    return np.zeros(shape)
+
+
+def glorot_uniform(shape: tuple[int, ...]) -> np.ndarray:
+    """U(-a, a), a = sqrt(6 / (fan_in + fan_out)). Glorot and Bengio 2010, equation 16."""
+    return _uniform(shape, sqrt(6 / sum(fans(shape))))
+
+
+def glorot_normal(shape: tuple[int, ...]) -> np.ndarray:
+    """N(0, s²), s = sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010, equation 12."""
+    return _normal(shape, sqrt(2 / sum(fans(shape))))
+
+
+def he_uniform(shape: tuple[int, ...]) -> np.ndarray:
+    """U(-a, a), a = sqrt(6 / fan_in): the variance of He et al. 2015, equation 10, for rectified layers."""
+    return _uniform(shape, sqrt(6 / fans(shape)[0]))
+
+
+def he_normal(shape: tuple[int, ...]) -> np.ndarray:
+    """N(0, s²), s = sqrt(2 / fan_in). He et al. 2015, equation 10, for rectified layers."""
+    return _normal(shape, sqrt(2 / fans(shape)[0]))
+
+
+def lecun_uniform(shape: tuple[int, ...]) -> np.ndarray:
+    """U(-a, a), a = sqrt(3 / fan_in): the variance of LeCun et al. 1998, "Efficient BackProp", equation 16."""
+    return _uniform(shape, sqrt(3 / fans(shape)[0]))
+
+
+def lecun_normal(shape: tuple[int, ...]) -> np.ndarray:
+    """N(0, s²), s = sqrt(1 / fan_in). LeCun et al. 1998, "Efficient BackProp", equation 16."""
+    return _normal(shape, sqrt(1 / fans(shape)[0]))
+
+
+BY_NAME: dict[str, Initializer] = {
+    function.__name__: function
+    for function in (
+        zeros, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_uniform, lecun_normal,
+    )
+}  # fmt: skip
+
+
+def initial(layer: str, init: str | Initializer, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of this shape from an initialiser given as a function or by its name."""
+    if callable(init):
+        return np.asarray(init(shape), np.float32)
+    if init not in BY_NAME:
+        raise ValueError(f"{layer}: init must be a function of a shape or one of {', '.join(BY_NAME)}, not {init!r}")
+    return BY_NAME[init](shape).astype(np.float32)

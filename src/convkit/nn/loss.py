@@ -1,0 +1,49 @@
+"""Losses, as objects to hand to a trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convkit import functional as F
+
+
+class CrossEntropyLoss:
+    """The mean over a batch of -log softmax(logits)[label]; see `convkit.functional.cross_entropy`.
+
+    Parameters
+    ----------
+    weight : array (C,), optional
+        A weight for each class.
+    ignore_index : int, optional
+        A label that does not count.
+    label_smoothing : float
+        The share of the target that is spread evenly over all classes.
+    """
+
+    def __init__(
+        self,
+        weight: np.ndarray | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.weight = weight
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, logits: Any, labels: Any) -> Any:
+        return F.cross_entropy(
+            logits,
+            labels,
+            label_smoothing=self.label_smoothing,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+        )
+
+
+class MSELoss:
+    """The mean of (prediction - target)² over all values."""
+
+    def __call__(self, prediction: Any, target: Any) -> Any:
+        return F.mse_loss(prediction, target)

@@ -1,0 +1,204 @@
+"""Module: the base of layers and of one's own networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from convkit.graph.plan import Plan, PlanCache, spec_of
+from convkit.graph.rewrite import reorder
+from convkit.graph.symbols import Graph
+from convkit.graph.trace import model_input, symbols_of, trace
+from convkit.nn.summary import summarize
+from convkit.ops.base import Operand, Spec, active_recorder
+from convkit.parameter import Buffer, Parameter, structure
+
+
+class Module:
+    """A layer or network: parameters as attributes, other modules as attributes, and a `forward`.
+
+    Write `forward` in ordinary Python with layers, functions of `convkit.functional` and ``+ - * @``; add,
+    concatenate and branch as you like.  It runs once for each shape of input, on symbols; what it records is then
+    planned and run on arrays.  Modules in an attribute that is a list or dict are found too.
+
+    Attributes
+    ----------
+    architecture : dict, optional
+        ``{"name": …, "arguments": {…}}`` as `convkit.models` can build it again; saved with the weights.
+    classes : list of str, optional
+        Names of the classes that the outputs stand for.
+    input_shape : tuple of int, optional
+        Shape of one input, without the batch axis.
+
+    Examples
+    --------
+    >>> class Residual(Module):
+    ...     def __init__(self, channels):
+    ...         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+    ...     def forward(self, x):
+    ...         return F.relu(x + self.conv(x))
+    """
+
+    architecture: dict[str, Any] | None = None
+    classes: list[str] | None = None
+    input_shape: tuple[int, ...] | None = None
+
+    def forward(self, *inputs: Any) -> Any:
+        """The computation, in terms of what it is called with."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("classes", "architecture", "input_shape") and "_plans" in self.__dict__:
+            structure.bump()
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        structure.bump()
+        super().__delattr__(name)
+
+    def __call__(self, *inputs: Any, training: bool = False) -> Any:
+        """Apply to arrays, returning fresh arrays; within another module's `forward`, to symbols.
+
+        Parameters
+        ----------
+        *inputs : arrays
+            float32 or float64, converted to the model's dtype; or uint8 images, scaled to [0, 1].
+        training : bool
+            Run the training forward (dropout at work) instead of inference.
+        """
+        recorder = active_recorder()
+        if recorder is not None and any(isinstance(operand, Operand) for operand in inputs):
+            return self._record(recorder, inputs)
+        name = type(self).__name__
+        arrays = [model_input(name, values, self.dtype) for values in inputs]
+        specs = tuple(spec_of(array) for array in arrays)
+        with self._own_plans().lend((specs, training), lambda: self._make_plan(specs, training)) as plan:
+            outputs = plan.run(arrays)
+        return tuple(outputs) if plan.several else outputs[0]
+
+    def _record(self, recorder: Any, inputs: tuple[Any, ...]) -> Any:
+        self._own_plans()  # from here on, changing an attribute drops the plans made of this module
+        outer = recorder.scope
+        recorder.scope = (*outer, self)
+        try:
+            return self.forward(*inputs)
+        finally:
+            recorder.scope = outer
+
+    def _own_plans(self) -> PlanCache:
+        if "_plans" not in self.__dict__:
+            self.__dict__["_plans"] = PlanCache()
+        plans: PlanCache = self.__dict__["_plans"]
+        return plans
+
+    def _make_plan(self, specs: tuple[Spec, ...], training: bool) -> Plan:
+        graph, result = self.trace(specs, training)
+        outputs = symbols_of(f"{type(self).__name__}.forward", result)
+        reorder(graph, outputs)
+        return Plan(graph, outputs, several=isinstance(result, (tuple, list)))
+
+    def trace(self, specs: tuple[Spec, ...], training: bool = False) -> tuple[Graph, Any]:
+        """The graph of `forward` for inputs of these shapes and dtypes, and what it returned: symbols."""
+        return trace(self, specs, self.dtype, training)
+
+    # --- what it is made of ----------------------------------------------------------------------------------
+
+    def children(self) -> dict[str, Module]:
+        """The modules that are attributes of this one, by name."""
+        return dict(_members(self.__dict__, Module))
+
+    def modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all within it, with dotted names; this one's name is empty."""
+        yield prefix.removesuffix("."), self
+        for name, child in self.children().items():
+            yield from child.modules(f"{prefix}{name}.")
+
+    def _named(self, kind: type) -> Iterator[tuple[str, Any]]:
+        for prefix, module in self.modules():
+            for name, value in module.__dict__.items():
+                if isinstance(value, kind):
+                    yield f"{prefix}.{name}" if prefix else name, value
+
+    def _distinct(self, kind: type) -> dict[str, Any]:
+        seen: dict[int, tuple[str, Any]] = {}
+        for name, value in self._named(kind):
+            if id(value) not in seen:
+                seen[id(value)] = (name, value)
+                value.name = name
+        return dict(seen.values())
+
+    def parameters(self) -> dict[str, Parameter]:
+        """All parameters by name, one that is shared under its first name only."""
+        return self._distinct(Parameter)
+
+    def buffers(self) -> dict[str, Buffer]:
+        """All buffers by name."""
+        return self._distinct(Buffer)
+
+    def _state(self) -> dict[str, Parameter | Buffer]:
+        return {**self.parameters(), **self.buffers()}
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers by name, as a ``torch.nn`` module of these attributes names them."""
+        return {name: owned.value.copy() for name, owned in self._state().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Assign all parameters and buffers; nothing is changed unless every name and shape fits."""
+        own = self._state()
+        where = f"{type(self).__name__}.load_state_dict"
+        if missing := [name for name in own if name not in state]:
+            raise ValueError(f"{where}: state lacks {', '.join(missing)}")
+        if unexpected := [name for name in state if name not in own]:
+            raise ValueError(f"{where}: state has {', '.join(unexpected)}, which the model has not")
+        for name, owned in own.items():
+            if np.shape(state[name]) != owned.shape:
+                raise ValueError(f"{where}: {name} must have shape {owned.shape}, not {np.shape(state[name])}")
+        for name, owned in own.items():
+            owned.assign(state[name])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The one dtype of all parameters and buffers; float32 for a model that has none."""
+        return next((owned.dtype for _, owned in self._named((Parameter, Buffer))), np.dtype(np.float32))  # type: ignore[arg-type]
+
+    def astype(self, dtype: Any) -> Module:
+        """Convert the model to 'float32' or 'float64', in place; return it."""
+        new = np.dtype(dtype)
+        if new not in (np.float32, np.float64):
+            raise TypeError(f"astype: dtype must be float32 or float64, not {new}")
+        for owned in self._state().values():
+            owned.astype(new)
+        return self
+
+    def summary(self, input_shape: tuple[int, ...] | None = None) -> str:
+        """A table of all layers: output shape, parameters, floating-point operations for one input.
+
+        Parameters
+        ----------
+        input_shape : tuple of int, optional
+            Shape of one input, without the batch axis; needed where the model does not name its own.
+        """
+        shape = input_shape or self.input_shape
+        if shape is None:
+            raise ValueError("summary: input_shape is needed, as in model.summary((1, 28, 28))")
+        return summarize(self, tuple(shape))
+
+    def __repr__(self) -> str:
+        inner = "".join(f"\n  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children().items())
+        return f"{type(self).__name__}({self.extra_repr()}{inner and inner + chr(10)})"
+
+    def extra_repr(self) -> str:
+        """The arguments to show in `repr`."""
+        return ""
+
+
+def _members(attributes: dict[str, Any], kind: type) -> Iterator[tuple[str, Any]]:
+    for name, value in attributes.items():
+        if isinstance(value, kind):
+            yield name, value
+        elif isinstance(value, (list, tuple)):
+            yield from _members({f"{name}.{i}": item for i, item in enumerate(value)}, kind)
+        elif isinstance(value, dict) and name != "_plans":
+            yield from _members({f"{name}.{key}": item for key, item in value.items()}, kind)

@@ -1,0 +1,58 @@
+"""The table that `Module.summary` prints."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from convkit.graph.trace import symbols_of
+from convkit.ops.base import Spec
+
+if TYPE_CHECKING:
+    from convkit.nn.module import Module
+
+HEADER = ("layer", "type", "output shape", "parameters", "FLOPs")
+
+
+def summarize(model: Module, input_shape: tuple[int, ...]) -> str:
+    """Trace the model on one input and lay out one line for each layer that has no layers within."""
+    graph, result = model.trace((Spec((1, *input_shape), model.dtype),))
+    names = {id(module): name for name, module in model.modules()}
+    outputs: dict[Any, tuple[int, ...]] = {}
+    flops: dict[Any, int] = defaultdict(int)
+    for node in graph.nodes:
+        module = node.scope[-1] if node.scope else model
+        outputs[module] = node.outputs[0].shape[1:]
+        flops[module] += node.op.flops(node.inputs, node.outputs)
+
+    rows = [("input", "", _shape(input_shape), "", "")]
+    for module, shape in outputs.items():
+        own = {id(p): p.size for name, p in module.parameters().items() if "." not in name}
+        rows.append(
+            (names.get(id(module), "") or "(itself)", type(module).__name__, _shape(shape),
+             f"{sum(own.values()):,}", f"{flops[module]:,}")
+        )  # fmt: skip
+    total = sum(parameter.size for parameter in model.parameters().values())
+    trainable = sum(parameter.size for parameter in model.parameters().values() if parameter.trainable)
+    [output, *_] = symbols_of("forward", result)
+    rows.append(("total", type(model).__name__, _shape(output.shape[1:]), f"{total:,}", f"{sum(flops.values()):,}"))
+    table = _table([HEADER, *rows])
+    return table if trainable == total else f"{table}\n{trainable:,} of the parameters are trainable"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape)) or "number"
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+
+    def line(row: tuple[str, ...]) -> str:
+        cells = [
+            cell.ljust(width) if column < 3 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  ".join(cells).rstrip()
+
+    rule = "  ".join("─" * width for width in widths)
+    return "\n".join([line(rows[0]), rule, *map(line, rows[1:-1]), rule, line(rows[-1])])

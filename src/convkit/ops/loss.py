@@ -1,0 +1,166 @@
+"""Softmax, and the losses: each the mean over a batch, with its gradient.
+
+An array (N, C, *rest) is seen as N rows of C classes with `inner` = prod(rest) positions each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convkit._kernels import loss as kernels
+from convkit._kernels.core import Kernel
+from convkit.ops.base import Primitive, Spec
+from convkit.ops.elementwise import Scale, like
+
+
+def _rows(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+
+
+@dataclass(frozen=True)
+class Softmax(Primitive):
+    """exp(x) / Σ exp(x) along an axis, or its logarithm."""
+
+    axis: int
+    log: bool = False
+    in_place = (0,)
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        return like(x)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        return kernels.SoftmaxForward(inputs[0], outputs[0], *_rows(inputs[0].shape, self.axis), self.log)
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return (SoftmaxGrad(self.axis, self.log)(outputs[0], grads[0]),)
+
+
+@dataclass(frozen=True)
+class SoftmaxGrad(Primitive):
+    """(y, grad_output) -> grad_x."""
+
+    axis: int
+    log: bool
+
+    def infer(self, y: Any, grad: Any) -> tuple[Spec, ...]:
+        return like(y)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        return kernels.SoftmaxGrad(*inputs, outputs[0], *_rows(inputs[0].shape, self.axis), self.log)
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Primitive):
+    """(logits, labels, weight | None) -> (loss, probabilities); labels are class numbers."""
+
+    label_smoothing: float
+    ignore_index: int | None
+
+    def infer(self, logits: Any, labels: Any, weight: Any) -> tuple[Spec, ...]:
+        return Spec((), logits.dtype), Spec(tuple(logits.shape), logits.dtype)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        logits, labels, weight = inputs
+        return kernels.CrossEntropyForward(
+            logits, labels, *outputs, *_rows(logits.shape, 1), self.label_smoothing, weight, self.ignore_index
+        )
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        _, labels, weight = inputs
+        op = CrossEntropyGrad(self.label_smoothing, self.ignore_index)
+        return op(outputs[1], labels, weight, grads[0]), None, None
+
+
+@dataclass(frozen=True)
+class CrossEntropyGrad(Primitive):
+    """(probabilities, labels, weight | None, grad_loss) -> grad_logits."""
+
+    label_smoothing: float
+    ignore_index: int | None
+    in_place = (0,)
+
+    def infer(self, probabilities: Any, *others: Any) -> tuple[Spec, ...]:
+        return like(probabilities)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        probabilities, labels, weight, grad = inputs
+        return kernels.CrossEntropyGrad(
+            probabilities,
+            labels,
+            grad,
+            outputs[0],
+            *_rows(probabilities.shape, 1),
+            self.label_smoothing,
+            weight,
+            self.ignore_index,
+        )
+
+
+@dataclass(frozen=True)
+class ProbabilityCrossEntropy(Primitive):
+    """(logits, target probabilities, weight | None) -> (loss, probabilities)."""
+
+    label_smoothing: float
+
+    def infer(self, logits: Any, targets: Any, weight: Any) -> tuple[Spec, ...]:
+        return Spec((), logits.dtype), Spec(tuple(logits.shape), logits.dtype)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        logits, targets, weight = inputs
+        return kernels.ProbabilityCrossEntropyForward(
+            logits, targets, *outputs, *_rows(logits.shape, 1), self.label_smoothing, weight
+        )
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        _, targets, weight = inputs
+        op = ProbabilityCrossEntropyGrad(self.label_smoothing)
+        return op(outputs[1], targets, weight, grads[0]), None, None
+
+
+@dataclass(frozen=True)
+class ProbabilityCrossEntropyGrad(Primitive):
+    """(probabilities, target probabilities, weight | None, grad_loss) -> grad_logits."""
+
+    label_smoothing: float
+    in_place = (0,)
+
+    def infer(self, probabilities: Any, *others: Any) -> tuple[Spec, ...]:
+        return like(probabilities)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        probabilities, targets, weight, grad = inputs
+        return kernels.ProbabilityCrossEntropyGrad(
+            probabilities, targets, grad, outputs[0], *_rows(probabilities.shape, 1), self.label_smoothing, weight
+        )
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(Primitive):
+    """(prediction, target) -> the mean of (prediction - target)² over all values."""
+
+    def infer(self, prediction: Any, target: Any) -> tuple[Spec, ...]:
+        return (Spec((), prediction.dtype),)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        return kernels.MeanSquaredErrorForward(inputs[0], inputs[1], outputs[0])
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        grad = MeanSquaredErrorGrad()(*inputs, grads[0])
+        return grad, Scale(-1.0)(grad)
+
+
+@dataclass(frozen=True)
+class MeanSquaredErrorGrad(Primitive):
+    """(prediction, target, grad_loss) -> grad_prediction."""
+
+    def infer(self, prediction: Any, target: Any, grad: Any) -> tuple[Spec, ...]:
+        return (Spec(tuple(prediction.shape), np.dtype(prediction.dtype)),)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        prediction, target, grad = inputs
+        return kernels.MeanSquaredErrorGrad(prediction, target, grad, outputs[0])

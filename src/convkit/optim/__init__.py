@@ -1,0 +1,19 @@
+"""Optimisers and learning-rate schedules: how a parameter is updated, and how fast."""
+
+from convkit.optim.optimizers import SGD, Adam, AdamW, Optimizer, ParamGroup
+from convkit.optim.schedules import Constant, Cosine, Exponential, Piecewise, Schedule, Step, WarmUp
+
+__all__ = [
+    "Optimizer",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "ParamGroup",
+    "Schedule",
+    "Constant",
+    "Step",
+    "Exponential",
+    "Cosine",
+    "Piecewise",
+    "WarmUp",
+]

@@ -1,0 +1,354 @@
+"""Optimisers: the rule by which parameters follow their gradients.
+
+An optimiser knows nothing of models, graphs or plans. It writes the update of one run of values (a
+parameter, or many parameters laid end to end: every rule here works element by element) and names the
+arrays it keeps beside them, its slots. The training step owns these arrays, counts the updates and hands
+both over.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from convkit._kernels import update as kernels
+from convkit.optim.numbers import number, positive
+from convkit.optim.schedules import Schedule, as_schedule
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that are to be updated differently from the rest.
+
+    Parameters
+    ----------
+    match : str or callable
+        Which parameters: a pattern for their names as in the shell (``"*.bias"``, ``"conv?.*"``), or a
+        function from a name to a bool.
+    lr_scale : float
+        What the optimiser's learning rate is multiplied by for them.
+    weight_decay : float, optional
+        Their weight decay instead of the optimiser's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a `match` of another type, or a number below 0.
+    """
+
+    match: str | Callable[[str], bool]
+    lr_scale: float = 1.0
+    weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.match, str) and not callable(self.match):
+            raise TypeError(
+                f"ParamGroup: match must be a pattern or a function of a name, not {self.match!r}"
+            )
+        number("ParamGroup", "lr_scale", self.lr_scale)
+        if self.weight_decay is not None:
+            number("ParamGroup", "weight_decay", self.weight_decay)
+
+    def includes(self, name: str) -> bool:
+        """Tell whether the parameter of this name is in the group."""
+        if isinstance(self.match, str):
+            return fnmatchcase(name, self.match)
+        return bool(self.match(name))
+
+
+class Optimizer(ABC):
+    """The base of all optimisers; a subclass writes `update` for one array of values.
+
+    A rule of your own is that one method, and the names of the arrays it keeps::
+
+        class SignSGD(optim.Optimizer):
+            slots = ("average",)
+
+            def update(self, values, grads, slots, *, lr, weight_decay, count):
+                average = slots["average"]
+                average += 0.1 * (grads - average)
+                values -= lr * (np.sign(average) + weight_decay * values)
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate, or a schedule: a callable from the number of updates done to the rate.
+    weight_decay : float
+        How strongly values are pulled to zero; what exactly that means is the subclass' affair.
+    groups : sequence of ParamGroup
+        Parameters with another rate or decay. The first group that includes a parameter counts.
+
+    Attributes
+    ----------
+    slots : tuple of str
+        Names of the arrays, as large as the values and zero at first, that the rule keeps between updates.
+    schedule : callable
+        The learning rate as a function of the number of updates done.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers below 0, and groups that are not `ParamGroup`.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float],
+        *,
+        weight_decay: float = 0.0,
+        groups: Sequence[ParamGroup] = (),
+    ) -> None:
+        name = type(self).__name__
+        self.schedule = as_schedule(name, "lr", lr)
+        self.weight_decay = number(name, "weight_decay", weight_decay)
+        self.groups = tuple(groups)
+        for group in self.groups:
+            if not isinstance(group, ParamGroup):
+                raise TypeError(f"{name}: groups must be ParamGroup objects, not {group!r}")
+
+    @abstractmethod
+    def update(
+        self,
+        values: np.ndarray,
+        grads: np.ndarray,
+        slots: dict[str, np.ndarray],
+        *,
+        lr: float,
+        weight_decay: float,
+        count: int,
+    ) -> None:
+        """Update values and slots in place, element by element.
+
+        Parameters
+        ----------
+        values, grads : ndarray, 1-D, contiguous, float32 or float64
+            The parameters' values, and the gradients of the loss with respect to them (not to be changed).
+        slots : dict of ndarray
+            The rule's own arrays by name, of the values' shape and dtype.
+        lr, weight_decay : float
+            The rate and decay of this update and these values.
+        count : int
+            Which update this is, 1 for the first.
+        """
+
+    def rate(self, index: int) -> float:
+        """Return the learning rate of the update that follows `index` others, before any group's factor.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When the schedule returns something that is not a finite number >= 0.
+        """
+        return number(type(self).__name__, f"the schedule's rate after {index} updates", self.schedule(index))
+
+    def bind(self, steps_per_epoch: float) -> None:
+        """Tell a schedule measured in epochs how many updates an epoch has; `Trainer.fit` does this."""
+        if isinstance(self.schedule, Schedule):
+            self.schedule = self.schedule.bind(steps_per_epoch)
+
+    def settings(self, name: str) -> tuple[float, float]:
+        """Return the factor on the learning rate, and the weight decay, of the parameter of this name."""
+        for group in self.groups:
+            if group.includes(name):
+                decay = self.weight_decay if group.weight_decay is None else group.weight_decay
+                return group.lr_scale, decay
+        return 1.0, self.weight_decay
+
+    def check_groups(self, names: Iterable[str]) -> None:
+        """Refuse a group that includes none of a model's parameters: its pattern must have a slip.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Names of all the model's parameters.
+
+        Raises
+        ------
+        ValueError
+            With the group, and the names there are.
+        """
+        names = list(names)
+        for group in self.groups:
+            if not any(group.includes(name) for name in names):
+                raise ValueError(
+                    f"{type(self).__name__}: {group} matches no parameter; the model has {', '.join(names)}"
+                )
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum or Nesterov's if asked.
+
+    With g the gradient, w the values, λ the weight decay, μ the momentum and η the rate::
+
+        g ← g + λ w
+        v ← μ v + g            (without momentum v is just g)
+        w ← w − η v
+        w ← w − η (g + μ v)    (Nesterov, instead)
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate η, or a schedule.
+    momentum : float
+        μ, in [0, 1).
+    nesterov : bool
+        Whether to look ahead; needs a momentum.
+    weight_decay : float
+        λ: adds the gradient of ``λ/2 · |w|²`` to the loss'.
+    groups : sequence of ParamGroup
+        Parameters with another rate or decay.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers out of range, and Nesterov without momentum.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl, Hinton (2013), "On the importance of initialization and momentum in deep
+    learning", section 2, with the rate outside the velocity, so that a schedule acts at once.
+    """
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float],
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        *,
+        weight_decay: float = 0.0,
+        groups: Sequence[ParamGroup] = (),
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, groups=groups)
+        self.momentum = number("SGD", "momentum", momentum, below=1.0)
+        self.nesterov = nesterov
+        if nesterov and momentum == 0:
+            raise ValueError("SGD: momentum must be above 0 with nesterov=True, not 0")
+        self.slots = ("velocity",) if momentum else ()
+
+    def update(
+        self,
+        values: np.ndarray,
+        grads: np.ndarray,
+        slots: dict[str, np.ndarray],
+        *,
+        lr: float,
+        weight_decay: float,
+        count: int,
+    ) -> None:
+        kernels.sgd(values, grads, slots.get("velocity"), lr, self.momentum, self.nesterov, weight_decay)
+
+
+class Adam(Optimizer):
+    """Steps scaled by running estimates of the gradient's mean and square.
+
+    With g the gradient, w the values, λ the weight decay, η the rate and t the number of the update::
+
+        g ← g + λ w
+        m ← β₁ m + (1 − β₁) g
+        v ← β₂ v + (1 − β₂) g²
+        w ← w − η · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate η, or a schedule.
+    betas : (float, float)
+        β₁ and β₂, each in [0, 1).
+    eps : float
+        ε, above 0.
+    weight_decay : float
+        λ: adds the gradient of ``λ/2 · |w|²`` to the loss'; for a decay that Adam does not scale see `AdamW`.
+    groups : sequence of ParamGroup
+        Parameters with another rate or decay.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers out of range.
+
+    References
+    ----------
+    Kingma, Ba (2015), "Adam: a method for stochastic optimization", algorithm 1.
+    """
+
+    slots = ("m", "v")
+    _decoupled = False
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        *,
+        weight_decay: float = 0.0,
+        groups: Sequence[ParamGroup] = (),
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, groups=groups)
+        name = type(self).__name__
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise TypeError(f"{name}: betas must be two numbers, not {betas!r}")
+        beta1, beta2 = betas
+        self.betas = (number(name, "betas[0]", beta1, below=1.0), number(name, "betas[1]", beta2, below=1.0))
+        self.eps = positive(name, "eps", eps)
+
+    def update(
+        self,
+        values: np.ndarray,
+        grads: np.ndarray,
+        slots: dict[str, np.ndarray],
+        *,
+        lr: float,
+        weight_decay: float,
+        count: int,
+    ) -> None:
+        m, v = slots["m"], slots["v"]
+        kernels.adam(values, grads, m, v, lr, *self.betas, self.eps, weight_decay, self._decoupled, count)
+
+
+class AdamW(Adam):
+    """Adam with the weight decay beside the scaled step instead of inside the gradient.
+
+    As `Adam` with λ = 0, but each update begins with ``w ← w − η λ w``.
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate η, or a schedule.
+    betas : (float, float)
+        β₁ and β₂, each in [0, 1).
+    eps : float
+        ε, above 0.
+    weight_decay : float
+        λ.
+    groups : sequence of ParamGroup
+        Parameters with another rate or decay.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers out of range.
+
+    References
+    ----------
+    Loshchilov, Hutter (2019), "Decoupled weight decay regularization", algorithm 2, with η in place of the
+    schedule's multiplier alone, as is usual today.
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        *,
+        weight_decay: float = 0.01,
+        groups: Sequence[ParamGroup] = (),
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay=weight_decay, groups=groups)

@@ -1,0 +1,111 @@
+"""Parameters and buffers: the arrays that a model owns, as objects that a graph can refer to."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from convkit import errors
+from convkit.ops.base import Operand
+
+
+class _Structure:
+    """Counts the changes after which a plan made earlier may be wrong: see `bump`."""
+
+    version = 0
+
+    def bump(self) -> None:
+        """Something that plans were made for has changed: arrays moved, layers replaced, parameters frozen."""
+        self.version += 1
+
+
+structure = _Structure()
+
+
+class _Owned(Operand):
+    """An array owned by a model, read through `value` and written through `assign`."""
+
+    def __init__(self, values: Any) -> None:
+        self._data = errors.array(type(self).__name__, "values", values).copy()
+        self.name = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        return self._data.dtype
+
+    @property
+    def data(self) -> np.ndarray:
+        """The array itself, for kernels; everybody else reads `value` and calls `assign`."""
+        return self._data
+
+    @property
+    def value(self) -> np.ndarray:
+        """The present values, read-only."""
+        view = self._data.view()
+        view.flags.writeable = False
+        return view
+
+    def assign(self, values: Any) -> None:
+        """Overwrite the values with an array of the same shape."""
+        new = np.asarray(values)
+        errors.shape(f"{type(self).__name__} {self.name!r}.assign", "values", new, self.shape)
+        np.copyto(self._data, new, casting="same_kind")
+
+    def place(self, storage: np.ndarray) -> None:
+        """Move the values into `storage`, an array of the same shape, and live there."""
+        np.copyto(storage, self._data)
+        self._data = storage
+        structure.bump()
+
+    def astype(self, dtype: np.dtype[Any]) -> None:
+        """Convert the values to another dtype."""
+        self._data = self._data.astype(dtype)
+        structure.bump()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name or '?'}, shape={self.shape}, dtype={self.dtype})"
+
+
+class Parameter(_Owned):
+    """An array that training changes.
+
+    Parameters
+    ----------
+    values : array of float32 or float64
+        The initial values; copied.
+    trainable : bool
+        Whether training changes it; can be set at any time (freezing).
+    """
+
+    def __init__(self, values: Any, trainable: bool = True) -> None:
+        super().__init__(values)
+        self._trainable = trainable
+        self._owner: weakref.ref[Any] | None = None
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes this parameter."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        structure.bump()
+
+    def claim(self, owner: Any) -> bool:
+        """Let `owner` move the values into a buffer of its own, unless another living owner already has."""
+        current = self._owner() if self._owner is not None else None
+        if current is not None and current is not owner:
+            return False
+        self._owner = weakref.ref(owner)
+        return True
+
+
+class Buffer(_Owned):
+    """An array that belongs to a model's state but is not trained: saved and loaded with the weights."""

@@ -1,0 +1,219 @@
+"""Weights and training runs in files of the safetensors format, which holds arrays and text and no code.
+
+A model's file has the arrays of ``model.state_dict()`` under their own names, and one entry of metadata,
+``convkit``: JSON with the architecture's name and arguments (for models of `convkit.models`), the classes,
+the shape of one input and the dtype. A training checkpoint is such a file with more in it: the arrays of
+``step.state_dict()`` (optimiser slots and count, from which schedule and dropout go on) under names that
+begin with ``step/``, and the run's position, seed, history and callbacks in the same JSON under
+``training``. So every function here reads both.
+
+Files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convkit._version import __version__
+from convkit.train.files import write_whole
+
+if TYPE_CHECKING:
+    from convkit.graph.step import CompiledStep
+    from convkit.nn import Module
+
+Path = str | os.PathLike[str]
+
+FORMAT = 1  # raised when a file of today could no longer be read as one of then
+_STEP = "step/"
+
+
+def save(model: Module, path: Path) -> None:
+    """Write a model's weights, and what it takes to build it again, to a safetensors file.
+
+    Parameters
+    ----------
+    model : Module
+        The model.
+    path : path
+        The file, by custom ``*.safetensors``; its folder is made where it is missing.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written; a file that was there stays as it was.
+    """
+    _write(path, model.state_dict(), _description(model))
+
+
+def load(model: Module, path: Path) -> None:
+    """Read weights from a safetensors file into a model that has the same parameters.
+
+    Files of other libraries will do, where names and shapes agree.
+
+    Parameters
+    ----------
+    model : Module
+        The model that takes the weights, converted to its dtype.
+    path : path
+        A file of `save`, a training checkpoint, or any safetensors file.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read.
+    ValueError
+        When it is damaged or no safetensors file, and when its arrays are not those of the model; the model
+        then stays as it was.
+    """
+    arrays, _ = _read("load", path)
+    _fill("load", path, model, arrays)
+
+
+def load_model(path: Path) -> Module:
+    """Build the model that a file describes, and read its weights.
+
+    Parameters
+    ----------
+    path : path
+        A file of `save`, or a training checkpoint, of a network of `convkit.models`.
+
+    Returns
+    -------
+    Module
+        The model, of the file's dtype.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read.
+    ValueError
+        When it is damaged, does not name an architecture of `convkit.models`, or its arrays are not that
+        one's.
+    """
+    from convkit.models import REGISTRY
+
+    arrays, about = _read("load_model", path)
+    architecture = about.get("architecture")
+    if not architecture:
+        raise ValueError(
+            f"load_model: {os.fspath(path)} does not say which network its weights belong to; "
+            "build the model yourself and call convkit.load(model, path)"
+        )
+    if architecture["name"] not in REGISTRY:
+        raise ValueError(
+            f"load_model: {os.fspath(path)} is for a network {architecture['name']!r}, unknown here"
+        )
+    model = REGISTRY[architecture["name"]].build(**architecture["arguments"])
+    model.astype(about["dtype"])
+    model.classes = about["classes"]
+    _fill("load_model", path, model, arrays)
+    return model
+
+
+def save_training(path: Path, model: Module, step: CompiledStep, progress: dict[str, Any]) -> None:
+    """Write a checkpoint from which a run goes on as if it had never stopped.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    model : Module
+        The model.
+    step : CompiledStep
+        Its training step, between two calls.
+    progress : dict
+        What else the run needs, as JSON can hold it.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written; a file that was there stays as it was.
+    """
+    arrays = model.state_dict() | {_STEP + name: value for name, value in step.state_dict().items()}
+    _write(path, arrays, _description(model) | {"training": progress})
+
+
+def load_training(path: Path, model: Module, step: CompiledStep) -> dict[str, Any]:
+    """Read a checkpoint of `save_training` into a model and its training step.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    model, step : Module, CompiledStep
+        As they were when it was written: same network, same optimiser.
+
+    Returns
+    -------
+    dict
+        The `progress` that was written.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read.
+    ValueError
+        When it is damaged or no training checkpoint, or one of another network or optimiser.
+    """
+    arrays, about = _read("resume", path)
+    if "training" not in about:
+        raise ValueError(
+            f"resume: {os.fspath(path)} holds no training run, only weights; convkit.load reads them"
+        )
+    state = {name.removeprefix(_STEP): value for name, value in arrays.items() if name.startswith(_STEP)}
+    try:
+        step.load_state_dict(state)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"resume: {os.fspath(path)} is of another network or optimiser: {error}") from error
+    _fill("resume", path, model, arrays)
+    return about["training"]
+
+
+def _description(model: Module) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "architecture": model.architecture,
+        "classes": model.classes,
+        "input_shape": model.input_shape,
+        "dtype": np.dtype(model.dtype).name,
+    }
+
+
+def _fill(function: str, path: Path, model: Module, arrays: dict[str, np.ndarray]) -> None:
+    try:
+        model.load_state_dict({name: value for name, value in arrays.items() if not name.startswith(_STEP)})
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{function}: {os.fspath(path)} does not fit the model: {error}") from error
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+    from safetensors.numpy import save as serialize
+
+    contiguous = {name: np.asarray(value, order="C") for name, value in arrays.items()}
+    write_whole(path, serialize(contiguous, metadata={"convkit": json.dumps(about)}))
+
+
+def _read(function: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All arrays of a file by name, and what its metadata say; empty for files of others."""
+    from safetensors import SafetensorError, safe_open
+
+    name = os.fspath(path)
+    with open(name, "rb"):  # raises Python's own clear errors for what is missing, forbidden or a folder
+        pass
+    try:
+        with safe_open(name, framework="numpy") as file:
+            names = file.keys()  # the file itself is not iterable
+            arrays = {key: file.get_tensor(key) for key in names}
+            about = json.loads((file.metadata() or {}).get("convkit", "{}"))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{function}: {name} is damaged or not a safetensors file ({error})") from error
+    if about.get("format", FORMAT) > FORMAT:
+        raise ValueError(
+            f"{function}: {name} was written by convkit {about['version']}; {__version__} is too old for it"
+        )
+    return arrays, about

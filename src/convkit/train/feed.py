@@ -1,0 +1,70 @@
+"""Batches, epoch by epoch, from whatever a user trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from convkit.data import Batches, Dataset
+
+Batch = tuple[Any, ...]
+
+
+class Feed:
+    """Batches ``(x, *targets)`` of a data set, of arrays, or of the user's own making.
+
+    Parameters
+    ----------
+    function : str
+        Who asks, for messages.
+    source : Dataset, pair of arrays, or iterable
+        A data set; inputs and targets of equal length; or an iterable of batches that can be gone through
+        once for each epoch. One with a method ``epoch(number)`` is asked for each epoch by number, from 0.
+    batch_size : int
+        Samples in a batch, for data sets and arrays; the last one may be smaller.
+    seed : int or None
+        What shuffles data sets and arrays; None keeps their order.
+
+    Raises
+    ------
+    TypeError
+        For a source of another kind.
+    """
+
+    def __init__(self, function: str, source: Any, batch_size: int, seed: int | None) -> None:
+        self._function = function
+        if isinstance(source, Dataset) or (isinstance(source, tuple) and _are_arrays(source)):
+            source = Batches(source, batch_size, shuffle=seed is not None, seed=0 if seed is None else seed)
+        elif not isinstance(source, Iterable) and not hasattr(source, "epoch"):
+            raise TypeError(
+                f"{function}: data must be a Dataset, a pair (x, y) of arrays or an iterable of batches, "
+                f"not {type(source).__name__}"
+            )
+        self._source = source
+
+    def batches(self) -> int | None:
+        """Return the number of batches in an epoch, None where it is not known beforehand."""
+        try:
+            return len(self._source)
+        except TypeError:
+            return None
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Return the batches of an epoch.
+
+        Raises
+        ------
+        TypeError
+            For a batch that is not ``(x, *targets)``.
+        """
+        batches = self._source.epoch(number) if hasattr(self._source, "epoch") else self._source
+        for batch in batches:
+            if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+                raise TypeError(
+                    f"{self._function}: a batch must be (x, *targets), not {type(batch).__name__}"
+                )
+            yield tuple(batch)
+
+
+def _are_arrays(source: tuple[Any, ...]) -> bool:
+    return all(hasattr(array, "shape") for array in source)

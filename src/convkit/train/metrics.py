@@ -1,0 +1,178 @@
+"""Metrics: how good outputs are, as functions of outputs and targets, and their means over an epoch.
+
+A metric is any callable ``metric(outputs, *targets)`` that returns one value for each sample, or their mean
+over the batch. Its name in the history is its attribute ``name``, or the function's own name. Where a model
+returns several outputs, a metric gets the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+Metric = Callable[..., Any]
+
+
+class TopK:
+    """The fraction of samples whose label is among the k largest outputs.
+
+    Of outputs that tie with the label's, those before it count as larger, so that k = 1 agrees with argmax.
+
+    Parameters
+    ----------
+    k : int
+        How many of the largest outputs are looked at; 1 is accuracy.
+
+    Raises
+    ------
+    ValueError
+        For k below 1.
+    """
+
+    def __init__(self, k: int) -> None:
+        if k < 1:
+            raise ValueError(f"TopK: k must be at least 1, not {k!r}")
+        self.k = k
+        self.name = f"top{k}"
+
+    def __call__(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return for each sample (and each position, where there are several) whether it was right.
+
+        Parameters
+        ----------
+        outputs : ndarray (N, C, ...)
+            Scores of C classes.
+        targets : ndarray (N, ...) of integers, or (N, C, ...) of probabilities
+            The right classes; of probabilities, the largest counts.
+
+        Returns
+        -------
+        ndarray of bool (N, ...)
+
+        Raises
+        ------
+        ValueError
+            When the shapes do not belong together, or there are fewer than k classes.
+        """
+        labels = _labels(self.name, outputs, np.asarray(targets))
+        if self.k > outputs.shape[1]:
+            raise ValueError(
+                f"{self.name}: outputs must have at least {self.k} classes, not shape {outputs.shape}"
+            )
+        chosen = np.expand_dims(labels, 1)
+        score = np.take_along_axis(outputs, chosen, axis=1)
+        before = np.arange(outputs.shape[1]).reshape(-1, *[1] * (outputs.ndim - 2)) < chosen
+        ahead = (outputs > score) | ((outputs == score) & before) | np.isnan(outputs)
+        return np.count_nonzero(ahead, axis=1) < self.k
+
+
+class Accuracy:
+    """The fraction of samples whose largest output is the label's (of equal ones, the first counts)."""
+
+    name = "accuracy"
+
+    def __call__(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return for each sample (and each position, where there are several) whether it was right.
+
+        Parameters
+        ----------
+        outputs : ndarray (N, C, ...)
+            Scores of C classes.
+        targets : ndarray (N, ...) of integers, or (N, C, ...) of probabilities
+            The right classes; of probabilities, the largest counts.
+
+        Returns
+        -------
+        ndarray of bool (N, ...)
+
+        Raises
+        ------
+        ValueError
+            When the shapes do not belong together.
+        """
+        return outputs.argmax(axis=1) == _labels("accuracy", outputs, np.asarray(targets))
+
+
+def _labels(name: str, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Targets as class numbers, one for each sample and position of `outputs`."""
+    if outputs.ndim < 2 or targets.shape not in (outputs.shape, outputs.shape[:1] + outputs.shape[2:]):
+        raise ValueError(
+            f"{name}: outputs must be (N, classes, ...) and targets (N, ...) or as outputs, "
+            f"not {outputs.shape} and {targets.shape}"
+        )
+    return targets.argmax(axis=1) if targets.ndim == outputs.ndim else targets
+
+
+def named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
+    """Return metrics by name.
+
+    Parameters
+    ----------
+    metrics : iterable of str or callable
+        ``"accuracy"``, ``"top5"`` (any number), ``"loss"`` (which is always measured), or callables.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name, a name that comes twice, and what is neither a name nor a callable.
+    """
+    if isinstance(metrics, str):
+        raise TypeError(f"Trainer: metrics must be a sequence, not {metrics!r}")
+    result: dict[str, Metric] = {}
+    for given in metrics:
+        if given == "loss":
+            continue
+        metric = _by_name(given) if isinstance(given, str) else given
+        if not callable(metric):
+            raise TypeError(f"Trainer: metrics must be names or callables, not {metric!r}")
+        name = getattr(metric, "name", None) or getattr(metric, "__name__", None) or type(metric).__name__
+        if name in result or name == "loss":
+            raise ValueError(f"Trainer: metrics must have different names, but {name!r} comes twice")
+        result[name] = metric
+    return result
+
+
+def _by_name(name: str) -> Metric:
+    if name == "accuracy":
+        return Accuracy()
+    if match := re.fullmatch(r"top([1-9]\d*)", name):
+        return TopK(int(match[1]))
+    raise ValueError(
+        f"Trainer: metrics must be 'accuracy', 'top5' (any number), 'loss' or callables, not {name!r}"
+    )
+
+
+class Means:
+    """Means of loss and metrics over the samples seen so far.
+
+    Parameters
+    ----------
+    metrics : dict
+        Metrics by name.
+    """
+
+    def __init__(self, metrics: dict[str, Metric]) -> None:
+        self._metrics = metrics
+        self.sums: dict[str, list[float]] = {}  # name: [sum of the values, how many]
+
+    def add(self, loss: float, outputs: Any, targets: Sequence[Any], samples: int) -> None:
+        """Take in a batch: its mean loss, its outputs (looked at only by metrics), its targets, its size."""
+        self._add("loss", np.asarray(loss), samples)
+        first = outputs[0] if isinstance(outputs, tuple) else outputs
+        for name, metric in self._metrics.items():
+            self._add(name, np.asarray(metric(first, *targets)), samples)
+
+    def _add(self, name: str, values: np.ndarray, samples: int) -> None:
+        # A single value is taken for the batch's mean; an array counts with every entry.
+        weight = samples if values.ndim == 0 else values.size
+        total = float(values) * samples if values.ndim == 0 else float(values.sum(dtype=np.float64))
+        entry = self.sums.setdefault(name, [0.0, 0])
+        entry[0] += total
+        entry[1] += weight
+
+    def result(self) -> dict[str, float]:
+        """Return the means by name, loss first; empty before the first batch."""
+        return {name: total / weight for name, (total, weight) in self.sums.items() if weight}

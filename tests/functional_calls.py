@@ -1,0 +1,113 @@
+"""A small valid call of every function on arrays: what tests of all functions alike go through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from convkit import functional as F
+from geometries import normal
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function's name and its arguments; arrays of floats are what it computes with."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def __call__(self) -> tuple[Any, ...]:
+        result = getattr(F, self.name)(**self.arguments)
+        return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def float_arrays(self) -> list[str]:
+        return [name for name, value in self.arguments.items() if getattr(value, "dtype", None) in FLOATS]
+
+    def with_(self, **changes: Any) -> Call:
+        """The same call with other arguments."""
+        return replace(self, arguments=self.arguments | changes)
+
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
+    """The calls, with a batch of `batch`; the numbers differ so that no argument can stand for another."""
+    rng = np.random.default_rng(7)
+
+    def array(*shape: int) -> Any:
+        return normal(rng, shape, dtype)
+
+    made = []
+    for rank in (1, 2):
+        size, kernel = (9, 8)[:rank], (3, 2)[:rank]
+        cut = {"stride": 2, "padding": 1, "dilation": 1}
+        out = (5, 5)[:rank]  # 9 + 2 − 3 and 8 + 2 − 2, over 2, and one
+        conv = {"x": array(batch, 4, *size), "weight": array(6, 2, *kernel), **cut, "groups": 2}
+        made.append(Call(f"conv{rank}d", conv | {"bias": array(6)}))
+        made.append(Call(f"conv{rank}d_backward", {"grad_output": array(batch, 6, *out), **conv}))
+
+        spread = (17, 15)[:rank]  # 8 · 2 + 3 − 2 and 7 · 2 + 2 − 2, and one of output padding on the second
+        transpose = {
+            "x": array(batch, 4, *size),
+            "weight": array(4, 3, *kernel),
+            **cut,
+            "output_padding": (0, 1)[:rank],
+            "groups": 2,
+        }
+        made.append(Call(f"conv_transpose{rank}d", transpose | {"bias": array(6)}))
+        grad = array(batch, 6, *spread)
+        made.append(Call(f"conv_transpose{rank}d_backward", {"grad_output": grad, **transpose}))
+
+        pool = {"kernel_size": kernel, "stride": 2, "padding": 1, "ceil_mode": True}
+        x, pooled = array(batch, 3, *size), array(batch, 3, *out)
+        made.append(Call(f"max_pool{rank}d", {"x": x, **pool, "dilation": 1, "return_indices": True}))
+        made.append(Call(f"max_pool{rank}d_backward", {"grad_output": pooled, "x": x, **pool, "dilation": 1}))
+        made.append(Call(f"avg_pool{rank}d", {"x": x, **pool, "count_include_pad": False}))
+        average = {"grad_output": pooled, "input_shape": x.shape, **pool, "count_include_pad": False}
+        made.append(Call(f"avg_pool{rank}d_backward", average))
+
+        for name in ("correlate", "convolve"):
+            signal = {"x": array(*size), "kernel": array(*kernel), "mode": "same", "stride": 1}
+            made.append(Call(f"{name}{rank}d", signal))
+
+    window = {"kernel_size": (3, 2), "stride": 2, "padding": 1, "dilation": 1}
+    made.append(Call("im2col", {"x": array(batch, 3, 9, 8), **window}))
+    made.append(Call("col2im", {"cols": array(batch, 18, 25), "output_size": (9, 8), **window}))
+
+    made.append(Call("linear", {"x": array(batch, 5), "weight": array(4, 5), "bias": array(4)}))
+    dense = {"grad_output": array(batch, 4), "x": array(batch, 5), "weight": array(4, 5)}
+    made.append(Call("linear_backward", dense))
+    for name in ("relu", "tanh", "sigmoid"):
+        made.append(Call(name, {"x": array(batch, 3, 5)}))
+        made.append(Call(f"{name}_backward", {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5)}))
+    for name in ("softmax", "log_softmax"):
+        made.append(Call(name, {"x": array(batch, 3, 5), "axis": 1}))
+        backward = {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5), "axis": 1}
+        made.append(Call(f"{name}_backward", backward))
+    loss = {"logits": array(batch, 5), "labels": rng.integers(0, 5, batch), "label_smoothing": 0.1}
+    made.append(Call("cross_entropy", loss | {"weight": np.abs(array(5)), "ignore_index": None}))
+    made.append(Call("cross_entropy_backward", loss | {"weight": np.abs(array(5)), "ignore_index": None}))
+    pair = {"prediction": array(batch, 5), "target": array(batch, 5)}
+    made += [Call("mse_loss", pair), Call("mse_loss_backward", pair)]
+    for name in ("add", "subtract", "multiply"):
+        made.append(Call(name, {"a": array(batch, 3, 5), "b": array(3, 1)}))
+    made.append(Call("matmul", {"a": array(batch, 3), "b": array(3, 4)}))
+    made.append(Call("dropout", {"x": array(batch, 9), "p": 0.5, "seed": 3}))
+    made.append(Call("dropout_backward", {"grad_output": array(batch, 9), "p": 0.5, "seed": 3}))
+    for name in ("sum", "mean"):
+        made.append(Call(name, {"x": array(batch, 3, 5)}))
+    made.append(Call("reshape", {"x": array(batch, 3, 4), "shape": (batch, -1, 6) if batch else (0, 2, 6)}))
+    made.append(Call("flatten", {"x": array(batch, 3, 4), "start_dim": 1, "end_dim": -1}))
+    parts = [array(batch, 3, 4), array(batch, 2, 4)]
+    made.append(Call("concat", {"arrays": parts, "axis": 1}))
+    made.append(Call("concat_backward", {"grad_output": array(batch, 5, 4), "arrays": parts, "axis": 1}))
+    made.append(Call("pad", {"x": array(batch, 3, 4, 5), "padding": ((1, 2), (0, 3)), "value": 0.0}))
+    made.append(Call("pad_backward", {"grad_output": array(batch, 3, 7, 8), "padding": ((1, 2), (0, 3))}))
+    return made

@@ -1,0 +1,80 @@
+"""Tests against PyTorch, which lives in an environment of its own and answers through files.
+
+They run where that environment's interpreter is named, ``CONVKIT_TORCH_PYTHON=PATH pytest tests/pytorch`` or
+``pytest tests/pytorch --torch-python PATH``, and are skipped elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parents[1]
+
+# The networks are described once, for these tests and for the benchmarks.
+sys.path.insert(0, str(CHECKOUT))
+
+Named = dict[str, np.ndarray]
+Call = tuple[dict[str, Any], Named]  # arguments that JSON can hold, and arrays
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torch-python", metavar="PATH", help="the interpreter of an environment with PyTorch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.torch)
+
+
+@pytest.fixture(scope="session")
+def torch_process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """One PyTorch process for the session; it waits for requests on its stdin."""
+    # pytest knows the option only when this folder is named on the command line.
+    python = request.config.getoption("--torch-python", None) or os.environ.get("CONVKIT_TORCH_PYTHON")
+    if not python:
+        pytest.skip("no environment with PyTorch: set CONVKIT_TORCH_PYTHON")
+    process = subprocess.Popen(
+        [python, HERE / "torch_answers.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+        text=True,
+    )
+    yield process
+    process.communicate()
+
+
+@pytest.fixture
+def ask_torch(
+    torch_process: subprocess.Popen[str], tmp_path: Path
+) -> Callable[[str, list[Call]], list[Named]]:
+    """Ask PyTorch to answer each of the calls with the function of torch_answers.py that `question` names."""
+
+    def ask(question: str, calls: list[Call]) -> list[Named]:
+        given = {f"{i}/{name}": array for i, (_, named) in enumerate(calls) for name, array in named.items()}
+        np.savez(tmp_path / "given.npz", **given)
+        cases = [arguments for arguments, _ in calls]
+        request = {"question": question, "cases": cases, "folder": str(tmp_path)}
+        assert torch_process.stdin and torch_process.stdout
+        torch_process.stdin.write(json.dumps(request) + "\n")
+        torch_process.stdin.flush()
+        assert torch_process.stdout.readline() == "done\n", "PyTorch failed: its stderr says why"
+        answers: list[Named] = [{} for _ in calls]
+        with np.load(tmp_path / "answers.npz") as file:
+            for key, array in file.items():
+                index, name = key.split("/")
+                answers[int(index)][name] = array
+        return answers
+
+    return ask

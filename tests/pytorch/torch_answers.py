@@ -1,0 +1,112 @@
+"""PyTorch's side of these tests, run by an interpreter that has it: arrays in, results and gradients out.
+
+Reads one JSON object a line, ``{"question", "cases", "folder"}``, answers each case with the arrays of
+``folder/given.npz``, writes ``folder/answers.npz`` and says "done".
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from benchmarks.compare.sides.torch_side import build_network
+
+Tensors = dict[str, torch.Tensor]
+
+
+def conv(case: dict[str, Any], given: Tensors) -> Tensors:
+    """Convolve; PyTorch's own padding is the same on both sides, so zeros are put around the input before."""
+    function = F.conv1d if given["x"].dim() == 3 else F.conv2d
+    margins = _margins(case.pop("padding"))
+
+    def call(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        return function(F.pad(x, margins), weight, bias, **case)
+
+    return _with_gradients(call, given)
+
+
+def conv_transpose(case: dict[str, Any], given: Tensors) -> Tensors:
+    """Convolve, transposed; padding cuts the output, on each side by an amount of its own."""
+    function = F.conv_transpose1d if given["x"].dim() == 3 else F.conv_transpose2d
+    margins = [-margin for margin in _margins(case.pop("padding"))]
+
+    def call(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        return F.pad(function(x, weight, bias, **case), margins)
+
+    return _with_gradients(call, given)
+
+
+def max_pool(case: dict[str, Any], given: Tensors) -> Tensors:
+    function = F.max_pool1d if given["x"].dim() == 3 else F.max_pool2d
+    _, indices = function(given["x"], **case, return_indices=True)
+    return {"indices": indices} | _with_gradients(lambda x: function(x, **case), given)
+
+
+def avg_pool(case: dict[str, Any], given: Tensors) -> Tensors:
+    function = F.avg_pool1d if given["x"].dim() == 3 else F.avg_pool2d
+    return _with_gradients(lambda x: function(x, **case), given)
+
+
+def train(case: dict[str, Any], given: Tensors) -> Tensors:
+    """Train a network on batches of the sizes given, and return the loss of every step."""
+    model = build_network(case["network"]).to(given["images"].dtype)
+    with torch.no_grad():
+        for index, parameter in enumerate(model.parameters()):
+            parameter.copy_(given[f"parameter{index}"])
+    optimizer = getattr(torch.optim, case["optimizer"])(model.parameters(), **case["arguments"])
+    losses = []
+    batches = zip(given["images"].split(case["sizes"]), given["labels"].split(case["sizes"]), strict=True)
+    for images, labels in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return {"losses": torch.stack(losses)}
+
+
+def _margins(padding: list[list[int]]) -> list[int]:
+    """Turn pairs, first axis first, into the order of `torch.nn.functional.pad`: last axis first."""
+    return [margin for pair in reversed(padding) for margin in pair]
+
+
+def _with_gradients(function: Callable[..., torch.Tensor], given: Tensors) -> Tensors:
+    """Call the function, draw a gradient of its output, and carry that back to all arguments."""
+    arguments = {name: tensor.requires_grad_() for name, tensor in given.items()}
+    output = function(**arguments)
+    grad_output = torch.randn_like(output)
+    gradients = torch.autograd.grad(output, list(arguments.values()), grad_output)
+    return {"output": output.detach(), "grad_output": grad_output} | {
+        f"grad_{name}": gradient for name, gradient in zip(arguments, gradients, strict=True)
+    }
+
+
+QUESTIONS = {function.__name__: function for function in (conv, conv_transpose, max_pool, avg_pool, train)}
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    for line in sys.stdin:
+        request = json.loads(line)
+        folder = Path(request["folder"])
+        given: list[Tensors] = [{} for _ in request["cases"]]
+        with np.load(folder / "given.npz") as file:
+            for key, array in file.items():
+                index, name = key.split("/")
+                given[int(index)][name] = torch.from_numpy(array)
+        answers = {}
+        for index, case in enumerate(request["cases"]):
+            for name, tensor in QUESTIONS[request["question"]](case, given[index]).items():
+                answers[f"{index}/{name}"] = tensor.numpy()
+        np.savez(folder / "answers.npz", **answers)
+        print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,668 @@
+"""Oracles: every operation of the library once more, slowly, from its definition, in plain NumPy, float64.
+
+They share neither code nor ideas with the library. There is no tiling, no flipping of kernels and no
+matrix of patches here: a windowed operation walks over the *taps*, the positions inside its kernel. For one
+tap, the pixels that it meets in all windows form a strided view of the padded array; an operation is a sum
+(or a maximum, or a copy) over such views, and its gradient writes through the very same views. Any rank
+works.
+
+Arguments are in canonical form only: one entry an axis, paddings as pairs ``((low, high), …)``. What a user
+may write instead (``padding='same'``, ``stride=2``) is resolved by `geometries`, so that is checked
+independently too. `test_functional_oracles.py` checks this file: against definitions written as loops,
+SciPy, and finite differences.
+
+The measures that the tests use (`relative_error`, `assert_close`, `assert_gradient`) are at the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+Labels: TypeAlias = NDArray[np.int64]
+Shape: TypeAlias = tuple[int, ...]
+Padding: TypeAlias = Sequence[tuple[int, int]]
+Index: TypeAlias = tuple[Any, ...]
+
+
+# Windows ------------------------------------------------------------------------------------------
+
+
+def window_starts(size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int) -> range:
+    """First pixel (counted from the first one that is no padding) of every window that fits."""
+    low, high = padding
+    last_start = size + high - (dilation * (kernel - 1) + 1)
+    return range(-low, last_start + 1, stride)
+
+
+def window_starts_ceil(size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int) -> range:
+    """The same for ``ceil_mode``: windows follow until one reaches the end, perhaps hanging over it.
+
+    The last one still starts before the right padding.
+    """
+    low, high = padding
+    reach = dilation * (kernel - 1) + 1
+    first_not_needed = size + high - reach + stride  # the window one stride before it reaches the end
+    return range(-low, min(first_not_needed, size), stride)
+
+
+def output_shape(
+    size: Shape, kernel: Shape, stride: Shape, padding: Padding, dilation: Shape, ceil_mode: bool = False
+) -> Shape:
+    """How many windows there are along each axis: counted, not calculated."""
+    starts = window_starts_ceil if ceil_mode else window_starts
+    return tuple(len(starts(*axis)) for axis in zip(size, kernel, stride, padding, dilation, strict=True))
+
+
+def taps(kernel: Shape, stride: Shape, dilation: Shape, out: Shape) -> Iterator[tuple[Index, Index]]:
+    """Every tap in row-major order: its index in the kernel, and that of the padded pixels which meet it."""
+    for position in itertools.product(*map(range, kernel)):
+        window = tuple(
+            slice(k * d, k * d + (o - 1) * s + 1, s)
+            for k, s, d, o in zip(position, stride, dilation, out, strict=True)
+        )
+        yield (..., *position), (..., *window)
+
+
+def pad(x: ArrayLike, padding: Padding, value: float = 0.0) -> Array:
+    """`x` with its last ``len(padding)`` axes widened."""
+    x = np.asarray(x, np.float64)
+    leading, size = x.shape[: -len(padding)], x.shape[-len(padding) :]
+    widened = np.full(leading + padded_size(size, padding), value)
+    widened[inside(size, padding)] = x
+    return widened
+
+
+def padded_size(size: Shape, padding: Padding) -> Shape:
+    """Length of every axis with its padding."""
+    return tuple(n + low + high for n, (low, high) in zip(size, padding, strict=True))
+
+
+def pad_backward(grad_output: ArrayLike, padding: Padding) -> Array:
+    """The gradient of what was inside."""
+    grad_output = np.asarray(grad_output, np.float64)
+    rank = len(padding)
+    size = tuple(n - low - high for n, (low, high) in zip(grad_output.shape[-rank:], padding, strict=True))
+    return grad_output[inside(size, padding)].copy()
+
+
+def inside(size: Shape, padding: Padding) -> Index:
+    """Index of the original pixels in an array widened by `padding`."""
+    return (..., *(slice(low, low + n) for n, (low, _) in zip(size, padding, strict=True)))
+
+
+def split_groups(array: Array, axis: int, groups: int) -> Array:
+    """Split one axis in two: group, channel inside the group."""
+    shape = array.shape
+    return array.reshape(*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
+
+
+def flatten_pixels(array: Array, rank: int) -> Array:
+    """Join the last `rank` axes (the length of an empty batch's pixels cannot be guessed by reshape)."""
+    leading = array.shape[: array.ndim - rank]
+    return array.reshape(*leading, int(np.prod(array.shape[array.ndim - rank :])))
+
+
+# Convolution --------------------------------------------------------------------------------------
+
+
+def conv(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: Shape,
+    padding: Padding,
+    dilation: Shape,
+    groups: int,
+) -> Array:
+    """Cross-correlation of x (N, C, *size) with weight (O, C/groups, *kernel)."""
+    x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    size, kernel = x.shape[2:], weight.shape[2:]
+    rank = len(size)
+    out = output_shape(size, kernel, stride, padding, dilation)
+    padded = split_groups(pad(x, padding), 1, groups)
+    filters = split_groups(weight, 0, groups)
+    y = np.zeros((x.shape[0], groups, weight.shape[0] // groups, int(np.prod(out))))
+    for tap, window in taps(kernel, stride, dilation, out):
+        # (groups, O/groups, C/groups) @ (N, groups, C/groups, pixels)
+        y += filters[tap] @ flatten_pixels(padded[window], rank)
+    y = y.reshape(x.shape[0], weight.shape[0], *out)
+    if bias is not None:
+        y += np.asarray(bias, np.float64).reshape(-1, *(1,) * rank)
+    return y
+
+
+def conv_backward(
+    grad_output: ArrayLike,
+    x: ArrayLike,
+    weight: ArrayLike,
+    *,
+    stride: Shape,
+    padding: Padding,
+    dilation: Shape,
+    groups: int,
+) -> tuple[Array, Array, Array]:
+    """Gradients of `conv` to x, weight and bias."""
+    grad_output, x, weight = (np.asarray(a, np.float64) for a in (grad_output, x, weight))
+    size, kernel, out = x.shape[2:], weight.shape[2:], grad_output.shape[2:]
+    rank = len(size)
+    padded = split_groups(pad(x, padding), 1, groups)
+    filters = split_groups(weight, 0, groups)
+    grad = flatten_pixels(split_groups(grad_output, 1, groups), rank)  # (N, groups, O/groups, pixels)
+    grad_padded = np.zeros_like(padded)
+    grad_filters = np.zeros_like(filters)
+    for tap, window in taps(kernel, stride, dilation, out):
+        pixels = padded[window]
+        to_x = np.swapaxes(filters[tap], -1, -2) @ grad
+        grad_padded[window] += to_x.reshape(pixels.shape)
+        to_weight = grad @ np.swapaxes(flatten_pixels(pixels, rank), -1, -2)
+        grad_filters[tap] += to_weight.sum(axis=0)
+    grad_x = pad_backward(grad_padded.reshape(*x.shape[:2], *grad_padded.shape[3:]), padding)
+    grad_bias = grad_output.sum(axis=(0, *range(2, 2 + rank)))
+    return grad_x, grad_filters.reshape(weight.shape), grad_bias
+
+
+def conv_transpose_shape(
+    size: Shape, kernel: Shape, stride: Shape, padding: Padding, output_padding: Shape, dilation: Shape
+) -> Shape:
+    """Every pixel is spread over a dilated kernel, one stride apart; `padding` is then cut off."""
+    spread = _spread_shape(size, kernel, stride, output_padding, dilation)
+    return tuple(n - low - high for n, (low, high) in zip(spread, padding, strict=True))
+
+
+def _spread_shape(size: Shape, kernel: Shape, stride: Shape, output_padding: Shape, dilation: Shape) -> Shape:
+    axes = zip(size, kernel, stride, output_padding, dilation, strict=True)
+    return tuple((n - 1) * s + d * (k - 1) + 1 + extra for n, k, s, extra, d in axes)
+
+
+def conv_transpose(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: Shape,
+    padding: Padding,
+    output_padding: Shape,
+    dilation: Shape,
+    groups: int,
+) -> Array:
+    """Spread x (N, C, *size) over weight (C, O/groups, *kernel): the adjoint of a convolution."""
+    x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    size, kernel = x.shape[2:], weight.shape[2:]
+    rank = len(size)
+    filters = split_groups(weight, 0, groups)  # (groups, C/groups, O/groups, *kernel)
+    pixels = flatten_pixels(split_groups(x, 1, groups), rank)
+    spread = np.zeros(
+        (x.shape[0], groups, weight.shape[1], *_spread_shape(size, kernel, stride, output_padding, dilation))
+    )
+    for tap, window in taps(kernel, stride, dilation, size):
+        contribution = np.swapaxes(filters[tap], -1, -2) @ pixels
+        spread[window] += contribution.reshape(*spread.shape[:3], *size)
+    y = pad_backward(spread.reshape(x.shape[0], groups * weight.shape[1], *spread.shape[3:]), padding)
+    if bias is not None:
+        y += np.asarray(bias, np.float64).reshape(-1, *(1,) * rank)
+    return y
+
+
+def conv_transpose_backward(
+    grad_output: ArrayLike,
+    x: ArrayLike,
+    weight: ArrayLike,
+    *,
+    stride: Shape,
+    padding: Padding,
+    dilation: Shape,
+    groups: int,
+) -> tuple[Array, Array, Array]:
+    """Gradients of `conv_transpose` to x, weight and bias (`output_padding` shows in grad_output's shape)."""
+    grad_output, x, weight = (np.asarray(a, np.float64) for a in (grad_output, x, weight))
+    size, kernel = x.shape[2:], weight.shape[2:]
+    rank = len(size)
+    filters = split_groups(weight, 0, groups)
+    pixels = flatten_pixels(split_groups(x, 1, groups), rank)
+    grad_spread = split_groups(pad(grad_output, padding), 1, groups)
+    grad_x = np.zeros_like(pixels)
+    grad_filters = np.zeros_like(filters)
+    for tap, window in taps(kernel, stride, dilation, size):
+        grad = flatten_pixels(grad_spread[window], rank)  # (N, groups, O/groups, pixels)
+        grad_x += filters[tap] @ grad
+        grad_filters[tap] += (pixels @ np.swapaxes(grad, -1, -2)).sum(axis=0)
+    grad_bias = grad_output.sum(axis=(0, *range(2, 2 + rank)))
+    return grad_x.reshape(x.shape), grad_filters.reshape(weight.shape), grad_bias
+
+
+def im2col(x: ArrayLike, kernel: Shape, *, stride: Shape, padding: Padding, dilation: Shape) -> Array:
+    """Windows of x (N, C, *size) as columns: (N, C * taps, windows), the taps of one channel side by side."""
+    x = np.asarray(x, np.float64)
+    size = x.shape[2:]
+    rank = len(size)
+    out = output_shape(size, kernel, stride, padding, dilation)
+    padded = pad(x, padding)
+    rows = [flatten_pixels(padded[window], rank) for _, window in taps(kernel, stride, dilation, out)]
+    n, channels = x.shape[:2]
+    return np.stack(rows, axis=2).reshape(n, channels * len(rows), int(np.prod(out)))
+
+
+def col2im(
+    cols: ArrayLike, size: Shape, kernel: Shape, *, stride: Shape, padding: Padding, dilation: Shape
+) -> Array:
+    """Add columns back to the places where `im2col` found them."""
+    cols = np.asarray(cols, np.float64)
+    out = output_shape(size, kernel, stride, padding, dilation)
+    n, tap_count = cols.shape[0], int(np.prod(kernel))
+    rows = cols.reshape(n, cols.shape[1] // tap_count, tap_count, *out)
+    widened = np.zeros(rows.shape[:2] + padded_size(size, padding))
+    for number, (_, window) in enumerate(taps(kernel, stride, dilation, out)):
+        widened[window] += rows[:, :, number]
+    return pad_backward(widened, padding)
+
+
+# Pooling ------------------------------------------------------------------------------------------
+
+
+def _reach(
+    size: Shape, kernel: Shape, stride: Shape, padding: Padding, dilation: Shape, out: Shape
+) -> Padding:
+    """`padding` with as much more on the right as the last window hangs over in ceil mode."""
+    reached = []
+    for n, k, s, (low, high), d, o in zip(size, kernel, stride, padding, dilation, out, strict=True):
+        end = -low + (o - 1) * s + d * (k - 1) + 1
+        reached.append((low, max(high, end - n)))
+    return reached
+
+
+def max_pool(
+    x: ArrayLike, kernel: Shape, *, stride: Shape, padding: Padding, dilation: Shape, ceil_mode: bool
+) -> tuple[Array, Labels]:
+    """Maximum of every window and where in its plane it stands.
+
+    The first of equal maxima wins, a NaN beats every number, padding is never chosen. A window without a
+    single pixel of the plane (dilation can do that) gives −inf and index −1.
+    """
+    x = np.asarray(x, np.float64)
+    size = x.shape[2:]
+    out = output_shape(size, kernel, stride, padding, dilation, ceil_mode)
+    reach = _reach(size, kernel, stride, padding, dilation, out)
+    padded = pad(x, reach, -np.inf)
+    places = pad(np.arange(np.prod(size)).reshape(size), reach, -1).astype(np.int64)
+    best = np.full((*x.shape[:2], *out), -np.inf)
+    index = np.full(best.shape, -1, np.int64)
+    for _, window in taps(kernel, stride, dilation, out):
+        values, where = padded[window], places[window]
+        better = (index < 0) | (values > best) | (np.isnan(values) & ~np.isnan(best))
+        take = better & (where >= 0)
+        best = np.where(take, values, best)
+        index = np.where(take, where, index)
+    return best, index
+
+
+def max_pool_backward(grad_output: ArrayLike, index: Labels, size: Shape) -> Array:
+    """Every gradient goes to the pixel that won; windows share pixels where they overlap."""
+    grad_output = np.asarray(grad_output, np.float64)
+    grad_x = np.zeros((*grad_output.shape[:2], int(np.prod(size))))
+    for plane in np.ndindex(*grad_output.shape[:2]):
+        won = index[plane] >= 0
+        np.add.at(grad_x[plane], index[plane][won], grad_output[plane][won])
+    return grad_x.reshape(*grad_output.shape[:2], *size)
+
+
+def _avg_pool_weights(
+    size: Shape, kernel: Shape, stride: Shape, padding: Padding, ceil_mode: bool, count_include_pad: bool
+) -> tuple[Shape, Padding, Array]:
+    """Output shape, reach of the windows, and one over the number of pixels that count in each window."""
+    once = (1,) * len(size)
+    out = output_shape(size, kernel, stride, padding, once, ceil_mode)
+    reach = _reach(size, kernel, stride, padding, once, out)
+    ones = np.ones(size)
+    if count_include_pad:  # declared padding counts, what hangs over in ceil mode does not
+        overhang = [(0, high - declared) for (_, high), (_, declared) in zip(reach, padding, strict=True)]
+        counted = pad(pad(ones, padding, 1.0), overhang, 0.0)
+    else:
+        counted = pad(ones, reach, 0.0)
+    count = np.zeros(out)
+    for _, window in taps(kernel, stride, once, out):
+        count += counted[window]
+    return out, reach, 1.0 / count
+
+
+def avg_pool(
+    x: ArrayLike, kernel: Shape, *, stride: Shape, padding: Padding, ceil_mode: bool, count_include_pad: bool
+) -> Array:
+    """Mean of every window."""
+    x = np.asarray(x, np.float64)
+    size = x.shape[2:]
+    out, reach, share = _avg_pool_weights(size, kernel, stride, padding, ceil_mode, count_include_pad)
+    padded = pad(x, reach)
+    total = np.zeros((*x.shape[:2], *out))
+    for _, window in taps(kernel, stride, (1,) * len(size), out):
+        total += padded[window]
+    return total * share
+
+
+def avg_pool_backward(
+    grad_output: ArrayLike,
+    size: Shape,
+    kernel: Shape,
+    *,
+    stride: Shape,
+    padding: Padding,
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> Array:
+    """Every pixel of a window gets the same share."""
+    grad_output = np.asarray(grad_output, np.float64)
+    out, reach, share = _avg_pool_weights(size, kernel, stride, padding, ceil_mode, count_include_pad)
+    widened = np.zeros(grad_output.shape[:2] + padded_size(size, reach))
+    for _, window in taps(kernel, stride, (1,) * len(size), out):
+        widened[window] += grad_output * share
+    return widened[inside(size, reach)].copy()
+
+
+# Dense layer, activations, concatenation ----------------------------------------------------------
+
+
+def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Array:
+    """x (…, inputs) times weight (outputs, inputs) transposed."""
+    y = np.tensordot(np.asarray(x, np.float64), np.asarray(weight, np.float64), axes=(-1, 1))
+    return y if bias is None else y + np.asarray(bias, np.float64)
+
+
+def linear_backward(grad_output: ArrayLike, x: ArrayLike, weight: ArrayLike) -> tuple[Array, Array, Array]:
+    """Gradients of `linear` to x, weight and bias."""
+    grad_output, x, weight = (np.asarray(a, np.float64) for a in (grad_output, x, weight))
+    batch_axes = tuple(range(x.ndim - 1))
+    grad_x = np.tensordot(grad_output, weight, axes=(-1, 0))
+    grad_weight = np.tensordot(grad_output, x, axes=(batch_axes, batch_axes))
+    return grad_x, grad_weight, grad_output.sum(axis=batch_axes)
+
+
+def relu(x: ArrayLike) -> Array:
+    """Negative numbers become zero; NaN stays NaN."""
+    x = np.asarray(x, np.float64)
+    return np.where(x < 0, 0.0, x)
+
+
+def relu_backward(grad_output: ArrayLike, x: ArrayLike) -> Array:
+    """The slope at zero is taken as zero."""
+    return np.asarray(grad_output, np.float64) * (np.asarray(x, np.float64) > 0)
+
+
+def tanh(x: ArrayLike) -> Array:
+    """Hyperbolic tangent."""
+    return np.tanh(np.asarray(x, np.float64))
+
+
+def tanh_backward(grad_output: ArrayLike, x: ArrayLike) -> Array:
+    """d tanh x / dx = 1 / cosh² x, written without overflow."""
+    decay = np.exp(-2.0 * np.abs(np.asarray(x, np.float64)))
+    return np.asarray(grad_output, np.float64) * 4.0 * decay / (1.0 + decay) ** 2
+
+
+def sigmoid(x: ArrayLike) -> Array:
+    """1 / (1 + e^−x), through its logarithm."""
+    return np.exp(-np.logaddexp(0.0, -np.asarray(x, np.float64)))
+
+
+def sigmoid_backward(grad_output: ArrayLike, x: ArrayLike) -> Array:
+    """The slope of the logistic curve is its value at x times its value at −x."""
+    x = np.asarray(x, np.float64)
+    return np.asarray(grad_output, np.float64) * sigmoid(x) * sigmoid(-x)
+
+
+def log_softmax(x: ArrayLike, axis: int) -> Array:
+    """x − log Σ exp x along one axis."""
+    x = np.asarray(x, np.float64)
+    return x - np.logaddexp.reduce(x, axis=axis, keepdims=True)
+
+
+def softmax(x: ArrayLike, axis: int) -> Array:
+    """exp x / Σ exp x along one axis."""
+    return np.exp(log_softmax(x, axis))
+
+
+def softmax_backward(grad_output: ArrayLike, x: ArrayLike, axis: int) -> Array:
+    """Through the whole Jacobian, diag(p) − p pᵀ."""
+    p = np.moveaxis(softmax(x, axis), axis, -1)
+    grad = np.moveaxis(np.asarray(grad_output, np.float64), axis, -1)
+    jacobian = p[..., :, None] * np.eye(p.shape[-1]) - p[..., :, None] * p[..., None, :]
+    return np.moveaxis((jacobian @ grad[..., None])[..., 0], -1, axis)
+
+
+def log_softmax_backward(grad_output: ArrayLike, x: ArrayLike, axis: int) -> Array:
+    """Through the whole Jacobian transposed, I − p 1ᵀ."""
+    p = np.moveaxis(softmax(x, axis), axis, -1)
+    grad = np.moveaxis(np.asarray(grad_output, np.float64), axis, -1)
+    jacobian = np.eye(p.shape[-1]) - p[..., :, None] * np.ones(p.shape[-1])
+    return np.moveaxis((jacobian @ grad[..., None])[..., 0], -1, axis)
+
+
+def concat_backward(grad_output: ArrayLike, lengths: Sequence[int], axis: int) -> list[Array]:
+    """Cut the gradient where the parts were joined."""
+    return np.split(np.asarray(grad_output, np.float64), np.cumsum(lengths)[:-1], axis=axis)
+
+
+# Cross-entropy ------------------------------------------------------------------------------------
+
+
+def _cross_entropy_targets(
+    logits: Array,
+    labels: ArrayLike,
+    label_smoothing: float,
+    weight: ArrayLike | None,
+    ignore_index: int | None,
+) -> tuple[Array, float]:
+    """What each −log p is multiplied by, (N, C, …), and what the whole sum is divided by.
+
+    With integer labels the mean is weighted: the divisor is the sum of the labels' class weights, and an
+    ignored label adds to neither. With rows of probabilities it is the number of rows.
+    """
+    classes = logits.shape[1]
+    class_weight = np.ones(classes) if weight is None else np.asarray(weight, np.float64)
+    per_class = class_weight.reshape(-1, *(1,) * (logits.ndim - 2))
+    labels = np.asarray(labels)
+    if labels.dtype.kind == "f":
+        smooth = (1 - label_smoothing) * labels.astype(np.float64) + label_smoothing / classes
+        return per_class * smooth, float(logits.size // classes)
+    keep = np.ones(labels.shape, bool) if ignore_index is None else labels != ignore_index
+    share = np.full(logits.shape, label_smoothing / classes) * per_class
+    divisor = 0.0
+    for place in zip(*np.nonzero(keep), strict=True):
+        label = labels[place]
+        entry = (place[0], label, *place[1:])
+        share[entry] += (1 - label_smoothing) * class_weight[label]
+        divisor += class_weight[label]
+    return share * keep[:, None], divisor
+
+
+def cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    label_smoothing: float = 0.0,
+    weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+) -> float:
+    """Mean cross-entropy of logits (N, C, …) and labels (N, …), or probabilities (N, C, …)."""
+    logits = np.asarray(logits, np.float64)
+    target, divisor = _cross_entropy_targets(logits, labels, label_smoothing, weight, ignore_index)
+    return float(-(target * log_softmax(logits, 1)).sum() / divisor)
+
+
+def cross_entropy_backward(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    label_smoothing: float = 0.0,
+    weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+) -> Array:
+    """Gradient of `cross_entropy` to the logits."""
+    logits = np.asarray(logits, np.float64)
+    target, divisor = _cross_entropy_targets(logits, labels, label_smoothing, weight, ignore_index)
+    return log_softmax_backward(-target / divisor, logits, 1)
+
+
+# The textbook's pair on plain signals -------------------------------------------------------------
+
+
+def correlate(signal: ArrayLike, kernel: ArrayLike, mode: str, stride: int = 1) -> Array:
+    """Slide the kernel over the signal and sum the products, one place at a time.
+
+    'full' takes every place where the two overlap, 'valid' those where the kernel lies inside, 'same' as many
+    as the signal is long, from the middle of 'full'; `stride` takes every stride-th of them.
+    """
+    signal, kernel = np.asarray(signal, np.float64), np.asarray(kernel, np.float64)
+    result = np.zeros(tuple(n + m - 1 for n, m in zip(signal.shape, kernel.shape, strict=True)))
+    for place in np.ndindex(*result.shape):
+        start = [p - (m - 1) for p, m in zip(place, kernel.shape, strict=True)]
+        result[place] = _overlap(signal, kernel, start)
+    return _narrow(result, signal.shape, kernel.shape, mode, stride)
+
+
+def convolve(signal: ArrayLike, kernel: ArrayLike, mode: str, stride: int = 1) -> Array:
+    """Every sample of the signal sets off a copy of the kernel; the copies add up."""
+    signal, kernel = np.asarray(signal, np.float64), np.asarray(kernel, np.float64)
+    result = np.zeros(tuple(n + m - 1 for n, m in zip(signal.shape, kernel.shape, strict=True)))
+    for place in np.ndindex(*signal.shape):
+        result[tuple(slice(p, p + m) for p, m in zip(place, kernel.shape, strict=True))] += (
+            signal[place] * kernel
+        )
+    return _narrow(result, signal.shape, kernel.shape, mode, stride)
+
+
+def _overlap(signal: Array, kernel: Array, start: Sequence[int]) -> float:
+    """Sum of the products where a kernel laid at `start` lies over the signal."""
+    over, under = [], []
+    for first, n, m in zip(start, signal.shape, kernel.shape, strict=True):
+        low, high = max(first, 0), min(first + m, n)
+        over.append(slice(low, high))
+        under.append(slice(low - first, high - first))
+    return float((signal[tuple(over)] * kernel[tuple(under)]).sum())
+
+
+def _narrow(full: Array, size: Shape, kernel: Shape, mode: str, stride: int) -> Array:
+    """Cut the full result down to `mode`, then take every stride-th place."""
+    if mode == "valid":
+        full = full[tuple(slice(m - 1, n) for n, m in zip(size, kernel, strict=True))]
+    elif mode == "same":
+        full = full[tuple(slice((m - 1) // 2, (m - 1) // 2 + n) for n, m in zip(size, kernel, strict=True))]
+    return full[(slice(None, None, stride),) * full.ndim]
+
+
+# Updates of a parameter ---------------------------------------------------------------------------
+
+
+def sgd(
+    values: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> Array:
+    """Values after a step for each gradient: v ← μ v + g, w ← w − lr·v (Nesterov: w − lr·(g + μ v))."""
+    w = np.array(values, np.float64)
+    velocity = np.zeros_like(w)
+    for gradient in gradients:
+        g = np.asarray(gradient, np.float64) + weight_decay * w
+        velocity = momentum * velocity + g
+        w = w - lr * (g + momentum * velocity if nesterov else velocity)
+    return w
+
+
+def adam(
+    values: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> Array:
+    """Values after Adam's steps (Kingma & Ba 2015, algorithm 1); `decoupled` decay makes it AdamW.
+
+    The moments are written out as the weighted sums that their recursions stand for.
+    """
+    w = np.array(values, np.float64)
+    seen: list[Array] = []
+    for gradient in gradients:
+        seen.append(np.asarray(gradient, np.float64) + (0.0 if decoupled else weight_decay * w))
+        age = np.arange(len(seen))[::-1].reshape(-1, *(1,) * w.ndim)
+        history = np.stack(seen)
+        mean = (beta1**age * history).sum(axis=0) / (beta1**age).sum()
+        square = (beta2**age * history**2).sum(axis=0) / (beta2**age).sum()
+        decay = lr * weight_decay if decoupled else 0.0
+        w = w - decay * w - lr * mean / (np.sqrt(square) + eps)
+    return w
+
+
+# Measures -----------------------------------------------------------------------------------------
+
+TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
+
+
+def relative_error(actual: ArrayLike, expected: ArrayLike) -> float:
+    """Largest difference over the whole array, divided by the largest magnitude of the whole expected array.
+
+    So a small entry is measured by its array's scale, which is what sums in floating point can promise. Where
+    both have the same infinity there is no difference, nor where both have NaN; zeros only have scale 1.
+    """
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    if expected.size == 0:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(actual - expected)
+    same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+    difference = np.where(same, 0.0, difference)
+    scale = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+    worst = difference.max() / (scale or 1.0)
+    return float("inf") if np.isnan(worst) else float(worst)
+
+
+def assert_close(actual: Any, expected: ArrayLike, dtype: Any, factor: float = 1.0, what: str = "") -> None:
+    """`actual` must be an array of `dtype` and of the expected shape, and as close as `dtype` promises."""
+    expected = np.asarray(expected)
+    assert isinstance(actual, np.ndarray), f"{what}: {type(actual).__name__} is not an array"
+    assert actual.dtype == dtype, f"{what}: dtype {actual.dtype}, expected {np.dtype(dtype)}"
+    assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
+    error = relative_error(actual, expected)
+    limit = factor * TOLERANCE[np.dtype(dtype)]
+    assert error <= limit, f"{what}: relative error {error:.3g}, allowed {limit:.3g}"
+
+
+def assert_gradient(
+    function: Callable[[Array], ArrayLike],
+    point: Array,
+    grad_output: ArrayLike,
+    gradient: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    step: float = 1.0,
+    tolerance: float = 1e-10,
+    directions: int = 3,
+    what: str = "",
+) -> None:
+    """Compare `gradient` with central differences of ⟨grad_output, function⟩ along random directions.
+
+    A function that is linear in this argument has no truncation error: `step` may be 1, `tolerance` tight.
+    The difference is measured against |gradient|·|direction|, the most that the slope could be.
+    """
+    gradient, grad_output = np.asarray(gradient, np.float64), np.asarray(grad_output, np.float64)
+    assert gradient.shape == point.shape, f"{what}: gradient {gradient.shape} for an argument {point.shape}"
+    for _ in range(directions):
+        direction = rng.standard_normal(point.shape)
+        ahead = (grad_output * np.asarray(function(point + step * direction), np.float64)).sum()
+        behind = (grad_output * np.asarray(function(point - step * direction), np.float64)).sum()
+        slope = (ahead - behind) / (2 * step)
+        bound = float(np.linalg.norm(gradient) * np.linalg.norm(direction))
+        error = abs(slope - (gradient * direction).sum())
+        assert error <= tolerance * (bound + 1e-3), f"{what}: slope off by {error:.3g}, scale {bound:.3g}"

@@ -1,0 +1,158 @@
+"""Cross-entropy and its gradient: every kind of label, smoothing, class weights, ignored labels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import reference as ref
+from convkit import functional as F
+from geometries import normal
+from reference import assert_close, assert_gradient, relative_error
+
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+LIMIT = {np.float32: 1e-5, np.float64: 1e-12}
+
+
+def draw(seed: int, dtype: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Logits, labels and options: (N, C) or (N, C, H, W), numbers or probabilities."""
+    rng = np.random.default_rng(seed)
+    n, classes = int(rng.integers(1, 20)), int(rng.integers(1, 40))
+    if seed % 8 == 7:
+        n = int(rng.integers(500, 4000))
+    positions = tuple(int(size) for size in rng.integers(1, 5, 2)) if seed % 3 == 2 else ()
+    logits = normal(rng, (n, classes, *positions), dtype) * dtype(3)
+    options: dict[str, Any] = {}
+    if rng.random() < 0.5:
+        options["label_smoothing"] = float(rng.choice([0.1, 0.25, 1.0]))
+    if rng.random() < 0.5:
+        options["weight"] = (rng.random(classes) + 0.2).astype(dtype)
+    if rng.random() < 0.3:
+        labels: Any = rng.dirichlet(np.ones(classes), (n, *positions)).astype(dtype)
+        return logits, np.moveaxis(labels, -1, 1), options
+    labels = rng.integers(0, classes, (n, *positions)).astype(rng.choice(["int64", "int32", "uint8"]))
+    if rng.random() < 0.4:
+        options["ignore_index"] = int(labels.flat[0]) if rng.random() < 0.7 else -100
+        if options["ignore_index"] == -100:
+            labels = labels.astype(np.int64)
+            labels[rng.random(labels.shape) < 0.3] = -100
+        if (labels == options["ignore_index"]).all():
+            del options["ignore_index"]
+            labels[labels < 0] = 0
+    return logits, labels, options
+
+
+@dtypes
+def test_cross_entropy_matches_the_oracle(seed: int, dtype: Any, threaded: Any) -> None:
+    logits, labels, options = draw(seed, dtype)
+    loss = threaded(lambda: F.cross_entropy(logits, labels, **options))
+    expected = ref.cross_entropy(logits, labels, **options)
+    assert relative_error(loss, expected) <= LIMIT[dtype]
+    gradient = threaded(lambda: F.cross_entropy_backward(logits, labels, **options))
+    assert_close(gradient, ref.cross_entropy_backward(logits, labels, **options), dtype)
+
+
+def test_cross_entropy_gradient_is_the_slope(seed: int) -> None:
+    logits, labels, options = draw(seed, np.float64)
+    gradient = F.cross_entropy_backward(logits, labels, **options)
+    rng = np.random.default_rng(seed)
+    assert_gradient(
+        lambda logits: F.cross_entropy(logits, labels, **options),
+        logits,
+        1.0,
+        gradient,
+        rng,
+        step=1e-4,
+        tolerance=1e-6,
+    )
+
+
+def test_equal_logits_cost_the_logarithm_of_the_classes() -> None:
+    assert F.cross_entropy(np.zeros((5, 10)), np.arange(5)) == pytest.approx(math.log(10), rel=1e-14)
+
+
+@dtypes
+def test_hopeless_and_certain_predictions_are_finite(dtype: Any) -> None:
+    logits = np.array([[1e4, 0.0, -1e4]], dtype)
+    assert F.cross_entropy(logits, [0]) == 0
+    assert F.cross_entropy(logits, [2]) == pytest.approx(2e4)
+    gradient = F.cross_entropy_backward(logits, [2])
+    np.testing.assert_allclose(gradient, [[1, 0, -1]], atol=1e-6)
+
+
+def test_labels_may_be_of_any_integer_type() -> None:
+    logits = np.random.default_rng(0).standard_normal((4, 3))
+    expected = F.cross_entropy(logits, np.array([0, 1, 2, 1]))
+    for dtype in (np.int8, np.uint8, np.int16, np.int32, np.uint64, ">i4"):
+        assert F.cross_entropy(logits, np.array([0, 1, 2, 1], dtype)) == expected
+    assert F.cross_entropy(logits, [0, 1, 2, 1]) == expected
+    assert F.cross_entropy(logits, np.array([0, 9, 1, 9, 2, 9, 1, 9])[::2]) == expected
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0, 2**31], [0, -(2**40)]])
+def test_labels_outside_of_the_classes_are_refused(labels: Any) -> None:
+    """They would be read from beyond the array."""
+    for function in (F.cross_entropy, F.cross_entropy_backward):
+        with pytest.raises(ValueError, match=r"cross_entropy.*labels"):
+            function(np.zeros((2, 3)), np.array(labels))
+
+
+def test_an_ignored_label_may_be_outside_of_the_classes() -> None:
+    logits = np.random.default_rng(1).standard_normal((3, 4))
+    loss = F.cross_entropy(logits, np.array([1, -1, 2]), ignore_index=-1)
+    assert loss == pytest.approx(F.cross_entropy(logits[[0, 2]], np.array([1, 2])), rel=1e-14)
+    assert not F.cross_entropy_backward(logits, np.array([1, -1, 2]), ignore_index=-1)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "options"),
+    [
+        ((2, 3), (3,), {}),
+        ((2, 3), (2, 1), {}),
+        ((2, 3, 4, 5), (2, 5, 4), {}),
+        ((2, 3, 4, 5), (2,), {}),
+        ((3,), (3,), {}),
+        ((2, 3), (2,), {"label_smoothing": -0.1}),
+        ((2, 3), (2,), {"label_smoothing": 1.1}),
+        ((2, 3), (2,), {"label_smoothing": math.nan}),
+        ((2, 3), (2,), {"weight": np.ones(2)}),
+        ((2, 3), (2,), {"weight": np.ones((3, 1))}),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(logits: Any, labels: Any, options: Any) -> None:
+    for function in (F.cross_entropy, F.cross_entropy_backward):
+        with pytest.raises(ValueError, match=r"^cross_entropy"):
+            function(np.zeros(logits), np.zeros(labels, np.int64), **options)
+
+
+# Mean squared error ---------------------------------------------------------------------------------
+
+
+@dtypes
+def test_mean_squared_error(seed: int, dtype: Any, threaded: Any) -> None:
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 300 if seed % 8 == 7 else 12, rng.integers(1, 4)))[:2]
+    prediction, target = normal(rng, shape, dtype), normal(rng, shape, dtype)
+    difference = prediction.astype(np.float64) - target
+    loss = threaded(lambda: F.mse_loss(prediction, target))
+    assert relative_error(loss, (difference**2).mean()) <= LIMIT[dtype]
+    grad_prediction, grad_target = threaded(lambda: F.mse_loss_backward(prediction, target))
+    assert_close(grad_prediction, 2 * difference / difference.size, dtype)
+    assert_close(grad_target, -2 * difference / difference.size, dtype)
+    assert_close(
+        F.mse_loss_backward(prediction, target, grad_output=3.0)[0], 6 * difference / difference.size, dtype
+    )
+
+
+def test_cross_entropy_gradient_is_scaled_by_what_comes_from_above() -> None:
+    logits, labels = np.random.default_rng(0).standard_normal((4, 3)), np.array([0, 2, 1, 1])
+    twice = F.cross_entropy_backward(logits, labels, grad_output=2.0)
+    np.testing.assert_allclose(twice, 2 * F.cross_entropy_backward(logits, labels), rtol=1e-14)
+
+
+def test_no_label_that_counts_makes_no_mean() -> None:
+    loss = F.cross_entropy(np.zeros((2, 3)), np.array([1, 1]), ignore_index=1)
+    assert np.isnan(loss)

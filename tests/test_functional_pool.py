@@ -1,0 +1,239 @@
+"""Max and average pooling, forward and backward, on random geometries and where others trip."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import geometries
+import reference as ref
+from convkit import functional as F
+from geometries import PoolCase, normal
+from reference import assert_close, assert_gradient
+
+ranks = pytest.mark.parametrize("rank", [1, 2])
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def function(name: str, rank: int, backward: bool = False) -> Any:
+    return getattr(F, f"{name}{rank}d" + ("_backward" if backward else ""))
+
+
+def max_oracle(x: Any, case: PoolCase) -> tuple[Any, Any]:
+    return ref.max_pool(
+        x,
+        case.kernel,
+        stride=case.stride,
+        padding=case.padding,
+        dilation=case.dilation,
+        ceil_mode=case.ceil_mode,
+    )
+
+
+def average_options(case: PoolCase) -> dict[str, Any]:
+    names = ("stride", "padding", "ceil_mode", "count_include_pad")
+    return {name: getattr(case, name) for name in names}
+
+
+# Random geometries ----------------------------------------------------------------------------------
+
+
+@ranks
+@dtypes
+@pytest.mark.parametrize("kind", ["normal", "tied", "with NaN and infinities"])
+def test_max_pool_matches_the_oracle(rank: int, seed: int, dtype: Any, kind: str, threaded: Any) -> None:
+    case = geometries.pool_case(rank, seed, dilated=True)
+    rng = np.random.default_rng(seed)
+    x = normal(rng, case.x_shape, dtype)
+    if kind != "normal":
+        x = np.round(x)
+    if kind == "with NaN and infinities":
+        x[rng.random(x.shape) < 0.3] = -np.inf
+        x[rng.random(x.shape) < 0.1] = np.inf
+        x[rng.random(x.shape) < 0.2] = np.nan
+    values, index = max_oracle(x, case)
+    y, indices = threaded(lambda: function("max_pool", rank)(x, return_indices=True, **case.written_for_max))
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, values)
+    assert indices.dtype == np.int64
+    np.testing.assert_array_equal(indices, index)
+    np.testing.assert_array_equal(function("max_pool", rank)(x, **case.written_for_max), values)
+    grad = normal(rng, y.shape, dtype)
+    grad_x = threaded(lambda: function("max_pool", rank, True)(grad, x, **case.written_for_max))
+    assert_close(grad_x, ref.max_pool_backward(grad, index, case.size), dtype)
+
+
+@ranks
+def test_max_pool_gradient_is_the_slope(rank: int, seed: int) -> None:
+    case = geometries.pool_case(rank, seed, dilated=True)
+    rng = np.random.default_rng(seed)
+    x = rng.permutation(math.prod(case.x_shape)).reshape(case.x_shape).astype(np.float64)  # a gap of one
+    max_pool = function("max_pool", rank)
+    grad = rng.standard_normal(case.y_shape)
+    grad_x = function("max_pool", rank, True)(grad, x, **case.written_for_max)
+    assert_gradient(
+        lambda x: max_pool(x, **case.written_for_max), x, grad, grad_x, rng, step=0.05, tolerance=1e-8
+    )
+
+
+@ranks
+@dtypes
+def test_avg_pool_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
+    case = geometries.pool_case(rank, seed, dilated=False)
+    rng = np.random.default_rng(seed)
+    x, grad = normal(rng, case.x_shape, dtype), normal(rng, case.y_shape, dtype)
+    y = threaded(lambda: function("avg_pool", rank)(x, **case.written_for_average))
+    assert_close(y, ref.avg_pool(x, case.kernel, **average_options(case)), dtype)
+    grad_x = threaded(lambda: function("avg_pool", rank, True)(grad, x.shape, **case.written_for_average))
+    assert_close(grad_x, ref.avg_pool_backward(grad, case.size, case.kernel, **average_options(case)), dtype)
+
+
+@ranks
+def test_avg_pool_gradient_is_the_slope(rank: int, seed: int) -> None:
+    case = geometries.pool_case(rank, seed, dilated=False)
+    rng = np.random.default_rng(seed)
+    x, grad = rng.standard_normal(case.x_shape), rng.standard_normal(case.y_shape)
+    avg_pool = function("avg_pool", rank)
+    grad_x = function("avg_pool", rank, True)(grad, x.shape, **case.written_for_average)
+    assert_gradient(lambda x: avg_pool(x, **case.written_for_average), x, grad, grad_x, rng)
+
+
+@dtypes
+@pytest.mark.parametrize("width", range(1, 36))
+def test_two_by_two_windows_of_every_width(width: int, dtype: Any) -> None:
+    """The commonest pooling has kernels of its own, which have remainders of their own."""
+    rng = np.random.default_rng(width)
+    x = normal(rng, (2, 3, 4, 2 * width + 1), dtype)
+    none: dict[str, Any] = {"stride": (2, 2), "padding": ((0, 0), (0, 0)), "ceil_mode": False}
+    values, index = ref.max_pool(x, (2, 2), dilation=(1, 1), **none)
+    np.testing.assert_array_equal(F.max_pool2d(x, 2), values)
+    grad = normal(rng, values.shape, dtype)
+    assert_close(F.max_pool2d_backward(grad, x, 2), ref.max_pool_backward(grad, index, x.shape[2:]), dtype)
+    assert_close(F.avg_pool2d(x, 2), ref.avg_pool(x, (2, 2), count_include_pad=True, **none), dtype)
+    back = ref.avg_pool_backward(grad, x.shape[2:], (2, 2), count_include_pad=True, **none)
+    assert_close(F.avg_pool2d_backward(grad, x.shape, 2), back, dtype)
+
+
+# What others trip over ------------------------------------------------------------------------------
+
+
+@dtypes
+@pytest.mark.parametrize("kernel", [2, 3, 4])
+def test_a_nan_comes_through_from_every_place(dtype: Any, kernel: int) -> None:
+    for place in np.ndindex(8, 12):
+        x = np.ones((1, 1, 8, 12), dtype)
+        x[0, 0][place] = np.nan
+        y, indices = F.max_pool2d(x, kernel, return_indices=True)
+        window = (0, 0, place[0] // kernel, place[1] // kernel)
+        if window[2] < y.shape[2] and window[3] < y.shape[3]:
+            assert np.isnan(y[window])
+            assert indices[window] == np.ravel_multi_index(place, (8, 12))
+            y[window] = 1
+        assert (y == 1).all()
+
+
+def test_the_first_of_equal_maxima_wins() -> None:
+    x = np.zeros((1, 1, 4, 4), np.float32)
+    _, indices = F.max_pool2d(x, 2, return_indices=True)
+    assert indices[0, 0].tolist() == [[0, 2], [8, 10]]
+    grad_x = F.max_pool2d_backward(np.ones((1, 1, 2, 2), np.float32), x, 2)
+    assert grad_x[0, 0].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+    signed = np.array([[[0.0, -0.0, -0.0, 0.0]]])
+    assert F.max_pool1d(signed, 2, return_indices=True)[1].tolist() == [[[0, 2]]]
+
+
+@dtypes
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_windows_of_nothing_but_infinity_keep_a_valid_index(dtype: Any, value: float, padding: int) -> None:
+    x = np.full((1, 2, 5, 5), value, dtype)
+    y, indices = F.max_pool2d(x, 3, stride=1, padding=padding, return_indices=True)
+    np.testing.assert_array_equal(y, np.full_like(y, value))
+    assert indices.min() >= 0 and indices.max() < 25
+    np.testing.assert_array_equal(indices, ref.max_pool(
+        x, (3, 3), stride=(1, 1), padding=((padding, padding),) * 2, dilation=(1, 1), ceil_mode=False
+    )[1])  # fmt: skip
+    grad_x = F.max_pool2d_backward(np.ones_like(y), x, 3, stride=1, padding=padding)
+    assert grad_x.sum() == y.size
+
+
+def test_padding_never_wins_over_negative_numbers() -> None:
+    x = np.full((1, 1, 3, 3), -5.0)
+    np.testing.assert_array_equal(F.max_pool2d(x, 3, stride=1, padding=1), x)
+
+
+def test_a_window_may_lie_in_the_padding_alone() -> None:
+    """A dilated kernel can step over a narrow input; there is no maximum then, and no gradient to give."""
+    x = np.ones((1, 1, 2))
+    y, indices = F.max_pool1d(x, 2, stride=1, padding=1, dilation=3, return_indices=True)
+    assert y.tolist() == [[[-np.inf]]]
+    assert indices.shape == (1, 1, 1)
+    assert F.max_pool1d_backward(np.ones((1, 1, 1)), x, 2, 1, 1, 3).tolist() == [[[0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("n", "kernel", "stride", "padding", "expected"),
+    [
+        (5, 2, 2, 0, 3),  # a last window of one pixel
+        (4, 2, 2, 0, 2),  # nothing left over
+        (5, 3, 2, 1, 3),  # fits without ceil_mode
+        (6, 3, 2, 1, 4),  # starts on the last pixel
+        (3, 2, 2, 1, 2),  # a third one would start in the right padding: 3 + 1 + 1 − 2 over 2, rounded up
+        (2, 1, 3, 0, 1),  # a second one would start behind the input
+        (1, 2, 3, 1, 1),  # and so would this
+    ],
+)
+def test_the_last_window_of_ceil_mode_starts_in_the_input(
+    n: int, kernel: int, stride: int, padding: int, expected: int
+) -> None:
+    x = np.arange(1.0, n + 1).reshape(1, 1, n)
+    largest = F.max_pool1d(x, kernel, stride, padding, ceil_mode=True)
+    assert largest.shape == (1, 1, expected)
+    assert largest[0, 0, -1] == min(n, (expected - 1) * stride - padding + kernel)
+    for count_include_pad in (True, False):
+        mean = F.avg_pool1d(x, kernel, stride, padding, ceil_mode=True, count_include_pad=count_include_pad)
+        assert mean.shape == (1, 1, expected)
+        assert np.isfinite(mean).all()
+
+
+def test_what_hangs_over_in_ceil_mode_is_not_counted() -> None:
+    x = np.ones((1, 1, 5))
+    assert F.avg_pool1d(x, 2, 2, ceil_mode=True).tolist() == [[[1, 1, 1]]]
+    padded = F.avg_pool1d(x, 4, 3, padding=1, ceil_mode=True)
+    assert padded[0, 0].tolist() == [0.75, 0.75]  # (0, 1, 1, 1) and (1, 1, 1, 0)
+    overhanging = F.avg_pool1d(np.ones((1, 1, 6)), 4, 3, padding=1, ceil_mode=True)
+    assert overhanging[0, 0].tolist() == [
+        0.75,
+        1.0,
+        0.5,
+    ]  # the last: one pixel, one padding, two over the end
+
+
+def test_padding_counts_or_not_as_asked() -> None:
+    x = np.full((1, 1, 2, 2), 4.0)
+    assert F.avg_pool2d(x, 2, 1, 1)[0, 0].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    assert (F.avg_pool2d(x, 2, 1, 1, count_include_pad=False) == 4).all()
+
+
+@ranks
+@pytest.mark.parametrize("name", ["max_pool", "avg_pool"])
+def test_a_stride_not_given_is_the_kernel_size(rank: int, name: str) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 2, *(9,) * rank))
+    pool = function(name, rank)
+    np.testing.assert_array_equal(pool(x, 3), pool(x, 3, 3))
+    np.testing.assert_array_equal(pool(x, 3), pool(x, (3,) * rank, None))
+
+
+@ranks
+@dtypes
+def test_pooling_an_empty_batch(rank: int, dtype: Any) -> None:
+    x = np.empty((0, 3, *(6,) * rank), dtype)
+    y, indices = function("max_pool", rank)(x, 2, return_indices=True)
+    assert y.shape == indices.shape == (0, 3, *(3,) * rank)
+    assert function("max_pool", rank, True)(y, x, 2).shape == x.shape
+    mean = function("avg_pool", rank)(x, 2)
+    assert mean.shape == y.shape and mean.dtype == dtype
+    assert function("avg_pool", rank, True)(mean, x.shape, 2).shape == x.shape

@@ -1,0 +1,511 @@
+"""The graph and its plans: gradients through any shape of network, memory shared safely, steps that follow the rules."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import convkit as ck
+from convkit import functional as F
+from convkit import nn, optim
+from convkit.graph.memory import assign_blocks, lay_out
+from convkit.graph.symbols import Graph
+from convkit.graph.trace import trace
+from convkit.ops.base import Spec
+
+
+def gradient_error(model: nn.Module, loss_fn, x: np.ndarray, *targets: np.ndarray) -> float:
+    """Largest difference between a parameter's or input's gradient and central differences, relative to its scale."""
+    rng = np.random.default_rng(5)
+    _, grads, grad_x = ck.value_and_grad(model, loss_fn, inputs=True)(x, *targets)
+    loss = ck.value_and_grad(model, loss_fn)
+    step, worst = 1e-6, 0.0
+    for name, parameter in model.parameters().items():
+        start, direction = parameter.value.copy(), rng.normal(size=parameter.shape)
+        values = []
+        for sign in (1, -1):
+            parameter.assign(start + sign * step * direction)
+            values.append(loss(x, *targets)[0])
+        parameter.assign(start)
+        expected = float((grads[name] * direction).sum())
+        worst = max(worst, abs((values[0] - values[1]) / (2 * step) - expected) / (abs(expected) + 1e-3))
+    direction = rng.normal(size=x.shape)
+    values = [loss(x + sign * step * direction, *targets)[0] for sign in (1, -1)]
+    expected = float((grad_x * direction).sum())
+    return max(worst, abs((values[0] - values[1]) / (2 * step) - expected) / (abs(expected) + 1e-3))
+
+
+class Residual(nn.Module):
+    """y = relu(x + conv(relu(conv(x)))), with one convolution used twice."""
+
+    def __init__(self) -> None:
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        return F.relu(x + self.conv(F.relu(self.conv(x))))
+
+
+class Inception(nn.Module):
+    """Branches concatenated along the channels."""
+
+    def __init__(self) -> None:
+        self.one = nn.Conv2d(3, 2, 1)
+        self.three = nn.Conv2d(3, 4, 3, padding=1)
+        self.pool = nn.MaxPool2d(3, 1, padding=1)
+
+    def forward(self, x):
+        return F.concat([F.tanh(self.one(x)), F.relu(self.three(x)), self.pool(x), x])
+
+
+class Highway(nn.Module):
+    """y = T(x) · H(x) + (1 - T(x)) · x."""
+
+    def __init__(self) -> None:
+        self.transform = nn.Conv2d(3, 3, 3, padding=1)
+        self.gate = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        gate = F.sigmoid(self.gate(x))
+        return gate * F.tanh(self.transform(x)) + (1.0 - gate) * x
+
+
+class Upscale(nn.Module):
+    """Transposed convolution, padding, average pooling, a scale broadcast over all places."""
+
+    def __init__(self) -> None:
+        self.up = nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1)
+        self.scale = nn.Parameter(np.linspace(0.5, 2, 4, dtype=np.float32).reshape(4, 1, 1))
+
+    def forward(self, x):
+        return F.avg_pool2d(F.pad(F.relu(self.up(x)), 1), 3, 2) * self.scale - 0.25
+
+
+class Head(nn.Module):
+    def __init__(self, body: nn.Module, features: int) -> None:
+        self.body = body
+        self.dense = nn.Linear(features, 5)
+
+    def forward(self, x):
+        return self.dense(F.flatten(self.body(x)))
+
+
+NETWORKS = {
+    "residual": lambda: Head(Residual(), 3 * 36),
+    "inception": lambda: Head(Inception(), 12 * 36),
+    "highway": lambda: Head(Highway(), 3 * 36),
+    "upscale": lambda: Head(Upscale(), 4 * 36),
+    "rectified pooling": lambda: Head(
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)), 4 * 9
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_gradients_agree_with_finite_differences(name: str, batch: int) -> None:
+    rng = np.random.default_rng(1)
+    model = NETWORKS[name]().astype("float64")
+    x, labels = rng.normal(size=(batch, 3, 6, 6)), rng.integers(0, 5, batch)
+    assert gradient_error(model, nn.CrossEntropyLoss(label_smoothing=0.1), x, labels) < 1e-5
+
+
+def test_a_matrix_product_written_with_operators_has_right_gradients() -> None:
+    class Bilinear(nn.Module):
+        def __init__(self) -> None:
+            rng = np.random.default_rng(0)
+            self.a, self.b = nn.Parameter(rng.normal(size=(4, 3))), nn.Parameter(rng.normal(size=(3, 2)))
+
+        def forward(self, x):
+            return -(x @ self.a @ self.b).reshape(-1) * 2.0
+
+    x = np.random.default_rng(1).normal(size=(5, 4))
+    target = np.random.default_rng(2).normal(size=10)
+    model = Bilinear()
+    np.testing.assert_allclose(model(x), -2 * (x @ model.a.value @ model.b.value).reshape(-1), rtol=1e-12)
+    assert gradient_error(model, nn.MSELoss(), x, target) < 1e-6
+
+
+def test_a_parameter_used_in_two_places_adds_its_gradients_up() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            self.first = nn.Linear(4, 4)
+            self.second = nn.Linear(4, 4)
+            self.second.weight = self.first.weight
+
+        def forward(self, x):
+            return self.second(F.tanh(self.first(x)))
+
+    model = Twice().astype("float64")
+    assert list(model.parameters()) == ["first.weight", "first.bias", "second.bias"]
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    assert gradient_error(model, nn.CrossEntropyLoss(), x, np.array([0, 1, 2])) < 1e-6
+
+
+# --- the plan against plain evaluation -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_plan_computes_what_the_functions_compute_one_by_one(name: str) -> None:
+    model = NETWORKS[name]().astype("float64")
+    x = np.random.default_rng(3).normal(size=(4, 3, 6, 6))
+    plain = {
+        "residual": lambda m, x: F.relu(x + _conv(m.conv, F.relu(_conv(m.conv, x)))),
+        "inception": lambda m, x: np.concatenate(
+            [np.tanh(_conv(m.one, x)), np.maximum(_conv(m.three, x), 0), F.max_pool2d(x, 3, 1, 1), x], axis=1
+        ),
+        "highway": lambda m, x: _highway(m, x),
+        "upscale": lambda m, x: F.avg_pool2d(
+            F.pad(F.relu(F.conv_transpose2d(x, m.up.weight.value, m.up.bias.value, 2, 1, 1)), 1), 3, 2
+        ) * m.scale.value - 0.25,
+        "rectified pooling": lambda m, x: F.max_pool2d(F.relu(_conv(m[0], x)), 2),
+    }[name](model.body, x)  # fmt: skip
+    expected = plain.reshape(4, -1) @ model.dense.weight.value.T + model.dense.bias.value
+    np.testing.assert_allclose(model(x), expected, rtol=1e-12, atol=1e-13)
+
+
+def _conv(layer, x):
+    return F.conv2d(x, layer.weight.value, layer.bias.value, padding=layer.padding)
+
+
+def _highway(m, x):
+    gate = 1 / (1 + np.exp(-_conv(m.gate, x)))
+    return gate * np.tanh(_conv(m.transform, x)) + (1 - gate) * x
+
+
+def test_blocks_alive_at_the_same_time_never_overlap() -> None:
+    model = Head(nn.Sequential(Inception(), nn.Conv2d(12, 3, 3, padding=1), Highway(), Residual()), 108)
+    graph, output = model.trace((Spec((4, 3, 6, 6), np.dtype("f4")),))
+    blocks = set(assign_blocks(graph, [output], ()).values())
+    size = lay_out(blocks)
+    for a in blocks:
+        assert 0 <= a.offset and a.offset + a.nbytes <= size
+        for b in blocks - {a}:
+            if a.birth <= b.death and b.birth <= a.death:
+                assert a.offset + a.nbytes <= b.offset or b.offset + b.nbytes <= a.offset
+    assert size < sum(block.nbytes for block in blocks), "memory is shared by lifetime"
+
+
+def test_results_belong_to_the_caller() -> None:
+    model = NETWORKS["residual"]()
+    first_x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype("f4")
+    first = model(first_x)
+    before = first.copy()
+    model(-first_x)
+    np.testing.assert_array_equal(first, before)
+    assert first.flags.writeable
+
+
+def test_threads_share_a_model_without_mixing_results() -> None:
+    model = NETWORKS["inception"]()
+    inputs = [np.random.default_rng(i).normal(size=(2, 3, 6, 6)).astype("f4") for i in range(4)]
+    expected = [model(x) for x in inputs]
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        for _ in range(30):
+            if not np.array_equal(model(inputs[i]), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_assigning_a_parameter_or_a_layer_reaches_plans_already_made() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    x = np.ones((1, 2), "f4")
+    model(x)
+    model[0].weight.assign(np.full((2, 2), 3.0))
+    np.testing.assert_array_equal(model(x), [[6, 6]])
+    setattr(model, "1", nn.Tanh())
+    np.testing.assert_allclose(model(x), np.tanh([[6, 6]]))
+
+
+# --- the training step --------------------------------------------------------------------------------------
+
+
+def small_net() -> nn.Sequential:
+    ck.set_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 8), nn.Tanh(), nn.Linear(8, 3)
+    )
+
+
+def batch_of(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, 1, 8, 8)).astype(np.uint8), rng.integers(0, 3, n)
+
+
+def test_a_step_is_the_gradient_and_the_optimisers_update() -> None:
+    model, twin = small_net(), small_net()
+    x, labels = batch_of(10)
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.5))
+    for n in (10, 10, 7, 10, 1):
+        loss, grads = ck.value_and_grad(twin, nn.CrossEntropyLoss())(x[:n], labels[:n])
+        for name, parameter in twin.parameters().items():
+            parameter.assign(parameter.value - np.float32(0.5) * grads[name])
+        assert step(x[:n], labels[:n]) == pytest.approx(loss, rel=1e-6)
+    for name, parameter in model.parameters().items():
+        np.testing.assert_allclose(parameter.value, twin.parameters()[name].value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_frozen_parameter_stays_and_thaws() -> None:
+    model = small_net()
+    x, labels = batch_of(6)
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.Adam(0.1))
+    step(x, labels)
+    model[0].weight.trainable = False
+    frozen, moving = model[0].weight.value.copy(), model[4].weight.value.copy()
+    step(x, labels)
+    np.testing.assert_array_equal(model[0].weight.value, frozen)
+    assert not np.array_equal(model[4].weight.value, moving)
+    model[0].weight.trainable = True
+    step(x, labels)
+    assert not np.array_equal(model[0].weight.value, frozen)
+
+
+def test_groups_have_their_own_rate() -> None:
+    model = small_net()
+    start = model.state_dict()
+    groups = [optim.ParamGroup("0.*", lr_scale=0.0)]
+    ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1, groups=groups))(*batch_of(6))
+    np.testing.assert_array_equal(model.state_dict()["0.weight"], start["0.weight"])
+    assert not np.array_equal(model.state_dict()["4.weight"], start["4.weight"])
+
+
+def test_two_steps_may_train_one_model() -> None:
+    model, twin = small_net(), small_net()
+    x, labels = batch_of(6)
+    one = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1))
+    other = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1))
+    alone = ck.compile_step(twin, nn.CrossEntropyLoss(), optim.SGD(0.1))
+    for step in (one, other, one, other):
+        assert step(x, labels) == alone(x, labels)
+
+
+def test_accumulated_halves_equal_the_whole_batch() -> None:
+    model, twin = small_net().astype("float64"), small_net().astype("float64")
+    x, labels = batch_of(8)
+    halves = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1), accumulate=2)
+    for _ in range(3):
+        halves(x[:4], labels[:4])
+        halves(x[4:], labels[4:])
+    whole = ck.compile_step(twin, nn.CrossEntropyLoss(), optim.SGD(0.1))
+    for _ in range(3):
+        whole(x, labels)
+    for name, values in model.state_dict().items():
+        np.testing.assert_allclose(values, twin.state_dict()[name], rtol=1e-10, atol=1e-12)
+
+
+def test_clipping_bounds_the_update() -> None:
+    model = small_net()
+    start = model.state_dict()
+    ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(1.0), clip_norm=1e-3)(*batch_of(6))
+    moved = [values - start[name] for name, values in model.state_dict().items()]
+    assert np.sqrt(sum(float((d**2).sum()) for d in moved)) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_outputs_for_metrics_are_those_before_the_update() -> None:
+    model = small_net()
+    x, labels = batch_of(5)
+    expected = model(x)
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.5), outputs=True)
+    step(x, labels)
+    np.testing.assert_allclose(step.outputs, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_state_of_a_step_moves_to_another() -> None:
+    model, twin = small_net(), small_net()
+    x, labels = batch_of(6)
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.Adam(0.01))
+    for _ in range(3):
+        step(x, labels)
+    twin.load_state_dict(model.state_dict())
+    other = ck.compile_step(twin, nn.CrossEntropyLoss(), optim.Adam(0.01))
+    other.load_state_dict(step.state_dict())
+    assert [step(x, labels) for _ in range(3)] == [other(x, labels) for _ in range(3)]
+
+
+def test_a_step_allocates_nothing_after_the_first() -> None:
+    model = small_net()
+    x, labels = batch_of(32)
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.Adam(0.01))
+    for _ in range(3):
+        step(x, labels)
+    tracemalloc.start()
+    for _ in range(5):
+        step(x, labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000, "only the loss and bookkeeping"
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_bits_do_not_depend_on_the_number_of_threads(threads: int) -> None:
+    def train(n: int) -> dict[str, np.ndarray]:
+        ck.set_num_threads(n)
+        ck.set_seed(0)
+        model = ck.models.fashion_cnn_small()
+        step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.Adam(1e-3))
+        rng = np.random.default_rng(0)
+        for size in (64, 64, 33):
+            step(rng.integers(0, 256, (size, 1, 28, 28)).astype(np.uint8), rng.integers(0, 10, size))
+        return model.state_dict()
+
+    before = ck.get_num_threads()
+    try:
+        alone, together = train(1), train(threads)
+    finally:
+        ck.set_num_threads(before)
+    for name in alone:
+        np.testing.assert_array_equal(alone[name], together[name])
+
+
+# --- modes, dropout, several inputs, one's own ops -----------------------------------------------------------
+
+
+def test_dropout_works_in_training_only_and_follows_the_seed() -> None:
+    model = nn.Sequential(nn.Dropout(0.5))
+    x = np.ones((4, 100), "f4")
+    np.testing.assert_array_equal(model(x), x)
+    dropped = model(x, training=True)
+    assert set(np.unique(dropped)) == {0.0, 2.0}
+    assert 0.3 < (dropped == 0).mean() < 0.7
+
+
+def test_the_gradient_of_dropout_uses_the_mask_of_the_forward_pass() -> None:
+    class Dropped(nn.Module):
+        def __init__(self) -> None:
+            self.scale = nn.Parameter(np.ones(1000))
+
+        def forward(self, x):
+            return F.dropout(x * self.scale, 0.3)
+
+    model = Dropped()
+    step = ck.compile_step(model, lambda y: y.sum(), optim.SGD(1.0), outputs=True, seed=5)
+    step(np.ones((1, 1000)))
+    np.testing.assert_allclose(1.0 - model.scale.value, step.outputs[0], rtol=1e-12)
+    first = step.outputs.copy()
+    step(np.ones((1, 1000)))
+    assert not np.array_equal(first == 0, step.outputs == 0), "another step draws another mask"
+
+
+def test_several_inputs_and_outputs() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            self.dense = nn.Linear(3, 2)
+
+        def forward(self, a, b):
+            return self.dense(a + b), a * b
+
+    model = Pair().astype("float64")
+    a, b = np.random.default_rng(0).normal(size=(2, 4, 3))
+    y, product = model(a, b)
+    np.testing.assert_allclose(product, a * b)
+    loss, grads, (grad_a, grad_b) = ck.value_and_grad(
+        model, lambda outputs, t: F.mse_loss(outputs[0], t) + outputs[1].sum(), inputs=True
+    )((a, b), np.zeros((4, 2)))
+    assert loss == pytest.approx((y**2).mean() + (a * b).sum())
+    np.testing.assert_allclose(grad_a - b, grad_b - a, atol=1e-12)
+    assert set(grads) == {"dense.weight", "dense.bias"}
+
+
+class Cube(ck.Op):
+    def shape(self, x):
+        return x
+
+    def forward(self, x):
+        return x**3
+
+    def backward(self, grad_output, inputs, output):
+        return (3 * inputs[0] ** 2 * grad_output,)
+
+
+def test_an_op_of_ones_own_takes_part() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.dense = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return Cube()(self.dense(x))
+
+    np.testing.assert_array_equal(Cube()(np.float64([1, 2])), [1, 8])
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    assert gradient_error(Net().astype("float64"), nn.CrossEntropyLoss(), x, np.zeros(5, int)) < 1e-6
+
+
+# --- what is refused -----------------------------------------------------------------------------------------
+
+
+def in_forward(function) -> nn.Module:
+    class Bad(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    return Bad()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (np.exp, "use the functions of convkit.functional"),
+        (lambda x: x if x.sum() > 0 else -x, "not supported|must not depend"),
+        (lambda x: x if x.sum() else -x, "must not depend"),
+        (lambda x: [row for row in x], "not iterated"),
+        (lambda x: x[0], "indexing"),
+        (lambda x: np.zeros(3), "must return what was computed"),
+    ],
+)
+def test_what_a_graph_cannot_record_is_a_type_error(function, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        in_forward(function)(np.ones((2, 3), "f4"))
+
+
+def test_item_assignment_is_a_type_error() -> None:
+    def assign(x):
+        x[0] = 1
+
+    with pytest.raises(TypeError, match="not assigned"):
+        in_forward(assign)(np.ones((2, 3), "f4"))
+
+
+def test_a_symbol_kept_between_calls_is_refused() -> None:
+    kept = []
+    in_forward(lambda x: (kept.append(x), x)[1])(np.ones((2, 3), "f4"))
+    with pytest.raises(TypeError, match="outlived"):
+        F.relu(kept[0])
+    with pytest.raises(TypeError, match="another graph"):
+        in_forward(lambda x: x + kept[0])(np.ones((2, 3), "f4"))
+
+
+def test_wrong_inputs_are_named() -> None:
+    model = small_net()
+    with pytest.raises(TypeError, match="int64"):
+        model(np.ones((2, 1, 8, 8), int))
+    with pytest.raises(ValueError, match="loss must be one number"):
+        ck.value_and_grad(model, lambda y, t: y)(batch_of(2)[0], np.zeros(2, int))
+    with pytest.raises(ValueError, match="label 7 is none of the 3 classes"):
+        ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1))(batch_of(2)[0], [0, 7])
+
+
+def test_a_trace_leaves_nothing_behind_when_forward_fails() -> None:
+    def fail(x):
+        raise RuntimeError("in forward")
+
+    with pytest.raises(RuntimeError):
+        in_forward(fail)(np.ones((2, 3), "f4"))
+    assert not ck.is_training()
+    np.testing.assert_array_equal(F.relu(np.float32([-1, 2])), [0, 2])
+
+
+def test_trace_returns_a_graph_of_the_ops_called() -> None:
+    graph, output = trace(lambda x: F.relu(x) + 1.0, [Spec((2, 3), np.dtype("f4"))], np.dtype("f4"), False)
+    assert isinstance(graph, Graph)
+    assert [type(node.op).__name__ for node in graph.nodes] == ["Relu", "Add"]
+    assert output.shape == (2, 3)

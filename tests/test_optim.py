@@ -1,0 +1,267 @@
+"""Schedules against values worked out by hand, optimisers against their formulae written out in NumPy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convkit import optim
+
+# --- schedules ---
+
+
+def test_constant() -> None:
+    assert [optim.Constant(0.3)(index) for index in (0, 1, 10**9)] == [0.3, 0.3, 0.3]
+
+
+def test_step_falls_at_the_end_of_each_interval() -> None:
+    schedule = optim.Step(1.0, 0.5, steps=3)
+    assert [schedule(index) for index in range(8)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_step_in_epochs_falls_exactly_between_epochs() -> None:
+    schedule = optim.Step(1.0, 0.1, epochs=2).bind(7)
+    rates = [schedule(index) for index in range(42)]
+    assert rates == [1.0] * 14 + [0.1] * 14 + [0.1**2] * 14
+
+
+def test_exponential_is_smooth_and_meets_its_factor() -> None:
+    schedule = optim.Exponential(2.0, 0.25, steps=4)
+    assert [schedule(index) for index in (0, 2, 4, 8)] == pytest.approx([2.0, 1.0, 0.5, 0.125], rel=1e-15)
+
+
+def test_cosine_begins_ends_and_stays() -> None:
+    schedule = optim.Cosine(1.0, final=0.2, steps=6)
+    expected = [1.0, 0.2 + 0.8 * (1 + math.cos(math.pi / 6)) / 2, 0.8, 0.6, 0.4]
+    assert [schedule(index) for index in range(5)] == pytest.approx(expected, rel=1e-15)
+    assert schedule(6) == schedule(100) == 0.2
+
+
+def test_piecewise_follows_its_table() -> None:
+    schedule = optim.Piecewise((5.0, 2.0, 1.0), epochs=(2, 3, 1)).bind(2)
+    assert [schedule(index) for index in range(14)] == [5.0] * 4 + [2.0] * 6 + [1.0] * 4
+
+
+def test_warm_up_rises_to_the_inner_schedule_which_runs_from_the_start() -> None:
+    inner = optim.Step(1.0, 0.5, steps=3)
+    schedule = optim.WarmUp(inner, steps=4)
+    assert [schedule(index) for index in range(7)] == [0.25, 0.5, 0.75, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_warm_up_takes_a_number_and_a_function() -> None:
+    assert optim.WarmUp(0.8, steps=2)(0) == 0.4
+    assert optim.WarmUp(lambda index: 10.0 + index, steps=2)(5) == 15.0
+
+
+def test_binding_reaches_the_schedule_within_a_warm_up() -> None:
+    schedule = optim.WarmUp(optim.Cosine(1.0, epochs=2), epochs=0.5).bind(4)
+    assert schedule(0) == 0.5
+    assert schedule(4) == pytest.approx(0.5)
+    assert schedule(8) == 0.0
+
+
+def test_binding_again_replaces_the_old_length() -> None:
+    schedule = optim.Step(1.0, 0.5, epochs=1).bind(10).bind(2)
+    assert [schedule(index) for index in range(4)] == [1.0, 1.0, 0.5, 0.5]
+
+
+def test_steps_need_no_binding_and_ignore_it() -> None:
+    assert optim.Step(1.0, 0.5, steps=1).bind(100)(1) == 0.5
+
+
+def test_epochs_without_binding_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"Cosine: .*optimizer\.bind\(steps_per_epoch\).*steps="):
+        optim.Cosine(1.0, epochs=3)(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: optim.Constant(-1), ValueError, r"Constant: lr must be a number >= 0, not -1"),
+        (lambda: optim.Constant("fast"), TypeError, r"Constant: lr must be a number >= 0, not 'fast'"),
+        (lambda: optim.Constant(math.nan), ValueError, r"lr must be .* not nan"),
+        (lambda: optim.Constant(True), TypeError, r"lr must be .* not True"),
+        (lambda: optim.Step(1.0), ValueError, r"Step: either steps .* or epochs must be given"),
+        (lambda: optim.Step(1.0, steps=1, epochs=1), ValueError, r"not steps=1 with epochs=1"),
+        (lambda: optim.Step(1.0, -0.5, steps=1), ValueError, r"Step: factor must be"),
+        (lambda: optim.Exponential(-1.0, steps=1), ValueError, r"Exponential: lr must be"),
+        (lambda: optim.Cosine(1.0, steps=0), ValueError, r"Cosine: steps must be a number above 0, not 0"),
+        (lambda: optim.Cosine(1.0, -0.1, epochs=1), ValueError, r"Cosine: final must be"),
+        (lambda: optim.Cosine(1.0, epochs=1).bind(0), ValueError, r"Cosine.bind: steps_per_epoch must be"),
+        (lambda: optim.WarmUp("slow", steps=1), TypeError, r"WarmUp: schedule must be"),
+        (lambda: optim.WarmUp(1.0, steps=math.inf), ValueError, r"WarmUp: steps must be"),
+        (lambda: optim.Piecewise((1.0,), epochs=(1, 2)), ValueError, r"same number of entries.*not 1 and 2"),
+        (lambda: optim.Piecewise((), epochs=()), ValueError, r"at least one"),
+        (lambda: optim.Piecewise((1.0,), epochs=2), TypeError, r"epochs must be sequences"),
+        (lambda: optim.Piecewise((1.0, -1.0), steps=(1, 1)), ValueError, r"Piecewise: rates must be"),
+        (lambda: optim.Piecewise((1.0,), steps=(0,)), ValueError, r"Piecewise: steps must be"),
+    ],
+)
+def test_schedules_refuse_bad_values(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+# --- optimisers ---
+
+
+def sgd_reference(momentum: float, nesterov: bool) -> Any:
+    def update(values, grads, state, lr, decay, count):  # type: ignore[no-untyped-def]
+        grads = grads + decay * values
+        velocity = momentum * state.get("velocity", 0.0) + grads
+        state["velocity"] = velocity
+        return values - lr * (grads + momentum * velocity if nesterov else velocity)
+
+    return update
+
+
+def adam_reference(beta1: float, beta2: float, eps: float, decoupled: bool) -> Any:
+    def update(values, grads, state, lr, decay, count):  # type: ignore[no-untyped-def]
+        if decoupled:
+            values = values - lr * decay * values
+        else:
+            grads = grads + decay * values
+        state["m"] = beta1 * state.get("m", 0.0) + (1 - beta1) * grads
+        state["v"] = beta2 * state.get("v", 0.0) + (1 - beta2) * grads**2
+        mean, square = state["m"] / (1 - beta1**count), state["v"] / (1 - beta2**count)
+        return values - lr * mean / (np.sqrt(square) + eps)
+
+    return update
+
+
+CASES = {
+    "sgd": (optim.SGD(0.1), sgd_reference(0.0, False)),
+    "sgd, decay": (optim.SGD(0.1, weight_decay=0.02), sgd_reference(0.0, False)),
+    "momentum": (optim.SGD(0.1, momentum=0.9, weight_decay=0.02), sgd_reference(0.9, False)),
+    "nesterov": (optim.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.02), sgd_reference(0.9, True)),
+    "adam": (optim.Adam(0.01), adam_reference(0.9, 0.999, 1e-8, False)),
+    "adam, all": (
+        optim.Adam(0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
+        adam_reference(0.8, 0.95, 1e-3, False),
+    ),
+    "adamw": (optim.AdamW(0.01, weight_decay=0.1), adam_reference(0.9, 0.999, 1e-8, True)),
+}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-5)])
+@pytest.mark.parametrize("case", CASES)
+def test_updates_follow_their_formula(case: str, dtype: Any, tolerance: float) -> None:
+    optimizer, reference = CASES[case]
+    rng = np.random.default_rng(3)
+    values = rng.standard_normal(1001).astype(dtype)  # not a multiple of any vector's width
+    slots = {name: np.zeros_like(values) for name in optimizer.slots}
+    expected, state = values.astype(np.float64), {}
+    for count in range(1, 6):
+        grads = rng.standard_normal(values.shape).astype(dtype)
+        before = grads.copy()
+        rate = optimizer.rate(count) / count  # another rate each time
+        decay = optimizer.weight_decay
+        optimizer.update(values, grads, slots, lr=rate, weight_decay=decay, count=count)
+        expected = reference(expected, grads.astype(np.float64), state, rate, decay, count)
+        np.testing.assert_array_equal(grads, before)
+    np.testing.assert_allclose(values, expected, rtol=tolerance, atol=tolerance)
+    for name in optimizer.slots:
+        np.testing.assert_allclose(slots[name], state[name], rtol=tolerance, atol=tolerance)
+
+
+def test_slots_are_only_those_needed() -> None:
+    assert optim.SGD(0.1).slots == ()
+    assert optim.SGD(0.1, momentum=0.5).slots == ("velocity",)
+    assert optim.Adam().slots == ("m", "v")
+
+
+def test_rate_is_of_the_next_update() -> None:
+    optimizer = optim.SGD(optim.Step(1.0, 0.5, steps=2))
+    assert [optimizer.rate(index) for index in range(5)] == [1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+def test_a_plain_function_is_a_schedule() -> None:
+    optimizer = optim.Adam(lambda index: 1 / (1 + index))
+    optimizer.bind(10)
+    assert [optimizer.rate(index) for index in (0, 1, 3)] == [1.0, 0.5, 0.25]
+
+
+def test_a_schedule_that_returns_nonsense_is_refused_with_its_place() -> None:
+    optimizer = optim.SGD(lambda index: 1.0 - index)
+    assert optimizer.rate(1) == 0.0
+    with pytest.raises(
+        ValueError, match=r"SGD: the schedule's rate after 2 updates must be a number >= 0, not -1"
+    ):
+        optimizer.rate(2)
+
+
+def test_binding_an_optimizer_binds_its_schedule() -> None:
+    optimizer = optim.SGD(optim.Step(1.0, 0.5, epochs=1))
+    optimizer.bind(2)
+    assert [optimizer.rate(index) for index in range(3)] == [1.0, 1.0, 0.5]
+
+
+def test_groups_scale_the_rate_and_replace_the_decay() -> None:
+    groups = [
+        optim.ParamGroup("*.bias", weight_decay=0.0),
+        optim.ParamGroup(lambda name: name.startswith("head"), lr_scale=10.0),
+        optim.ParamGroup("head.weight", lr_scale=99.0),  # the group before already has it
+    ]
+    optimizer = optim.SGD(0.1, weight_decay=0.5, groups=groups)
+    assert optimizer.settings("conv.weight") == (1.0, 0.5)
+    assert optimizer.settings("conv.bias") == (1.0, 0.0)
+    assert optimizer.settings("head.weight") == (10.0, 0.5)
+    assert optimizer.settings("head.bias") == (1.0, 0.0)
+
+
+def test_a_group_without_parameters_is_a_slip() -> None:
+    optimizer = optim.Adam(groups=[optim.ParamGroup("*.biass")])
+    with pytest.raises(
+        ValueError, match=r"Adam: .*biass.* matches no parameter; the model has a.weight, a.bias"
+    ):
+        optimizer.check_groups(["a.weight", "a.bias"])
+    optimizer.check_groups(["a.biass"])
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: optim.SGD(-0.1), ValueError, r"SGD: lr must be a number >= 0, not -0.1"),
+        (lambda: optim.SGD(None), TypeError, r"SGD: lr must be a number >= 0, not None"),
+        (
+            lambda: optim.SGD(0.1, momentum=1.0),
+            ValueError,
+            r"SGD: momentum must be a number in \[0, 1\), not 1.0",
+        ),
+        (lambda: optim.SGD(0.1, nesterov=True), ValueError, r"SGD: momentum must be above 0 with nesterov"),
+        (lambda: optim.SGD(0.1, weight_decay=-1), ValueError, r"SGD: weight_decay must be"),
+        (lambda: optim.Adam(betas=(0.9, 1.0)), ValueError, r"Adam: betas\[1\] must be a number in \[0, 1\)"),
+        (lambda: optim.Adam(betas=0.9), TypeError, r"Adam: betas must be two numbers, not 0.9"),
+        (lambda: optim.AdamW(eps=0), ValueError, r"AdamW: eps must be a number above 0, not 0"),
+        (lambda: optim.Adam(groups=["*.bias"]), TypeError, r"Adam: groups must be ParamGroup objects"),
+        (lambda: optim.ParamGroup(3), TypeError, r"ParamGroup: match must be a pattern or a function"),
+        (lambda: optim.ParamGroup("*", lr_scale=-1), ValueError, r"ParamGroup: lr_scale must be"),
+        (lambda: optim.ParamGroup("*", weight_decay=-1), ValueError, r"ParamGroup: weight_decay must be"),
+    ],
+)
+def test_optimizers_refuse_bad_values(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_rule_of_ones_own_is_one_method() -> None:
+    class SignSGD(optim.Optimizer):
+        slots = ("average",)
+
+        def update(self, values, grads, slots, *, lr, weight_decay, count):  # type: ignore[no-untyped-def]
+            average = slots["average"]
+            average += 0.1 * (grads - average)
+            values -= lr * (np.sign(average) + weight_decay * values)
+
+    values, slots = np.array([1.0, -1.0]), {"average": np.zeros(2)}
+    rule = SignSGD(0.5)
+    rule.update(values, np.array([3.0, -2.0]), slots, lr=rule.rate(0), weight_decay=0.0, count=1)
+    np.testing.assert_array_equal(values, [0.5, -0.5])
+
+
+def test_the_base_class_alone_is_no_rule() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        optim.Optimizer(0.1)  # type: ignore[abstract]

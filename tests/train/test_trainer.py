@@ -1,0 +1,413 @@
+"""The trainer on a problem that can be learnt: figures, hooks, data, Ctrl-C, and resuming to the bit."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convkit as ck
+from convkit import data, nn, optim
+from convkit.train import BestCheckpoint, Callback, EarlyStopping, History
+
+Make = Callable[[], nn.Module]
+
+
+def new_trainer(model: nn.Module, optimizer: optim.Optimizer | None = None, **options: Any) -> ck.Trainer:
+    optimizer = optimizer or optim.Adam(1e-2)
+    return ck.Trainer(model, loss=nn.CrossEntropyLoss(), optimizer=optimizer, metrics=["accuracy"], **options)
+
+
+def assert_same_bits(one: nn.Module, other: nn.Module) -> None:
+    expected = other.state_dict()
+    assert expected
+    for name, values in one.state_dict().items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+def without_seconds(history: History) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+# --- learning and measuring ---
+
+
+def test_learns_and_reports(make_model: Make, train_set: data.Dataset, test_set: data.Dataset) -> None:
+    trainer = new_trainer(make_model())
+    before = trainer.evaluate(test_set)
+    history = trainer.fit(train_set, validation=test_set, epochs=8, batch_size=32, verbose=0)
+    assert history.columns == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
+    assert history["epoch"] == list(range(1, 9))
+    assert history["lr"] == [1e-2] * 8
+    assert history["val_accuracy"][-1] >= 0.9 > before["accuracy"]
+    assert history["loss"][-1] < history["loss"][0]
+    after = trainer.evaluate(test_set)
+    assert after["accuracy"] == history["val_accuracy"][-1]
+    assert after["loss"] == pytest.approx(history["val_loss"][-1], rel=1e-5)
+    assert trainer.model.classes == ["top", "middle", "bottom"]
+
+
+def test_means_weigh_samples_not_batches(train_set: data.Dataset) -> None:
+    """Frozen at rate 0 and without dropout, the epoch's means are those of the whole set."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    trainer = new_trainer(model, optim.SGD(0.0))
+    row = trainer.fit(train_set, validation=train_set, epochs=1, batch_size=64, verbose=0)[-1]
+    whole = trainer.evaluate(train_set, batch_size=150)
+    assert row["accuracy"] == row["val_accuracy"] == whole["accuracy"]
+    assert row["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    assert row["val_loss"] == pytest.approx(whole["loss"], rel=1e-5)
+
+
+def test_predict_is_the_model_in_pieces(make_model: Make, test_set: data.Dataset) -> None:
+    trainer = new_trainer(make_model())
+    expected = trainer.model(test_set.images)
+    np.testing.assert_allclose(trainer.predict(test_set, batch_size=7), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(trainer.predict(test_set.images), expected, rtol=1e-5, atol=1e-6)
+    assert trainer.predict(test_set.images[:0]).shape == (0, 3)
+
+
+def test_a_fit_begins_with_the_optimiser_as_new(make_model: Make, train_set: data.Dataset) -> None:
+    once, twice = new_trainer(make_model()), new_trainer(make_model())
+    first_weights = once.model.state_dict()
+    once.fit(train_set, epochs=1, batch_size=32, verbose=0)
+    twice.fit(train_set, epochs=2, batch_size=32, verbose=0)
+    twice.model.load_state_dict(first_weights)
+    twice.fit(train_set, epochs=1, batch_size=32, verbose=0)
+    assert_same_bits(once.model, twice.model)
+
+
+def test_schedules_in_epochs_know_their_length(make_model: Make, train_set: data.Dataset) -> None:
+    trainer = new_trainer(make_model(), optim.SGD(optim.Step(0.1, 0.5, epochs=1)))
+    history = trainer.fit(train_set, epochs=3, batch_size=32, verbose=0)
+    assert history["lr"] == [0.1, 0.05, 0.025]
+
+
+def test_accumulated_batches_are_one_update(make_model: Make, train_set: data.Dataset) -> None:
+    rates = []
+
+    def schedule(index: int) -> float:
+        rates.append(index)
+        return 0.1
+
+    trainer = new_trainer(make_model(), optim.SGD(schedule), accumulate=2)
+    trainer.fit(train_set[:128], epochs=2, batch_size=32, verbose=0)
+    assert max(rates) == 3  # eight batches, four updates
+
+
+# --- sources of data ---
+
+
+def test_pairs_datasets_and_batches_train_alike(make_model: Make, train_set: data.Dataset) -> None:
+    sources = {
+        "dataset": train_set,
+        "pair": (train_set.images, train_set.labels),
+        "batches": data.Batches(train_set, 32, seed=3),
+    }
+    models = {}
+    for name, source in sources.items():
+        trainer = new_trainer(make_model())
+        trainer.fit(source, epochs=2, batch_size=32, seed=3, verbose=0)
+        models[name] = trainer.model
+    assert_same_bits(models["pair"], models["dataset"])
+    assert_same_bits(models["batches"], models["dataset"])
+
+
+def test_a_list_of_batches_keeps_its_order(make_model: Make, train_set: data.Dataset) -> None:
+    batches = list(data.Batches(train_set, 32, shuffle=False).epoch(0))
+    seen = []
+
+    class Watch(Callback):
+        def on_batch_end(self, trainer: ck.Trainer, loss: float) -> None:
+            seen.append((trainer.epoch, trainer.batch))
+
+    new_trainer(make_model()).fit(batches, epochs=2, callbacks=[Watch()], verbose=0)
+    assert seen == list(itertools.product((0, 1), (1, 2, 3, 4, 5)))
+
+
+def test_another_seed_is_another_order(make_model: Make, train_set: data.Dataset) -> None:
+    losses = []
+    for seed in (0, 1, 0):
+        trainer = new_trainer(make_model())
+        losses.append(trainer.fit(train_set, epochs=1, batch_size=32, seed=seed, verbose=0)[-1]["loss"])
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_a_generator_is_refused_when_it_is_used_up(make_model: Make, train_set: data.Dataset) -> None:
+    generator = data.Batches(train_set, 32).epoch(0)
+    with pytest.raises(ValueError, match=r"fit: epoch 2 has no batches; .*a list, not a generator"):
+        new_trainer(make_model()).fit(generator, epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (3, TypeError, r"fit: data must be a Dataset, a pair \(x, y\) of arrays or an iterable.*not int"),
+        ([np.zeros((2, 1, 8, 8))], TypeError, r"fit: a batch must be \(x, \*targets\), not ndarray"),
+        ((np.zeros((2, 1, 8, 8)), np.zeros(3, int)), ValueError, r"equally many samples"),
+        ([], ValueError, r"fit: epoch 1 has no batches"),
+    ],
+)
+def test_other_data_is_refused(make_model: Make, source: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        new_trainer(make_model()).fit(source, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, r"fit: epochs must be at least 1, not 0"),
+        ({"epochs": 1, "batch_size": 0}, r"batch_size must be at least 1, not 0"),
+        ({"epochs": 1, "verbose": 5}, r"fit: verbose must be 0 \(silent\)"),
+        ({"epochs": 1, "seed": -1}, r"seed must be at least 0, not -1"),
+    ],
+)
+def test_bad_numbers_are_refused(
+    make_model: Make, train_set: data.Dataset, options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        new_trainer(make_model()).fit(train_set, **options)
+
+
+def test_a_group_that_matches_nothing_is_refused(make_model: Make, train_set: data.Dataset) -> None:
+    optimizer = optim.Adam(groups=[optim.ParamGroup("*.biass")])
+    with pytest.raises(ValueError, match=r"biass.* matches no parameter"):
+        new_trainer(make_model(), optimizer).fit(train_set, epochs=1, verbose=0)
+
+
+# --- callbacks ---
+
+
+class Recorder(Callback):
+    """Writes down which hooks were called, and where."""
+
+    def __init__(self, log: list[str], name: str) -> None:
+        self.log, self.name = log, name
+
+    def on_fit_begin(self, trainer: ck.Trainer) -> None:
+        self.log.append(f"{self.name} fit begins")
+
+    def on_epoch_begin(self, trainer: ck.Trainer) -> None:
+        self.log.append(f"{self.name} epoch begins at {trainer.epoch}")
+
+    def on_batch_end(self, trainer: ck.Trainer, loss: float) -> None:
+        assert loss > 0
+        self.log.append(f"{self.name} batch {trainer.batch}")
+
+    def on_epoch_end(self, trainer: ck.Trainer, row: dict[str, float]) -> None:
+        assert row is trainer.history[-1] and "val_loss" in row
+        self.log.append(f"{self.name} epoch ends at {trainer.epoch}")
+
+    def on_fit_end(self, trainer: ck.Trainer) -> None:
+        self.log.append(f"{self.name} fit ends")
+
+
+def test_hooks_come_in_order(make_model: Make, train_set: data.Dataset, test_set: data.Dataset) -> None:
+    log: list[str] = []
+    callbacks = [Recorder(log, "a"), Recorder(log, "b")]
+    new_trainer(make_model()).fit(
+        train_set, test_set, epochs=2, batch_size=100, callbacks=callbacks, verbose=0
+    )
+    events = ["fit begins"]
+    for epoch in (0, 1):
+        events += [f"epoch begins at {epoch}", "batch 1", "batch 2", f"epoch ends at {epoch + 1}"]
+    events += ["fit ends"]
+    assert log == [f"{name} {event}" for event in events for name in "ab"]
+
+
+def test_stop_ends_the_run_after_the_epoch(make_model: Make, train_set: data.Dataset) -> None:
+    class StopAtOnce(Callback):
+        def on_batch_end(self, trainer: ck.Trainer, loss: float) -> None:
+            trainer.stop()
+
+    trainer = new_trainer(make_model())
+    history = trainer.fit(train_set, epochs=5, batch_size=32, callbacks=[StopAtOnce()], verbose=0)
+    assert (len(history), trainer.epoch, trainer.batch) == (1, 1, 0)
+    assert not history.interrupted
+
+
+# --- Ctrl-C ---
+
+
+class StopAt(Callback):
+    """Ends the run in the middle of an epoch, as Ctrl-C would."""
+
+    def __init__(self, epoch: int, batch: int, how: Callable[[], None]) -> None:
+        self.place, self.how = (epoch, batch), how
+
+    def on_batch_end(self, trainer: ck.Trainer, loss: float) -> None:
+        if (trainer.epoch, trainer.batch) == self.place:
+            self.how()
+
+
+def raise_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def press_control_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("how", [raise_interrupt, press_control_c])
+def test_an_interrupted_run_keeps_what_it_has_and_says_where(
+    make_model: Make, train_set: data.Dataset, capsys: pytest.CaptureFixture[str], how: Callable[[], None]
+) -> None:
+    trainer = new_trainer(make_model())
+    first = trainer.model.state_dict()
+    history = trainer.fit(train_set, epochs=3, batch_size=32, callbacks=[StopAt(1, 2, how)])
+    assert history.interrupted
+    assert (len(history), trainer.epoch, trainer.batch) == (1, 1, 2)
+    last = trainer.model.state_dict()
+    assert any((first[name] != last[name]).any() for name in first)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "stopped in epoch 2 of 3, after 2 of 5 batches; the model keeps what it has learnt"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_control_c_waits_for_the_batch_and_a_second_one_does_not(
+    make_model: Make, train_set: data.Dataset
+) -> None:
+    def press_once() -> None:
+        press_control_c()
+        finished.append("first")
+
+    def press_twice() -> None:
+        press_control_c()
+        press_control_c()
+        finished.append("second")
+
+    finished: list[str] = []
+    trainer = new_trainer(make_model())
+    trainer.fit(train_set, epochs=1, batch_size=32, callbacks=[StopAt(0, 1, press_once)], verbose=0)
+    assert finished == ["first"]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(train_set, epochs=1, batch_size=32, callbacks=[StopAt(0, 1, press_twice)], verbose=0)
+    assert finished == ["first"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# --- resuming ---
+
+
+def whole_run(make_model: Make, train_set: data.Dataset, test_set: data.Dataset) -> ck.Trainer:
+    trainer = run_trainer(make_model)
+    trainer.fit(train_set, test_set, epochs=4, batch_size=32, seed=9, verbose=0)
+    return trainer
+
+
+def run_trainer(make_model: Make) -> ck.Trainer:
+    """A trainer whose run depends on all that a checkpoint holds: slots, count, schedule, dropout, order."""
+    schedule = optim.WarmUp(optim.Cosine(1e-2, epochs=4), steps=3)
+    return new_trainer(make_model(), optim.AdamW(schedule))
+
+
+def test_stopped_after_epoch_two_of_four_and_resumed_gives_the_same_bits(
+    make_model: Make, train_set: data.Dataset, test_set: data.Dataset, tmp_path: Path
+) -> None:
+    unbroken = whole_run(make_model, train_set, test_set)
+
+    class StopAfterTwo(Callback):
+        def on_epoch_end(self, trainer: ck.Trainer, row: dict[str, float]) -> None:
+            if trainer.epoch == 2:
+                trainer.stop()
+
+    path = tmp_path / "run.safetensors"
+    common: dict[str, Any] = {"epochs": 4, "batch_size": 32, "seed": 9, "verbose": 0}
+    first = run_trainer(make_model)
+    first.fit(train_set, test_set, callbacks=[StopAfterTwo()], checkpoint=path, **common)
+    assert first.epoch == 2
+
+    resumed = run_trainer(make_model)
+    for parameter in resumed.model.parameters().values():
+        parameter.assign(np.full(parameter.shape, 0.5))  # nothing of the new model may be left
+    history = resumed.fit(train_set, test_set, resume=path, **common)
+    assert_same_bits(resumed.model, unbroken.model)
+    assert without_seconds(history) == without_seconds(unbroken.history)
+
+
+@pytest.mark.parametrize("place", [(0, 3), (2, 1), (2, 5)])
+@pytest.mark.parametrize("how", [raise_interrupt, press_control_c])
+def test_interrupted_within_an_epoch_and_resumed_gives_the_same_bits(
+    make_model: Make,
+    train_set: data.Dataset,
+    test_set: data.Dataset,
+    tmp_path: Path,
+    place: tuple[int, int],
+    how: Callable[[], None],
+) -> None:
+    unbroken = whole_run(make_model, train_set, test_set)
+    path = tmp_path / "run.safetensors"
+    common: dict[str, Any] = {"epochs": 4, "batch_size": 32, "seed": 9, "verbose": 0}
+    first = run_trainer(make_model)
+    first.fit(train_set, test_set, callbacks=[StopAt(*place, how)], checkpoint=path, **common)
+    assert (first.epoch, first.batch) == place
+    resumed = run_trainer(make_model)
+    history = resumed.fit(train_set, test_set, resume=path, **common)
+    assert not history.interrupted
+    assert_same_bits(resumed.model, unbroken.model)
+    assert without_seconds(history) == without_seconds(unbroken.history)
+
+
+def test_resuming_with_accumulated_gradients_gives_the_same_bits(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    def trainer() -> ck.Trainer:
+        return new_trainer(make_model(), optim.SGD(0.1, momentum=0.9), accumulate=3)
+
+    path = tmp_path / "run.safetensors"
+    common: dict[str, Any] = {"epochs": 3, "batch_size": 32, "verbose": 0}
+    unbroken, first, resumed = trainer(), trainer(), trainer()
+    unbroken.fit(train_set, **common)
+    first.fit(train_set, callbacks=[StopAt(1, 3, raise_interrupt)], checkpoint=path, **common)
+    resumed.fit(train_set, resume=path, **common)
+    assert_same_bits(resumed.model, unbroken.model)
+
+
+def test_callbacks_go_on_where_they_were(
+    make_model: Make, train_set: data.Dataset, test_set: data.Dataset, tmp_path: Path
+) -> None:
+    def callbacks() -> list[Any]:
+        return [EarlyStopping(patience=9), BestCheckpoint(tmp_path / "best.safetensors", "val_accuracy")]
+
+    path = tmp_path / "run.safetensors"
+    first = new_trainer(make_model(), optim.SGD(0.0))  # nothing ever improves after the first epoch
+    first.fit(train_set, test_set, epochs=3, callbacks=callbacks(), checkpoint=path, verbose=0)
+    stopping, best = callbacks()
+    resumed = new_trainer(make_model(), optim.SGD(0.0))
+    written = (tmp_path / "best.safetensors").stat().st_mtime_ns
+    resumed.fit(train_set, test_set, epochs=4, callbacks=[stopping, best], resume=path, verbose=0)
+    assert stopping.waited == 3
+    assert best.best == first.history["val_accuracy"][0]
+    assert (tmp_path / "best.safetensors").stat().st_mtime_ns == written
+
+
+def test_resuming_with_other_settings_is_refused(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    new_trainer(make_model()).fit(train_set, epochs=1, seed=4, checkpoint=path, verbose=0)
+    with pytest.raises(ValueError, match=r"fit: seed must be 4, as in the run of .*run.safetensors, not 0"):
+        new_trainer(make_model()).fit(train_set, epochs=2, resume=path, verbose=0)
+    with pytest.raises(ValueError, match=r"fit: batch_size must be 64, .* not 16"):
+        new_trainer(make_model()).fit(train_set, epochs=2, seed=4, batch_size=16, resume=path, verbose=0)
+    with pytest.raises(ValueError, match=r"resume: .*run.safetensors is of another network or optimiser"):
+        new_trainer(make_model(), optim.SGD(0.1)).fit(train_set, epochs=2, seed=4, resume=path, verbose=0)
+    with pytest.raises(FileNotFoundError):
+        new_trainer(make_model()).fit(train_set, epochs=2, resume=tmp_path / "none", verbose=0)
+
+
+def test_a_complete_run_resumed_has_nothing_left_to_do(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    first = new_trainer(make_model())
+    first.fit(train_set, epochs=1, checkpoint=path, verbose=0)
+    resumed = new_trainer(make_model())
+    history = resumed.fit(train_set, epochs=1, resume=path, verbose=0)
+    assert_same_bits(resumed.model, first.model)
+    assert without_seconds(history) == without_seconds(first.history)
