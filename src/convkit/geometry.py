@@ -66,23 +66,28 @@ def windows(
     strides = integers(function, "stride", stride, rank, 1)
     dilations = integers(function, "dilation", dilation, rank, 1)
     extents = tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilations, strict=True))
-    if isinstance(padding, str):
-        pairs = _named_padding(function, padding, input_size, extents, strides)
-    else:
-        pairs = padding_pairs(function, padding, rank)
+    padding = checked_padding(function, padding, rank)
+    pairs = _resolved(padding, input_size, extents, strides) if isinstance(padding, str) else padding
     return Windows(kernel_size, strides, pairs, dilations)
 
 
-def _named_padding(function: str, name: str, input_size: Sizes, extents: Sizes, strides: Sizes) -> Pairs:
+def checked_padding(function: str, padding: Any, rank: int) -> str | Pairs:
+    """Padding given by name as it is, anything else as pairs for each axis."""
+    if not isinstance(padding, str):
+        return padding_pairs(function, padding, rank)
+    if padding not in ("valid", "same", "full"):
+        raise ValueError(f"{function}: padding must be integers, 'valid', 'same' or 'full', not {padding!r}")
+    return padding
+
+
+def _resolved(name: str, input_size: Sizes, extents: Sizes, strides: Sizes) -> Pairs:
     if name == "valid":
         return ((0, 0),) * len(extents)
     if name == "full":
         return tuple((m - 1, m - 1) for m in extents)
-    if name == "same":
-        # ceil(n / s) outputs: TensorFlow's rule, by the input size; an odd total pads more behind.
-        totals = [max(0, m - (n % s or s)) for n, m, s in zip(input_size, extents, strides, strict=True)]
-        return tuple((total // 2, total - total // 2) for total in totals)
-    raise ValueError(f"{function}: padding must be integers, 'valid', 'same' or 'full', not {name!r}")
+    # 'same' gives ceil(n / s) outputs: TensorFlow's rule, by the input size; an odd total pads more behind.
+    totals = [max(0, m - (n % s or s)) for n, m, s in zip(input_size, extents, strides, strict=True)]
+    return tuple((total // 2, total - total // 2) for total in totals)
 
 
 def padding_pairs(function: str, padding: Any, rank: int) -> Pairs:

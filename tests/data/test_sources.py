@@ -360,8 +360,12 @@ def test_connection_that_breaks_leaves_nothing(
     assert not list(cache.iterdir())
 
 
-def test_only_what_is_damaged_in_the_cache_is_fetched_again(cache: Path, mirrors: list[Mirror]) -> None:
-    lay_out(cache, {**DIGITS, "t10k-images-idx3-ubyte": OWN["t10k-images-idx3-ubyte"]})
+@pytest.mark.parametrize("how", ["altered", "cut", "empty", "another"])
+def test_only_what_is_damaged_in_the_cache_is_fetched_again(
+    cache: Path, mirrors: list[Mirror], how: str
+) -> None:
+    kept = lay_out(cache, DIGITS) / "t10k-images-idx3-ubyte.gz"
+    kept.write_bytes(damaged(kept.read_bytes(), how))
     assert_digits(mnist("train"))
     assert not mirrors[0].asked
     assert_digits(mnist("test"), "t10k")

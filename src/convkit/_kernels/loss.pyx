@@ -488,21 +488,43 @@ cdef int entropy_grad_tasks(
     return failed
 
 
-cdef double weight_of_labels(
-    const Scores *s, const Targets *targets, const real *weight, int64_t *wrong
+cdef double weight_of_chunk(
+    int64_t n, const int64_t *labels, int64_t classes, const Targets *targets, const real *weight, int64_t *wrong
 ) noexcept nogil:
-    """The sum of the labels' weights; `wrong` becomes the position of a label that is no class, or -1."""
-    cdef int64_t position, label
+    """The sum of n labels' weights; `wrong` becomes the place of a label that is no class, or -1."""
+    cdef int64_t i
     cdef double total = 0
     wrong[0] = -1
-    for position in range(s.rows * s.inner):
-        label = targets.labels[position]
-        if targets.ignores and label == targets.ignored:
+    for i in range(n):
+        if targets.ignores and labels[i] == targets.ignored:
             continue
-        if not 0 <= label < s.classes:
-            wrong[0] = position
+        if not 0 <= labels[i] < classes:
+            wrong[0] = i
             return 0
-        total += weight[label] if weight else 1
+        total += weight[labels[i]] if weight else 1
+    return total
+
+
+cdef double weight_of_labels(
+    const Scores *s, const Targets *targets, const real *weight, int64_t *wrong
+) except? -1 nogil:
+    """weight_of_chunk for all labels."""
+    cdef int64_t chunk, n = s.rows * s.inner, chunks = chunks_of(n)
+    cdef double *partial = <double *>scratch(0, chunks * sizeof(double))
+    cdef int64_t *wrongs = <int64_t *>scratch(1, chunks * sizeof(int64_t))
+    if not (partial and wrongs):
+        raise MemoryError
+    for chunk in prange(chunks, schedule="static", num_threads=threads_for(4.0 * n)):
+        partial[chunk] = weight_of_chunk(
+            chunk_length(n, chunk), targets.labels + chunk * CHUNK, s.classes, targets, weight, &wrongs[chunk]
+        )
+    cdef double total = 0
+    wrong[0] = -1
+    for chunk in range(chunks):
+        total += partial[chunk]
+        if wrongs[chunk] >= 0:
+            wrong[0] = chunk * CHUNK + wrongs[chunk]
+            break
     return total
 
 
@@ -525,7 +547,7 @@ cdef class CrossEntropy(OverClasses):
 
     cdef double divisor(self) except? -1:
         """The weight of all positions: of their labels, or 1 each where labels are probabilities."""
-        cdef int64_t wrong
+        cdef int64_t wrong = -1
         cdef double total
         cdef const void *weight = self.targets.weight
         if not self.targets.labels:

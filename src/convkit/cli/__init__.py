@@ -87,8 +87,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--data",
         metavar="auto|sample|DIR",
-        help="where the data set is: search for it and download it (auto, the default), the small sample that "
-        "comes with convkit, or a folder",
+        help="where the data set is: search for it and download it (auto, the default), the small sample "
+        "that comes with convkit, or a folder",
     )
     command.add_argument("--epochs", metavar="N", type=count, help="how often to go through all images")
     command.add_argument("--batch-size", metavar="N", type=count, help="images in one update of the weights")
@@ -103,9 +103,9 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "--schedule",
         metavar="NAME",
         choices=SCHEDULES,
-        help="the learning rate over the run: constant; step (to a tenth after each third); exponential (to a "
-        "hundredth at the end); cosine (to 0 at the end); warmup-cosine (the same, after rising over the first "
-        "tenth); lecun1998 (the five rates of LeNet-5's paper, in proportion)",
+        help="the learning rate over the run: constant; step (to a tenth after each third); exponential (to "
+        "a hundredth at the end); cosine (to 0 at the end); warmup-cosine (the same, after rising over the "
+        "first tenth); lecun1998 (the five rates of LeNet-5's paper, in proportion)",
     )
     command.add_argument(
         "--seed", metavar="N", type=whole, help="what weights, order and dropout are drawn from"

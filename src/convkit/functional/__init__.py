@@ -14,7 +14,7 @@ from convkit.functional.elementwise import (
 from convkit.functional.linear import linear, linear_backward, matmul
 from convkit.functional.loss import (
     cross_entropy, cross_entropy_backward, log_softmax, log_softmax_backward, mse_loss, mse_loss_backward,
-    softmax, softmax_backward,
+    nll_loss, nll_loss_backward, softmax, softmax_backward,
 )  # fmt: skip
 from convkit.functional.pool import (
     avg_pool1d, avg_pool1d_backward, avg_pool2d, avg_pool2d_backward, max_pool1d, max_pool1d_backward, max_pool2d,
@@ -36,5 +36,6 @@ __all__ = [
     "add", "subtract", "multiply", "dropout", "dropout_backward",
     "softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
     "cross_entropy", "cross_entropy_backward", "mse_loss", "mse_loss_backward",
+    "nll_loss", "nll_loss_backward",
     "reshape", "flatten", "concat", "concat_backward", "pad", "pad_backward", "sum", "mean",
 ]  # fmt: skip

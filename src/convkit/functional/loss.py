@@ -9,7 +9,7 @@ import numpy as np
 from convkit import errors
 from convkit.functional.operands import axis_of, operand, operands
 from convkit.ops.base import Operand
-from convkit.ops.loss import CrossEntropy, MeanSquaredError, ProbabilityCrossEntropy, Softmax
+from convkit.ops.loss import CrossEntropy, MeanSquaredError, NegativeLikelihood, ProbabilityCrossEntropy, Softmax
 
 
 def softmax(x: Any, axis: int = 1) -> Any:
@@ -118,9 +118,7 @@ def _cross_entropy(
     function: str, logits: Any, labels: Any, label_smoothing: float, weight: Any, ignore_index: int | None
 ) -> tuple[CrossEntropy | ProbabilityCrossEntropy, tuple[Any, Any, Any]]:
     """The op for these arguments, every one checked, and its operands."""
-    logits = operand(function, "logits", logits)
-    if len(logits.shape) < 2 or logits.shape[1] == 0:
-        raise ValueError(f"{function}: logits must have shape (N, C) or (N, C, …), not {tuple(logits.shape)}")
+    logits = _class_scores(function, "logits", logits)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{function}: label_smoothing must be from 0 to 1, not {label_smoothing}")
     if weight is not None:
@@ -132,11 +130,7 @@ def _cross_entropy(
         labels = np.asarray(labels)
     if labels.dtype.kind == "f":
         return _with_probabilities(function, logits, labels, label_smoothing, weight, ignore_index)
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{function}: labels must be integers or probabilities, not {labels.dtype}")
-    if not isinstance(labels, Operand):
-        labels = np.ascontiguousarray(labels, np.int64)
-    errors.shape(function, "labels", labels, (logits.shape[0], *logits.shape[2:]))
+    labels = _class_numbers(function, labels, logits, "integers or probabilities")
     if ignore_index is not None:
         ignore_index = errors.integer(function, "ignore_index", ignore_index, -(2**62))
     return CrossEntropy(float(label_smoothing), ignore_index), (logits, labels, weight)
@@ -151,6 +145,66 @@ def _with_probabilities(
     errors.same_dtype(function, logits=logits, labels=labels)
     errors.shape(function, "labels", labels, tuple(logits.shape))
     return ProbabilityCrossEntropy(float(label_smoothing)), (logits, labels, weight)
+
+
+def _class_scores(function: str, argument: str, value: Any) -> Any:
+    """`value` ready for an op, with an axis of classes behind the batch's."""
+    scores = operand(function, argument, value)
+    if len(scores.shape) < 2 or scores.shape[1] == 0:
+        raise ValueError(
+            f"{function}: {argument} must have shape (N, C) or (N, C, …), not {tuple(scores.shape)}"
+        )
+    return scores
+
+
+def _class_numbers(function: str, labels: Any, scores: Any, expected: str) -> Any:
+    """Integer labels ready for an op, one for each position of the scores."""
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{function}: labels must be {expected}, not {labels.dtype}")
+    if not isinstance(labels, Operand):
+        labels = np.ascontiguousarray(labels, np.int64)
+    errors.shape(function, "labels", labels, (scores.shape[0], *scores.shape[2:]))
+    return labels
+
+
+def nll_loss(log_probabilities: Any, labels: Any) -> Any:
+    """The mean over a batch of ``-log_probabilities[n, labels[n]]``, of shape ().
+
+    Of ``log_softmax(logits)`` it is `cross_entropy`; of negated penalties, the mean penalty of the right class.
+
+    Parameters
+    ----------
+    log_probabilities : array (N, C) or (N, C, *spatial)
+        float32 or float64.
+    labels : integer array (N,) or (N, *spatial)
+
+    Returns
+    -------
+    array of shape ()
+        NaN for an empty batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For shapes and dtypes other than these, and labels that are no class.
+    """
+    return NegativeLikelihood()(*_scores_and_labels("nll_loss", log_probabilities, labels))
+
+
+def nll_loss_backward(log_probabilities: Any, labels: Any, *, grad_output: Any = 1.0) -> Any:
+    """Gradient of `nll_loss` to the log-probabilities: ``-grad_output / N`` at the labels, else 0."""
+    x, labels = _scores_and_labels("nll_loss_backward", log_probabilities, labels)
+    op = NegativeLikelihood()
+    grad = np.asarray(grad_output, x.dtype).reshape(())
+    grad_x, _ = op.gradient((x, labels), (op(x, labels),), (grad,))
+    return grad_x
+
+
+def _scores_and_labels(function: str, log_probabilities: Any, labels: Any) -> tuple[Any, Any]:
+    x = _class_scores(function, "log_probabilities", log_probabilities)
+    if not isinstance(labels, Operand):
+        labels = np.asarray(labels)
+    return x, _class_numbers(function, labels, x, "integers")
 
 
 def mse_loss(prediction: Any, target: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from convkit import functional as F
 from convkit.errors import integer, integers
+from convkit.geometry import checked_padding
 from convkit.nn.init import Initializer, initial
 from convkit.nn.module import Module
 from convkit.parameter import Parameter
@@ -33,7 +34,7 @@ class _Conv(Module):
         self.out_channels = integer(layer, "out_channels", out_channels, 1)
         self.kernel_size = integers(layer, "kernel_size", kernel_size, self.rank, 1)
         self.stride = integers(layer, "stride", stride, self.rank, 1)
-        self.padding = padding
+        self.padding = checked_padding(layer, padding, self.rank)
         self.dilation = integers(layer, "dilation", dilation, self.rank, 1)
         self.groups = integer(layer, "groups", groups, 1)
         for name in ("in_channels", "out_channels"):
@@ -47,7 +48,8 @@ class _Conv(Module):
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
-        defaults = {"stride": (1,) * self.rank, "padding": 0, "dilation": (1,) * self.rank, "groups": 1}
+        ones, zeros = (1,) * self.rank, ((0, 0),) * self.rank
+        defaults = {"stride": ones, "padding": zeros, "dilation": ones, "groups": 1}
         parts += [f"{name}={getattr(self, name)}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join(parts + (["bias=False"] if self.bias is None else []))
 

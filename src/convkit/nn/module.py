@@ -186,7 +186,8 @@ class Module:
         return summarize(self, tuple(shape))
 
     def __repr__(self) -> str:
-        inner = "".join(f"\n  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children().items())
+        lines = [f"\n{name}: {child!r}" for name, child in self.children().items()]
+        inner = "".join(lines).replace("\n", "\n  ")
         return f"{type(self).__name__}({self.extra_repr()}{inner and inner + chr(10)})"
 
     def extra_repr(self) -> str:

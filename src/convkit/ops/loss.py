@@ -14,7 +14,7 @@ import numpy as np
 
 from convkit._kernels import loss as kernels
 from convkit._kernels.core import Kernel
-from convkit.ops.base import Primitive, Spec
+from convkit.ops.base import NumpyPrimitive, Primitive, Spec
 from convkit.ops.elementwise import Scale, like
 
 
@@ -137,6 +137,41 @@ class ProbabilityCrossEntropyGrad(Primitive):
         return kernels.ProbabilityCrossEntropyGrad(
             probabilities, targets, grad, outputs[0], *_rows(probabilities.shape, 1), self.label_smoothing, weight
         )
+
+
+@dataclass(frozen=True)
+class NegativeLikelihood(NumpyPrimitive):
+    """(x, labels) -> the mean of -x[n, labels[n]]; labels are class numbers."""
+
+    def infer(self, x: Any, labels: Any) -> tuple[Spec, ...]:
+        return (Spec((), x.dtype),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        x, labels = inputs
+        wrong = labels[(labels < 0) | (labels >= x.shape[1])]
+        if wrong.size:
+            raise ValueError(f"nll_loss: label {wrong[0]} is none of the {x.shape[1]} classes")
+        chosen = np.take_along_axis(x, np.expand_dims(labels, 1), axis=1)
+        outputs[0][...] = -chosen.mean(dtype=np.float64) if chosen.size else np.nan
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        x, labels = inputs
+        return NegativeLikelihoodGrad(tuple(x.shape))(labels, grads[0]), None
+
+
+@dataclass(frozen=True)
+class NegativeLikelihoodGrad(NumpyPrimitive):
+    """(labels, grad_loss) -> grad_x of shape `shape`."""
+
+    shape: tuple[int, ...]
+
+    def infer(self, labels: Any, grad: Any) -> tuple[Spec, ...]:
+        return (Spec(self.shape, grad.dtype),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        labels, grad = inputs
+        outputs[0].fill(0)
+        np.put_along_axis(outputs[0], np.expand_dims(labels, 1), -grad / max(labels.size, 1), axis=1)
 
 
 @dataclass(frozen=True)

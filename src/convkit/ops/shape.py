@@ -141,6 +141,40 @@ def _inside(shape: tuple[int, ...], padding: Pairs) -> tuple[slice, ...]:
 
 
 @dataclass(frozen=True)
+class Scatter(NumpyPrimitive):
+    """x -> `size` entries along the first axis: those of x at `places`, all different, and zeros elsewhere."""
+
+    places: tuple[int, ...]
+    size: int
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        return (Spec((self.size, *x.shape[1:]), x.dtype),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        outputs[0].fill(0)
+        outputs[0][list(self.places)] = inputs[0]
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return (Gather(self.places)(grads[0]),)
+
+
+@dataclass(frozen=True)
+class Gather(NumpyPrimitive):
+    """x -> its entries at `places` of the first axis, all different: the adjoint of scattering."""
+
+    places: tuple[int, ...]
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        return (Spec((len(self.places), *x.shape[1:]), x.dtype),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        np.take(inputs[0], self.places, axis=0, out=outputs[0])
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return (Scatter(self.places, inputs[0].shape[0])(grads[0]),)
+
+
+@dataclass(frozen=True)
 class Sum(Primitive):
     """The sum of all values, shape (), in an order that does not depend on the number of threads."""
 

@@ -1,0 +1,497 @@
+"""The command line as a user meets it: what it prints, what it writes, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import convkit as ck
+from convkit import data
+from convkit.cli import main
+from convkit.data import sources
+
+SMALL = "fashion-cnn-small"
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 300 training and 100 test images from the sample, as IDX files."""
+    folder = tmp_path_factory.mktemp("data")
+    for split, prefix, count in (("train", "train", 300), ("test", "t10k", 100)):
+        part = data.fashion_mnist(split, "sample")[:count]  # type: ignore[arg-type]
+        data.write_idx(folder / f"{prefix}-images-idx3-ubyte", part.images[:, 0])
+        data.write_idx(folder / f"{prefix}-labels-idx1-ubyte", part.labels.astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_folder(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of six epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(train_words(data_folder, folder)) == 0
+    return folder
+
+
+def train_words(data_folder: Path, out: Path, epochs: int = 6) -> list[str]:
+    words = f"train {SMALL} --epochs {epochs} --batch-size 32 --lr 0.003 --schedule cosine --seed 2 --quiet"
+    return [*words.split(), "--data", str(data_folder), "--out", str(out)]
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def convkit(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "convkit", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = load_file(one), load_file(other)
+    assert first.keys() == second.keys() and first
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+# --- train ---
+
+
+def test_train_needs_nothing_but_a_name(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the sample for lack of a connection: see the next test for how it comes to that."""
+    assert main([*"train fashion_cnn_small --data sample --epochs 2".split()]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"fashion-cnn-small: 28,460 parameters, \d+ threads; run in runs.fashion-cnn-small-1", out[0]
+    )
+    assert out[1] == "fashion-mnist: 6,000 training and 1,000 test images from embedded sample"
+    assert re.match(r"epoch 1/2  loss .*  val_accuracy", out[2])
+    assert re.fullmatch(
+        r"test accuracy 0\.\d{4}, at best 0\.\d{4} \(epoch \d\); runs.fashion-cnn-small-1", out[4]
+    )
+    accuracy = float(out[4].split()[2].rstrip(","))
+    assert accuracy > 0.6
+    assert main([*"train fashion-cnn-small --data sample --epochs 1 --quiet".split()]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert sorted(path.name for path in Path("runs").iterdir()) == [
+        "fashion-cnn-small-1",
+        "fashion-cnn-small-2",
+    ]
+
+
+def test_without_data_it_says_so_in_a_line_and_takes_the_sample(
+    in_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sources, "_search", lambda collection, split: (None, ["there is no network"]))
+    assert main(["train", SMALL, "--epochs", "1", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == ("fashion-mnist: using the embedded sample of 6,000 images, because there is no network\n")
+    stored = json.loads(Path("runs", f"{SMALL}-1", "config.json").read_text())
+    assert stored["data"] == "sample"  # a resumed run goes on with what it began with
+
+
+def test_a_run_writes_its_folder(run_folder: Path, data_folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert sorted(path.name for path in run_folder.iterdir()) == [
+        "best.safetensors",
+        "checkpoint.safetensors",
+        "config.json",
+        "curves.png",
+        "last.safetensors",
+        "log.csv",
+    ]
+    assert json.loads((run_folder / "config.json").read_text()) == {
+        "model": SMALL,
+        "dataset": "fashion-mnist",
+        "data": str(data_folder),
+        "epochs": 6,
+        "batch_size": 32,
+        "lr": 0.003,
+        "optimizer": "adam",
+        "schedule": "cosine",
+        "seed": 2,
+        "convkit": ck.__version__,
+    }
+    rows = list(csv.DictReader((run_folder / "log.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert float(rows[-1]["lr"]) < 0.0001
+    test_set = data.fashion_mnist("test", data_folder)
+    for file, expected in (
+        ("best.safetensors", max(float(row["val_accuracy"]) for row in rows)),
+        ("last.safetensors", float(rows[-1]["val_accuracy"])),
+    ):
+        model = ck.load_model(run_folder / file)
+        assert model.classes == list(test_set.classes)
+        assert (model(test_set.images).argmax(1) == test_set.labels).mean() == pytest.approx(expected)
+
+
+def test_without_matplotlib_there_is_just_no_picture(
+    in_folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convkit.cli.train.find_spec", lambda name: None)
+    assert main(train_words(data_folder, Path("out"), epochs=1)) == 0
+    assert not Path("out", "curves.png").exists()
+    assert Path("out", "last.safetensors").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "momentum", "nesterov"])
+@pytest.mark.parametrize("schedule", ["constant", "lecun1998"])
+def test_optimizers_by_name(in_folder: Path, data_folder: Path, optimizer: str, schedule: str) -> None:
+    words = ["--optimizer", optimizer, "--schedule", schedule]
+    assert main([*train_words(data_folder, Path("out"), epochs=2), *words]) == 0
+    stored = json.loads(Path("out", "config.json").read_text())
+    assert (stored["optimizer"], stored["schedule"]) == (optimizer, schedule)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),  # of the last update of each of three epochs, with 10 updates each
+    [
+        ("constant", [0.003, 0.003, 0.003]),
+        ("step", [0.003, 0.0003, 0.00003]),
+        ("exponential", [0.003 * 0.01 ** (done / 30) for done in (9, 19, 29)]),
+        ("cosine", [0.0015 * (1 + np.cos(np.pi * done / 30)) for done in (9, 19, 29)]),
+        ("warmup-cosine", [0.0015 * (1 + np.cos(np.pi * done / 30)) for done in (9, 19, 29)]),
+        ("lecun1998", [0.0012, 0.0003, 0.00006]),
+    ],
+)
+def test_schedules_by_name(in_folder: Path, data_folder: Path, schedule: str, rates: list[float]) -> None:
+    assert main([*train_words(data_folder, Path("out"), epochs=3), "--schedule", schedule]) == 0
+    with Path("out", "log.csv").open() as log:
+        assert [float(row["lr"]) for row in csv.DictReader(log)] == pytest.approx(rates)
+
+
+def test_threads_are_set(in_folder: Path, data_folder: Path, threads: None) -> None:
+    assert main([*train_words(data_folder, Path("out"), epochs=1), "--threads", "1"]) == 0
+    assert ck.get_num_threads() == 1
+
+
+# --- stop and resume ---
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_control_c_saves_ends_with_130_and_the_resumed_run_has_the_same_bits(
+    tmp_path: Path, run_folder: Path, data_folder: Path
+) -> None:
+    folder = tmp_path / "broken"
+    command = [sys.executable, "-m", "convkit", *train_words(data_folder, folder, epochs=6)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 30
+    while not (folder / "log.csv").exists() and time.monotonic() < give_up:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err == f"go on with: convkit train {SMALL} --resume {folder}\n"
+    done = len((folder / "log.csv").read_text().splitlines()) - 1
+    assert 1 <= done < 6
+    assert (folder / "checkpoint.safetensors").exists() and (folder / "last.safetensors").exists()
+
+    assert main(["train", SMALL, "--resume", str(folder), "--quiet"]) == 0
+    assert_same_weights(folder / "last.safetensors", run_folder / "last.safetensors")
+    assert_same_weights(folder / "best.safetensors", run_folder / "best.safetensors")
+
+
+def test_more_epochs_can_be_had(in_folder: Path, data_folder: Path) -> None:
+    assert main(train_words(data_folder, Path("out"), epochs=1)) == 0
+    assert main(["train", SMALL, "--resume", "out", "--epochs", "2", "--quiet"]) == 0
+    assert len(Path("out", "log.csv").read_text().splitlines()) == 3
+    assert json.loads(Path("out", "config.json").read_text())["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seed", "3"], r"--resume: seed is 2 in .*config.json, and cannot become 3"),
+        (["--optimizer", "sgd"], r"--resume: optimizer is adam in .*, and cannot become sgd"),
+        (["--out", "x"], r"--out: a resumed run stays in its folder"),
+    ],
+)
+def test_what_decides_about_the_bits_cannot_change(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert_fails(["train", SMALL, "--resume", str(run_folder), *words], rf"convkit train: {message}", capsys)
+
+
+def test_another_network_cannot_go_on(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "lenet5", "--resume", str(run_folder)]
+    assert_fails(
+        words, r"convkit train: --resume: model is fashion-cnn-small in .*cannot become lenet5", capsys
+    )
+
+
+def test_damaged_runs_are_refused(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(run_folder, folder)
+    (folder / "checkpoint.safetensors").write_bytes(b"x" * 1000)
+    words = ["train", SMALL, "--resume", str(folder)]
+    assert_fails(words, r"convkit train: resume: .*checkpoint.safetensors is damaged or not a", capsys)
+    (folder / "config.json").write_text("{")
+    assert_fails(words, r"convkit train: --resume: .*config.json is damaged", capsys)
+    (folder / "config.json").write_text('{"model": "lenet5"}')
+    assert_fails(words, r"convkit train: --resume: .*config.json is damaged \('dataset'\)", capsys)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(
+    run_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run_folder / "last.safetensors").read_bytes()
+    assert_fails(
+        train_words(data_folder, run_folder), r"convkit train: --out: .* holds a run; --resume it", capsys
+    )
+    assert (run_folder / "last.safetensors").read_bytes() == before
+
+
+# --- evaluate and predict ---
+
+
+def test_evaluate(run_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = run_folder / "last.safetensors"
+    assert main(["evaluate", str(file), "--data", str(data_folder)]) == 0
+    with (run_folder / "log.csv").open() as log:
+        row = list(csv.DictReader(log))[-1]
+    right = round(float(row["val_accuracy"]) * 100)
+    assert capsys.readouterr().out == (
+        f"loss {float(row['val_loss']):.4f}  accuracy {right / 100:.4f}  ({right} of 100, fashion-mnist)\n"
+    )
+
+
+def test_evaluate_takes_the_data_set_whose_classes_the_weights_name(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ck.load_model(run_folder / "last.safetensors")
+    model.classes = list("0123456789")
+    ck.save(model, tmp_path / "digits.safetensors")
+    assert main(["evaluate", str(tmp_path / "digits.safetensors"), "--data", "sample"]) == 0
+    assert capsys.readouterr().out.endswith(" of 1,000, mnist)\n")
+    assert (
+        main(
+            [
+                "evaluate",
+                str(tmp_path / "digits.safetensors"),
+                *"--data sample --dataset fashion_mnist".split(),
+            ]
+        )
+        == 0
+    )
+    assert capsys.readouterr().out.endswith(" of 1,000, fashion-mnist)\n")
+
+
+def test_predict_pictures_and_idx_files_alike(
+    run_folder: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = pytest.importorskip("PIL.Image")
+    file = run_folder / "best.safetensors"
+    test_set = data.fashion_mnist("test", data_folder)
+    model = ck.load_model(file)
+    scores = model(test_set.images[:3])
+    chances = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+
+    images.fromarray(test_set.images[0, 0]).save(tmp_path / "first.png")
+    images.fromarray(255 - test_set.images[1, 0]).save(tmp_path / "second.png")
+    data.write_idx(tmp_path / "all.idx", test_set.images[:3, 0])
+    data.write_idx(tmp_path / "one.idx.gz", test_set.images[2, 0])
+
+    def line(name: str, place: int, top: int) -> str:
+        likeliest = np.argsort(-chances[place])[:top]
+        named = (f"{test_set.classes[label]} {chances[place, label]:.3f}" for label in likeliest)
+        return f"{name}: {', '.join(named)}\n"
+
+    paths = [str(tmp_path / name) for name in ("first.png", "all.idx", "one.idx.gz")]
+    assert main(["predict", str(file), *paths]) == 0
+    out = capsys.readouterr().out
+    assert out == "".join(
+        [
+            line(paths[0], 0, 3),
+            *(line(f"{paths[1]}[{place}]", place, 3) for place in range(3)),
+            line(paths[2], 2, 3),
+        ]
+    )
+    assert main(["predict", str(file), str(tmp_path / "second.png"), "--invert", "--top", "1"]) == 0
+    assert capsys.readouterr().out == line(str(tmp_path / "second.png"), 1, 1)
+
+
+def test_other_pictures_are_brought_into_shape(tmp_path: Path) -> None:
+    images = pytest.importorskip("PIL.Image")
+    from convkit.cli.pictures import read_pictures
+
+    half = np.zeros((56, 84), np.uint8)
+    half[:, 42:] = 200
+    images.fromarray(half).save(tmp_path / "large.png")
+    images.fromarray(np.stack([half] * 3, axis=-1)).save(tmp_path / "colour.png")
+    images.fromarray(half.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    see_through = np.zeros((56, 84, 4), np.uint8)
+    see_through[:, 42:, 3] = 255  # black on the right, nothing on the left
+    images.fromarray(see_through).save(tmp_path / "see-through.png")
+    turned = images.fromarray(np.rot90(half).copy())
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
+
+    names = [str(tmp_path / f"{name}.png") for name in ("large", "colour", "deep", "turned", "see-through")]
+    given, pictures = read_pictures(names, (1, 28, 28))
+    assert given == names
+    assert pictures.shape == (5, 1, 28, 28) and pictures.dtype == np.uint8
+    for picture in pictures[:4]:
+        np.testing.assert_allclose(picture[0, :, :12], 0, atol=2)
+        np.testing.assert_allclose(picture[0, :, 16:], 200, atol=6)
+    np.testing.assert_allclose(pictures[4, 0, :, :12], 255, atol=2)
+    np.testing.assert_allclose(pictures[4, 0, :, 16:], 0, atol=6)
+    assert read_pictures(names[:1], (3, 10, 20))[1].shape == (1, 3, 10, 20)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"once upon a time", r"cannot identify image file .*file'"),
+        (None, r".*file: No such file or directory"),
+        (
+            np.zeros((2, 27, 28), np.uint8),
+            r".*file: expected uint8 pictures of 1 × 28 × 28, got uint8 of shape \(2, 27, 28\)",
+        ),
+        (np.zeros((28, 28), np.float32), r".*expected uint8 pictures .* got float32"),
+        (b"\0\0\x08\x02\0\0", r".*file"),
+    ],
+)
+def test_what_is_no_picture_is_refused(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: object, message: str
+) -> None:
+    pytest.importorskip("PIL")
+    path = tmp_path / "file"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, np.ndarray):
+        data.write_idx(path, content)
+    assert_fails(
+        ["predict", str(run_folder / "best.safetensors"), str(path)], f"convkit predict: {message}", capsys
+    )
+
+
+def test_without_pillow_the_message_names_the_command(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.png").write_bytes(b"\x89PNG")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    words = ["predict", str(run_folder / "best.safetensors"), str(tmp_path / "x.png")]
+    assert_fails(words, r'convkit predict: .*pip install "convkit\[images\]"', capsys)
+
+
+# --- the rest ---
+
+
+def test_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["MODEL", "PARAMETERS", "DATA", "SET", "PAPER"]
+    found = {line.split()[0]: line.split()[1:3] for line in lines[1:]}
+    assert found["fashion-cnn-small"] == ["28,460", "fashion-mnist"]
+    assert found["lenet5"] == ["61,706", "mnist"]
+
+
+def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "lenet5"]) == 0
+    assert capsys.readouterr().out == ck.models.lenet5().summary() + "\n"
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert ck.__version__ in out and "threads" in out
+
+
+def assert_fails(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on standard error, nothing on standard output, status 2."""
+    try:
+        status = main(words)
+    except SystemExit as stop:
+        status = stop.code
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1 and err.endswith("\n"), err
+    assert re.match(message, err), err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", r"convkit: the following arguments are required: COMMAND"),
+        ("fly", r"convkit: argument COMMAND: invalid choice: 'fly'"),
+        ("train", r"convkit train: the following arguments are required: MODEL"),
+        ("train lenet9", r"convkit train: argument MODEL: no network 'lenet9'; there are .*lenet5"),
+        (
+            "train lenet5 --epochs 0",
+            r"convkit train: argument --epochs: must be a whole number above 0, not '0'",
+        ),
+        ("train lenet5 --epochs two", r"convkit train: argument --epochs: must be .* not 'two'"),
+        ("train lenet5 --batch-size -1", r"convkit train: argument --batch-size: "),
+        ("train lenet5 --lr -1", r"convkit train: argument --lr: must be a number above 0, not '-1'"),
+        ("train lenet5 --lr nan", r"convkit train: argument --lr: must be a number above 0, not 'nan'"),
+        ("train lenet5 --seed -1", r"convkit train: argument --seed: must be a whole number, not '-1'"),
+        ("train lenet5 --optimizer magic", r"convkit train: argument --optimizer: invalid choice: 'magic'"),
+        ("train lenet5 --schedule magic", r"convkit train: argument --schedule: invalid choice: 'magic'"),
+        (
+            "train lenet5 --dataset cats",
+            r"convkit train: argument --dataset: no data set 'cats'; there are mnist",
+        ),
+        ("train lenet5 --threads 0", r"convkit train: argument --threads: must be"),
+        ("train lenet5 --data nowhere", r"convkit train: mnist: source must be 'auto', 'sample' or a folder"),
+        ("train lenet5 --resume nowhere", r"convkit train: nowhere.config.json: No such file or directory"),
+        ("train lenet5 --wings 2", r"convkit: unrecognized arguments: --wings 2"),
+        ("evaluate nowhere", r"convkit evaluate: nowhere: No such file or directory"),
+        ("predict nowhere", r"convkit predict: the following arguments are required: IMAGE"),
+        ("predict nowhere x.png", r"convkit predict: nowhere: No such file or directory"),
+        ("summary x", r"convkit summary: argument MODEL: no network 'x'"),
+    ],
+)
+def test_bad_arguments_end_with_one_line(
+    in_folder: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    assert_fails(words.split(), message, capsys)
+    assert not list(in_folder.iterdir())
+
+
+def test_as_a_process(tmp_path: Path) -> None:
+    done = convkit("evaluate", "nowhere", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "convkit evaluate: nowhere: No such file or directory\n"
+    done = convkit("--version")
+    assert (done.returncode, done.stdout) == (0, f"convkit {ck.__version__}\n")
+    done = convkit("train", "--help")
+    assert done.returncode == 0 and "--schedule" in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "convkit", "models"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_control_c_outside_of_training_is_130_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ck, "show_config", interrupted)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err == "convkit info: interrupted\n"

@@ -1,0 +1,247 @@
+"""Layers, containers, initialisers, names, summaries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import convkit as ck
+from convkit import functional as F
+from convkit import nn
+
+# --- layers call the function of the same name ---------------------------------------------------------------
+
+IMAGES = np.random.default_rng(0).normal(size=(2, 4, 9, 8)).astype("f4")
+SIGNALS = np.random.default_rng(1).normal(size=(2, 4, 11)).astype("f4")
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "function", "arguments"),
+    [
+        (nn.Conv2d(4, 6, 3, 2, ((1, 0), (2, 1)), 2, 2), IMAGES, F.conv2d, (2, ((1, 0), (2, 1)), 2, 2)),
+        (nn.Conv2d(4, 6, (3, 1), padding="same", bias=False), IMAGES, F.conv2d, (1, "same")),
+        (nn.Conv1d(4, 6, 3, 2, 1, 2, 2), SIGNALS, F.conv1d, (2, 1, 2, 2)),
+        (nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, 2, True, 2), IMAGES, F.conv_transpose2d, (2, 1, 1, 2, 2)),
+        (nn.ConvTranspose1d(4, 6, 3, 2, 1, 1), SIGNALS, F.conv_transpose1d, (2, 1, 1)),
+        (nn.Linear(8, 5), IMAGES, F.linear, ()),
+    ],
+)
+def test_layers_with_parameters(layer, x, function, arguments) -> None:
+    if layer.bias is not None:
+        layer.bias.assign(np.arange(layer.bias.size))
+    bias = None if layer.bias is None else layer.bias.value
+    np.testing.assert_array_equal(layer(x), function(x, layer.weight.value, bias, *arguments))
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "expected"),
+    [
+        (nn.MaxPool2d(3, 2, 1, 1, True), IMAGES, F.max_pool2d(IMAGES, 3, 2, 1, 1, True)),
+        (nn.MaxPool1d(2), SIGNALS, F.max_pool1d(SIGNALS, 2)),
+        (nn.AvgPool2d(3, 2, 1, True, False), IMAGES, F.avg_pool2d(IMAGES, 3, 2, 1, True, False)),
+        (nn.AvgPool1d(2), SIGNALS, F.avg_pool1d(SIGNALS, 2)),
+        (nn.Flatten(), IMAGES, IMAGES.reshape(2, -1)),
+        (nn.Flatten(2, 3), IMAGES, IMAGES.reshape(2, 4, -1)),
+        (nn.ReLU(), IMAGES, np.maximum(IMAGES, 0)),
+        (nn.Tanh(), IMAGES, F.tanh(IMAGES)),
+        (nn.Sigmoid(), IMAGES, F.sigmoid(IMAGES)),
+        (nn.Softmax(), IMAGES, F.softmax(IMAGES)),
+        (nn.Softmax(-1), IMAGES, F.softmax(IMAGES, 3)),
+    ],
+)
+def test_layers_without_parameters(layer, x, expected) -> None:
+    np.testing.assert_array_equal(layer(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Conv2d(3, 8, 0), "Conv2d: kernel_size must be at least 1, not 0"),
+        (lambda: nn.Conv2d(3, 8, 3, groups=2), "Conv2d: in_channels 3 is not divisible by groups 2"),
+        (lambda: nn.Conv2d(4, 9, 3, groups=2), "Conv2d: out_channels 9 is not divisible by groups 2"),
+        (lambda: nn.Conv2d(0, 8, 3), "Conv2d: in_channels must be at least 1"),
+        (lambda: nn.Conv2d(3, 8, (3, 3, 3)), "kernel_size must be one integer or 2 of them"),
+        (lambda: nn.Conv2d(3, 8, 3, padding="some"), "Conv2d: padding must be"),
+        (lambda: nn.Conv1d(3, 8, 3, stride=0), "Conv1d: stride must be at least 1"),
+        (lambda: nn.Linear(3, 4, init="glorot"), "Linear: init must be a function of a shape or one of zeros"),
+        (lambda: nn.Dropout(1.5), "Dropout: p must be from 0 to 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_when_a_layer_is_made(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_arguments_of_the_wrong_type_are_refused() -> None:
+    with pytest.raises(TypeError, match="Conv2d: kernel_size must be an integer, not 2.5"):
+        nn.Conv2d(3, 8, 2.5)
+    with pytest.raises(TypeError, match="Sequential: layer 1 must be a Module"):
+        nn.Sequential(nn.ReLU(), F.relu)
+
+
+def test_the_channels_of_an_image_are_checked_with_both_shapes_named() -> None:
+    with pytest.raises(ValueError, match=r"weight expects 3 input channels \(shape \(8, 3, 5, 5\)\) but x has 1"):
+        nn.Conv2d(3, 8, 5)(np.zeros((64, 1, 28, 28), "f4"))
+
+
+# --- initialisation -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [
+        ("glorot_uniform", 2 / (75 + 1600)),
+        ("glorot_normal", 2 / (75 + 1600)),
+        ("he_uniform", 2 / 75),
+        ("he_normal", 2 / 75),
+        ("lecun_uniform", 1 / 75),
+        ("lecun_normal", 1 / 75),
+        ("zeros", 0.0),
+    ],
+)
+def test_initialisers_have_the_variance_of_their_paper(name: str, variance: float) -> None:
+    ck.set_seed(1)
+    values = getattr(nn.init, name)((64, 3, 5, 5))
+    assert values.var() == pytest.approx(variance, rel=0.06)
+    assert abs(values.mean()) < 0.01
+    if name.endswith("uniform"):
+        assert abs(values).max() <= np.sqrt(3 * variance)
+
+
+def test_the_default_is_glorot_uniform_with_zero_biases() -> None:
+    ck.set_seed(4)
+    layer = nn.Conv2d(3, 64, 5)
+    ck.set_seed(4)
+    np.testing.assert_array_equal(layer.weight.value, nn.init.glorot_uniform((64, 3, 5, 5)).astype("f4"))
+    assert not layer.bias.value.any()
+
+
+def test_the_same_seed_draws_the_same_weights() -> None:
+    ck.set_seed(7)
+    first, second = nn.Linear(5, 5), nn.Linear(5, 5)
+    ck.set_seed(7)
+    again = nn.Linear(5, 5)
+    np.testing.assert_array_equal(first.weight.value, again.weight.value)
+    assert not np.array_equal(first.weight.value, second.weight.value)
+
+
+# --- names and state ----------------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        self.conv1 = nn.Conv2d(1, 2, 3)
+        self.branches = [nn.Linear(2, 2), nn.Sequential(nn.ReLU(), nn.Linear(2, 2, bias=False))]
+        self.scale = nn.Parameter(np.ones(3))
+        self.seen = nn.Buffer(np.zeros(2))
+
+
+def test_names_are_those_of_a_torch_module_of_these_attributes() -> None:
+    assert list(Block().parameters()) == [
+        "scale", "conv1.weight", "conv1.bias", "branches.0.weight", "branches.0.bias", "branches.1.1.weight",
+    ]  # fmt: skip
+    assert list(Block().buffers()) == ["seen"]
+    assert set(Block().state_dict()) == {*Block().parameters(), "seen"}
+
+
+def test_state_moves_between_models_and_is_a_copy() -> None:
+    one, other = Block(), Block()
+    state = one.state_dict()
+    other.load_state_dict(state)
+    state["scale"][:] = 9
+    np.testing.assert_array_equal(other.scale.value, np.ones(3))
+    np.testing.assert_array_equal(other.conv1.weight.value, one.conv1.weight.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("scale"), "state lacks scale"),
+        (lambda s: s.update(extra=np.ones(2)), "state has extra, which the model has not"),
+        (lambda s: s.update(seen=np.ones(3)), r"seen must have shape \(2,\), not \(3,\)"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(change, message: str) -> None:
+    model = Block()
+    state = {name: values + 1 for name, values in model.state_dict().items()}
+    change(state)
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=message):
+        model.load_state_dict(state)
+    for name, values in before.items():
+        np.testing.assert_array_equal(model.state_dict()[name], values)
+
+
+def test_parameters_are_read_only_and_assigned() -> None:
+    layer = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="read-only"):
+        layer.weight.value[0, 0] = 1
+    with pytest.raises(ValueError, match=r"weight.*must have shape \(2, 2\), not \(2,\)"):
+        nn.Sequential(layer).parameters()["0.weight"].assign(np.ones(2))
+    layer.weight.assign([[1, 2], [3, 4]])
+    np.testing.assert_array_equal(layer.weight.value, [[1, 2], [3, 4]])
+
+
+def test_a_model_has_one_dtype_and_converts_its_inputs() -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    assert model(x).dtype == np.float32
+    assert model.astype("float64") is model
+    assert model(x.astype("f4")).dtype == np.float64
+    assert model.dtype == np.float64
+    with pytest.raises(TypeError, match="float32 or float64, not float16"):
+        model.astype("float16")
+
+
+def test_uint8_images_are_scaled_to_one() -> None:
+    images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    np.testing.assert_allclose(nn.ReLU()(images), images / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 5])
+def test_any_batch_size(batch: int) -> None:
+    model = ck.models.fashion_cnn_small()
+    assert model(np.zeros((batch, 1, 28, 28), "f4")).shape == (batch, 10)
+
+
+def test_a_sequential_is_a_sequence() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU()).append(nn.Linear(3, 1))
+    assert len(model) == 3
+    assert isinstance(model[-1], nn.Linear)
+    assert [type(layer).__name__ for layer in model] == ["Linear", "ReLU", "Linear"]
+
+
+def test_repr_shows_the_layers() -> None:
+    assert repr(nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.ReLU())) == (
+        "Sequential(\n  0: Conv2d(1, 2, kernel_size=(3, 3), stride=(2, 2))\n  1: ReLU()\n)"
+    )
+
+
+# --- summary and models -------------------------------------------------------------------------------------
+
+
+def test_the_summary_counts_shapes_parameters_and_operations() -> None:
+    lines = ck.models.fashion_cnn_large().summary().splitlines()
+    rows = {line.split()[0]: line.split() for line in lines}
+    assert rows["0"][1:] == ["Conv2d", "64", "×", "24", "×", "24", "1,664", "1,843,200"]
+    assert rows["7"][1:] == ["Linear", "256", "819,456", "1,638,400"]
+    assert rows["total"][-2:] == ["897,546", "18,232,320"]
+
+
+def test_the_summary_names_frozen_parameters_and_needs_a_shape() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    model[0].weight.trainable = False
+    assert model.summary((3,)).endswith("8 of the parameters are trainable")
+    with pytest.raises(ValueError, match="input_shape is needed"):
+        model.summary()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("fashion_cnn_large", 897_546), ("fashion_cnn_small", 28_460), ("lenet5", 61_706)]
+)
+def test_networks_have_the_parameters_of_their_paper(name: str, parameters: int) -> None:
+    entry = ck.models.REGISTRY[name]
+    model = entry.build()
+    assert sum(p.size for p in model.parameters().values()) == parameters == entry.parameters
+    assert model.architecture == {"name": name, "arguments": {}}
+    assert model(np.zeros((1, *entry.input_shape), "f4")).shape == (1, 10)
