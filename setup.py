@@ -17,8 +17,15 @@ from setuptools.errors import CompileError, LinkError
 KERNELS = "src/convkit/_kernels"
 DRIVERS = ["core", "conv", "gemm", "pool", "elementwise", "loss", "update"]
 HEADERS = [
-    "runtime.h", "micro.h", "micro_tile.h", "micro_rows.h", "simd.h", "tile.inc.h", "rows.inc.h",
-    "rows_math.inc.h", "philox.h",
+    "runtime.h",
+    "micro.h",
+    "micro_tile.h",
+    "micro_rows.h",
+    "simd.h",
+    "tile.inc.h",
+    "rows.inc.h",
+    "rows_math.inc.h",
+    "philox.h",
 ]
 
 # Flags of each level for compilers of the GCC family. The drivers, the dispatch and the baseline get none:
@@ -72,12 +79,8 @@ class BuildKernels(build_ext):
             source.write_text(OPENMP_PROBE)
             for compile_args, link_args in OPENMP_CANDIDATES:
                 try:
-                    objects = self.compiler.compile(
-                        [str(source)], output_dir=folder, extra_postargs=compile_args
-                    )
-                    self.compiler.link_executable(
-                        objects, "probe", output_dir=folder, extra_postargs=link_args
-                    )
+                    objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_args)
+                    self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=link_args)
                 except (CompileError, LinkError):
                     continue
                 return compile_args, link_args

@@ -27,14 +27,12 @@ class Call:
 
     @property
     def float_arrays(self) -> list[str]:
-        return [name for name, value in self.arguments.items() if getattr(value, "dtype", None) in FLOATS]
+        arrays = {name: value for name, value in self.arguments.items() if isinstance(value, np.ndarray)}
+        return [name for name, value in arrays.items() if value.dtype.kind == "f"]
 
     def with_(self, **changes: Any) -> Call:
         """The same call with other arguments."""
         return replace(self, arguments=self.arguments | changes)
-
-
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:

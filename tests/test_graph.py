@@ -1,4 +1,4 @@
-"""The graph and its plans: gradients through any shape of network, memory shared safely, steps that follow the rules."""
+"""The graph and its plans: gradients through any network, memory shared safely, steps that follow the rules."""
 
 from __future__ import annotations
 
@@ -97,9 +97,7 @@ NETWORKS = {
     "inception": lambda: Head(Inception(), 12 * 36),
     "highway": lambda: Head(Highway(), 3 * 36),
     "upscale": lambda: Head(Upscale(), 4 * 36),
-    "rectified pooling": lambda: Head(
-        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)), 4 * 9
-    ),
+    "rectified pooling": lambda: Head(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)), 4 * 9),
 }
 
 
@@ -181,7 +179,7 @@ def test_blocks_alive_at_the_same_time_never_overlap() -> None:
     blocks = set(assign_blocks(graph, [output], ()).values())
     size = lay_out(blocks)
     for a in blocks:
-        assert 0 <= a.offset and a.offset + a.nbytes <= size
+        assert a.offset >= 0 and a.offset + a.nbytes <= size
         for b in blocks - {a}:
             if a.birth <= b.death and b.birth <= a.death:
                 assert a.offset + a.nbytes <= b.offset or b.offset + b.nbytes <= a.offset

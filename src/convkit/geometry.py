@@ -99,14 +99,12 @@ def padding_pairs(function: str, padding: Any, rank: int) -> Pairs:
             not isinstance(item, (Sequence, np.ndarray)) or len(item) != 2 for item in padding
         ):
             raise ValueError(f"{function}: padding must be {rank} pairs (low, high), not {padding!r}")
-        return tuple(
-            (integer(function, "padding", lo, 0), integer(function, "padding", hi, 0)) for lo, hi in padding
-        )
+        return tuple((integer(function, "padding", lo, 0), integer(function, "padding", hi, 0)) for lo, hi in padding)
     return tuple((p, p) for p in integers(function, "padding", padding, rank, 0))
 
 
 def output_size(function: str, input_size: Sizes, windows: Windows, ceil_mode: bool = False) -> Sizes:
-    """Windows that fit on each axis; with `ceil_mode` also a last one that starts inside the input or its low padding."""
+    """Windows that fit on each axis; with `ceil_mode` also a last one that starts inside the input or its low pad."""
     result = []
     for axis, n in enumerate(input_size):
         (lo, hi), m, s = windows.padding[axis], windows.extent[axis], windows.stride[axis]
@@ -133,9 +131,7 @@ def _does_not_fit(function: str, windows: Windows, axis: int, n: int) -> str:
     )
 
 
-def transposed_output_size(
-    function: str, input_size: Sizes, windows: Windows, output_padding: Sizes
-) -> Sizes:
+def transposed_output_size(function: str, input_size: Sizes, windows: Windows, output_padding: Sizes) -> Sizes:
     """Output size of a transposed convolution: the input size of the convolution that it is the adjoint of."""
     result = []
     for axis, n in enumerate(input_size):

@@ -48,7 +48,7 @@ def torch_process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[s
         [python, HERE / "torch_answers.py"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"},
         text=True,
     )
     yield process

@@ -1,4 +1,4 @@
-"""Long arrays are cut into chunks of fixed size: the same tasks, and the same sums, for any number of threads."""
+"""Long arrays are cut into chunks of fixed size: the same tasks and sums for any number of threads."""
 
 from libc.stdint cimport int64_t
 

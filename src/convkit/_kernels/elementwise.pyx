@@ -9,10 +9,10 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from convkit._kernels.chunks cimport CHUNK, chunk_length, chunks_of
-from convkit._kernels.core cimport (
+from convkit._kernels.core cimport Kernel, address, is_double, micro, real, threads_for
+from convkit._kernels.rows cimport (
     CK_MAP_ADD, CK_MAP_MULTIPLY, CK_MAP_RELU, CK_MAP_RELU_GRAD, CK_MAP_SIGMOID, CK_MAP_SIGMOID_GRAD,
-    CK_MAP_SUBTRACT, CK_MAP_TANH, CK_MAP_TANH_GRAD,
-    Kernel, address, ck_philox, is_double, micro, real, threads_for,
+    CK_MAP_SUBTRACT, CK_MAP_TANH, CK_MAP_TANH_GRAD, ck_philox,
 )
 
 
@@ -104,9 +104,13 @@ cdef class Binary(Kernel):
     cdef int execute(self) except -1:
         with nogil:
             if self.double_:
-                map_binary(self.which, self.n, <const double *>self.a, <const double *>self.b, <double *>self.out)
+                map_binary(
+                    self.which, self.n, <const double *>self.a, <const double *>self.b, <double *>self.out
+                )
             else:
-                map_binary(self.which, self.n, <const float *>self.a, <const float *>self.b, <float *>self.out)
+                map_binary(
+                    self.which, self.n, <const float *>self.a, <const float *>self.b, <float *>self.out
+                )
         return 0
 
 
@@ -322,9 +326,8 @@ cdef class Copy2d(Kernel):
 
     cdef int execute(self) except -1:
         cdef int64_t row
-        for row in prange(
-            self.rows, nogil=True, schedule="static", num_threads=threads_for(<double>self.rows * self.row_bytes)
-        ):
+        cdef double volume = <double>self.rows * self.row_bytes
+        for row in prange(self.rows, nogil=True, schedule="static", num_threads=threads_for(volume)):
             memcpy(self.dst + row * self.dst_step, self.src + row * self.src_step, self.row_bytes)
         return 0
 
@@ -350,7 +353,7 @@ cdef class Dropout(Kernel):
     """y = x / (1 - p) where an element's own random word is at least p, else 0.
 
     `state` is an int64 array (seed, step, place), read at each run: an element's word depends on these and on
-    its index alone, so the gradient makes the same mask again.  p = 1 drops everything.
+    its index alone, so the gradient is the same kernel over dy and dx.  p = 1 drops everything.
     """
     cdef object arrays
     cdef void *x
@@ -379,6 +382,7 @@ cdef class Dropout(Kernel):
         stream.counter[1] = <uint32_t>step
         stream.counter[2] = <uint32_t>(step >> 32)
         cdef uint32_t threshold = <uint32_t>min(self.p * 4294967296.0, 4294967295.0)
+        cdef double factor = 1 / (1 - self.p) if self.p < 1 else 0
         with nogil:
             if self.p >= 1:
                 if self.double_:
@@ -386,11 +390,7 @@ cdef class Dropout(Kernel):
                 else:
                     fill_values(self.n, 0, <float *>self.y)
             elif self.double_:
-                drop_values(self.n, &stream, threshold, 1 / (1 - self.p), <const double *>self.x, <double *>self.y)
+                drop_values(self.n, &stream, threshold, factor, <const double *>self.x, <double *>self.y)
             else:
-                drop_values(self.n, &stream, threshold, 1 / (1 - self.p), <const float *>self.x, <float *>self.y)
+                drop_values(self.n, &stream, threshold, factor, <const float *>self.x, <float *>self.y)
         return 0
-
-
-cdef class DropoutGrad(Dropout):
-    """dx = dy / (1 - p) where the forward pass with this p and state kept the element, else 0."""

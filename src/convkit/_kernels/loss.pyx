@@ -16,9 +16,9 @@ from libc.string cimport memcpy, memset
 
 from convkit._kernels.chunks cimport CHUNK, chunk_length, chunks_of
 from convkit._kernels.core cimport (
-    CK_MAP_ADD, CK_MAP_SUBTRACT, OUT_OF_MEMORY,
-    Kernel, address, is_double, micro, real, scratch, threads_for,
+    OUT_OF_MEMORY, Kernel, address, is_double, micro, real, scratch, threads_for,
 )
+from convkit._kernels.rows cimport CK_MAP_ADD, CK_MAP_SUBTRACT
 
 cdef enum:
     ROWS = 16      # rows of one task where inner is 1
@@ -208,11 +208,11 @@ cdef class SoftmaxForward(OverClasses):
     cdef void *y
     cdef bint logarithm
 
-    def __init__(self, x, y, rows, classes, inner, bint log):
+    def __init__(self, x, y, rows, classes, inner, bint logarithm):
         self.bind(y, rows, classes, inner)
         self.x = self.keep(x)
         self.y = self.keep(y)
-        self.logarithm = log
+        self.logarithm = logarithm
 
     cdef int execute(self) except -1:
         cdef int failed
@@ -233,23 +233,25 @@ cdef class SoftmaxGrad(OverClasses):
     cdef void *dx
     cdef bint logarithm
 
-    def __init__(self, y, dy, dx, rows, classes, inner, bint log):
+    def __init__(self, y, dy, dx, rows, classes, inner, bint logarithm):
         self.bind(dx, rows, classes, inner)
         self.y = self.keep(y)
         self.dy = self.keep(dy)
         self.dx = self.keep(dx)
-        self.logarithm = log
+        self.logarithm = logarithm
 
     cdef int execute(self) except -1:
         cdef int failed
         with nogil:
             if self.double_:
                 failed = softmax_grad_tasks(
-                    &self.scores, <const double *>self.y, <const double *>self.dy, <double *>self.dx, self.logarithm
+                    &self.scores, <const double *>self.y, <const double *>self.dy,
+                    <double *>self.dx, self.logarithm,
                 )
             else:
                 failed = softmax_grad_tasks(
-                    &self.scores, <const float *>self.y, <const float *>self.dy, <float *>self.dx, self.logarithm
+                    &self.scores, <const float *>self.y, <const float *>self.dy,
+                    <float *>self.dx, self.logarithm,
                 )
         if failed:
             raise MemoryError
@@ -570,12 +572,14 @@ cdef class CrossEntropy(OverClasses):
         with nogil:
             if self.double_:
                 failed = entropy_tasks(
-                    &self.scores, &self.targets, <const double *>self.scores_in, <double *>self.scores_out, &total
+                    &self.scores, &self.targets, <const double *>self.scores_in,
+                    <double *>self.scores_out, &total,
                 )
                 (<double *>self.loss)[0] = total / divisor
             else:
                 failed = entropy_tasks(
-                    &self.scores, &self.targets, <const float *>self.scores_in, <float *>self.scores_out, &total
+                    &self.scores, &self.targets, <const float *>self.scores_in,
+                    <float *>self.scores_out, &total,
                 )
                 (<float *>self.loss)[0] = <float>(total / divisor)
         if failed:
@@ -590,11 +594,13 @@ cdef class CrossEntropy(OverClasses):
         with nogil:
             if self.double_:
                 failed = entropy_grad_tasks(
-                    &self.scores, &self.targets, factor, <const double *>self.scores_in, <double *>self.scores_out
+                    &self.scores, &self.targets, factor,
+                    <const double *>self.scores_in, <double *>self.scores_out,
                 )
             else:
                 failed = entropy_grad_tasks(
-                    &self.scores, &self.targets, factor, <const float *>self.scores_in, <float *>self.scores_out
+                    &self.scores, &self.targets, factor,
+                    <const float *>self.scores_in, <float *>self.scores_out,
                 )
         if failed:
             raise MemoryError

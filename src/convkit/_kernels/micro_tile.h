@@ -30,9 +30,10 @@ enum { CK_MAX_ROWS = 8 };
         void (*dot)(int m, int n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,       \
                     real *c, int64_t ldc, int mode, const real *bias);                                     \
         /* dst[k * width + ...] = the pieces src[row_at[k] + piece_at[p] ...] one after the other, k < n,  \
-           then zeros up to width */                                                                       \
+           then zeros up to width; writes up to a vector beyond dst, reads nothing from end on */          \
         void (*pack)(int64_t n, const real *src, const int64_t *row_at, int64_t pieces,                    \
-                     const int64_t *piece_at, const int64_t *piece_length, int64_t width, real *dst);      \
+                     const int64_t *piece_at, const int64_t *piece_length, int64_t width, real *dst,       \
+                     const real *end);                                                                     \
         /* dst[j * ldd + i] = src[i * lds + j], i < rows, j < columns */                                   \
         void (*transpose)(int64_t rows, int64_t columns, const real *src, int64_t lds, real *dst,          \
                           int64_t ldd);                                                                    \

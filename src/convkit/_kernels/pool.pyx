@@ -14,8 +14,9 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from convkit._kernels.core cimport (
-    CK_MAP_ADD, OUT_OF_MEMORY, Kernel, address, is_double, micro, real, scratch, threads_for,
+    OUT_OF_MEMORY, Kernel, address, is_double, micro, real, scratch, threads_for,
 )
+from convkit._kernels.rows cimport CK_MAP_ADD
 
 # The type of a position within a plane.
 ctypedef fused position:
@@ -178,7 +179,7 @@ cdef int max_planes(const Windows *w, const real *x, real *y, position *indices)
 
 
 cdef class MaxPoolForward(Kernel):
-    """y = the largest value of each window, NaN above all; indices = the first place of it in the plane.
+    """y = the largest value of each window, NaN above all; indices = its first place in the plane.
 
     x (N, C, *in), y (N, C, *out), indices (N, C, *out) of int32 or int64, or None.  Lengths are tuples with one
     entry for each axis.  A window without any value in it gives -inf and the index -1.

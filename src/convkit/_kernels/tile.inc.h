@@ -224,49 +224,46 @@ static void NAME(dot)(int m, int n, int64_t k, const REAL *a, int64_t lda, const
 
 /* --- moving data -------------------------------------------------------------------------- */
 
-/* Short copies are two overlapping moves of a fixed size: exact at both ends, no loop over single values. */
-ALWAYS_INLINE void NAME(copy)(int64_t n, const REAL *src, REAL *dst)
+#define PART_TYPE(count)                                                                                    \
+    typedef REAL NAME(part##count)                                                                         \
+        __attribute__((vector_size((count) * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+PART_TYPE(8) PART_TYPE(4) PART_TYPE(2)
+#undef PART_TYPE
+#define PART(count, p) (*(NAME(part##count) *)(p))
+
+/* Copies by whole vectors: reads and writes up to a vector less one value too much. */
+ALWAYS_INLINE void NAME(copy_over)(int64_t n, const REAL *src, REAL *dst)
 {
-#define MOVE_BOTH_ENDS(count)                                                                              \
-    if (n >= (count)) {                                                                                    \
-        REAL head[count], tail[count];                                                                     \
-        __builtin_memcpy(head, src, sizeof head);                                                          \
-        __builtin_memcpy(tail, src + n - (count), sizeof tail);                                            \
-        __builtin_memcpy(dst, head, sizeof head);                                                          \
-        __builtin_memcpy(dst + n - (count), tail, sizeof tail);                                            \
-        return;                                                                                            \
-    }
-    if (n >= VL) {
-        int64_t i = 0;
-        for (; i + VL <= n; i += VL)
-            STORE(dst + i, LOAD(src + i));
-        if (i < n)
-            STORE(dst + n - VL, LOAD(src + n - VL));
-        return;
-    }
-    if (VL > 8)
-        MOVE_BOTH_ENDS(8)
-    if (VL > 4)
-        MOVE_BOTH_ENDS(4)
-    if (VL > 2)
-        MOVE_BOTH_ENDS(2)
-    if (n == 1)
-        *dst = *src;
-#undef MOVE_BOTH_ENDS
+    for (int64_t i = 0; i < n; i += VL)
+        STORE(dst + i, LOAD(src + i));
+}
+
+static void NAME(copy_exactly)(int64_t n, const REAL *src, REAL *dst)
+{
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = src[i];
 }
 
 static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_t pieces, const int64_t *piece_at,
-                       const int64_t *piece_length, int64_t width, REAL *dst)
+                       const int64_t *piece_length, int64_t width, REAL *dst, const REAL *end)
 {
+    int64_t reach = 0, filled = 0;
+    for (int64_t p = 0; p < pieces; p++) {
+        const int64_t piece_end = piece_at[p] + piece_length[p] + VL - 1;
+        reach = reach < piece_end ? piece_end : reach;
+        filled += piece_length[p];
+    }
     for (int64_t k = 0; k < n; k++, dst += width) {
         const REAL *row = src + row_at[k];
-        int64_t filled = 0;
-        for (int64_t p = 0; p < pieces; p++) {
-            NAME(copy)(piece_length[p], row + piece_at[p], dst + filled);
-            filled += piece_length[p];
-        }
-        for (; filled < width; filled++)
-            dst[filled] = 0;
+        REAL *to = dst;
+        if (row + reach <= end)
+            for (int64_t p = 0; p < pieces; to += piece_length[p++])
+                NAME(copy_over)(piece_length[p], row + piece_at[p], to);
+        else
+            for (int64_t p = 0; p < pieces; to += piece_length[p++])
+                NAME(copy_exactly)(piece_length[p], row + piece_at[p], to);
+        for (int64_t i = filled; i < width; i++)
+            dst[i] = 0;
     }
 }
 
@@ -275,7 +272,7 @@ static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_
    the rows are many streams to the hardware, so the next ones are asked for ahead. */
 static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst, int64_t ldd)
 {
-    enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL), RUN = 4 * LINE };
+    enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL), RUN = 8 * LINE, AHEAD = 2 * SIDE };
     for (int64_t j0 = 0; j0 < columns; j0 += RUN) {
         const int64_t j1 = j0 + RUN < columns ? j0 + RUN : columns;
         int64_t i = 0, j;
@@ -301,7 +298,16 @@ static void NAME(add_rows)(int64_t rows, int64_t columns, const REAL *src, int64
         int64_t j = 0;
         for (; j + VL <= columns; j += VL)
             STORE(dst + j, LOAD(dst + j) + LOAD(src + j));
-        for (; j < columns; j++)
+#define ADD_PART(count)                                                                                    \
+    if (VL > (count) && (columns & (count))) {                                                             \
+        PART(count, dst + j) += PART(count, src + j);                                                      \
+        j += (count);                                                                                      \
+    }
+        ADD_PART(8)
+        ADD_PART(4)
+        ADD_PART(2)
+#undef ADD_PART
+        if (j < columns)
             dst[j] += src[j];
     }
 }
@@ -355,6 +361,7 @@ static REAL NAME(sum)(int64_t n, const REAL *src)
 #endif
 
 #undef LOAD
+#undef PART
 #undef STORE
 #undef OUTER_TILE
 #undef OUTER_ROW

@@ -82,11 +82,19 @@ cdef inline void dot(int m, int n, int64_t k, const real *a, int64_t lda, const 
 
 
 cdef inline void pack(int64_t n, const real *src, const int64_t *row_at, int64_t pieces, const int64_t *piece_at,
-                      const int64_t *piece_length, int64_t width, real *dst) noexcept nogil:
+                      const int64_t *piece_length, int64_t width, real *dst, const real *end) noexcept nogil:
     if real is float:
-        micro().tile_f32.pack(n, src, row_at, pieces, piece_at, piece_length, width, dst)
+        micro().tile_f32.pack(n, src, row_at, pieces, piece_at, piece_length, width, dst, end)
     else:
-        micro().tile_f64.pack(n, src, row_at, pieces, piece_at, piece_length, width, dst)
+        micro().tile_f64.pack(n, src, row_at, pieces, piece_at, piece_length, width, dst, end)
+
+
+cdef inline void pack_matrix(int64_t rows, int64_t columns, const real *src, int64_t lds, int64_t width, real *dst,
+                             const real *end) noexcept nogil:
+    """Rows of a matrix one after the other, filled up to `width` with zeros."""
+    cdef int64_t i, zero = 0
+    for i in range(rows):
+        pack(1, src + i * lds, &zero, 1, &zero, &columns, width, dst + i * width, end)
 
 
 cdef inline void transpose(int64_t rows, int64_t columns, const real *src, int64_t lds,

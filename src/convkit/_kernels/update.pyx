@@ -8,9 +8,8 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 
 from convkit._kernels.chunks cimport CHUNK, chunk_length, chunks_of
-from convkit._kernels.core cimport (
-    address, ck_adam, is_double, micro, real, scratch, threads_for,
-)
+from convkit._kernels.core cimport address, is_double, micro, real, scratch, threads_for
+from convkit._kernels.rows cimport ck_adam
 
 
 cdef void *address_or_null(array) except? NULL:
@@ -37,8 +36,8 @@ cdef void update_sgd(
 def sgd(values, grads, velocity, double lr, double momentum, bint nesterov, double weight_decay):
     """One step of stochastic gradient descent.
 
-    g = grad + weight_decay * value; with a velocity u = momentum * u + g (it starts at zero), and the step is u,
-    or g + momentum * u for Nesterov's; value -= lr * step.  Without momentum `velocity` is None.
+    g = grad + weight_decay * value; with a velocity u = momentum * u + g (it starts at zero), and the step
+    is u, or g + momentum * u for Nesterov's; value -= lr * step.  Without momentum `velocity` is None.
     """
     cdef int64_t n = values.size
     cdef void *v = address(values)

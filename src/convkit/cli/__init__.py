@@ -16,7 +16,7 @@ import convkit as ck
 from convkit._version import __version__
 from convkit.cli.apply import evaluate, predict
 from convkit.cli.names import DATASETS, OPTIMIZERS, SCHEDULES, count, dataset, model_entry, rate, whole
-from convkit.cli.train import train
+from convkit.cli.training import train
 from convkit.models import REGISTRY
 
 
@@ -107,9 +107,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "a hundredth at the end); cosine (to 0 at the end); warmup-cosine (the same, after rising over the "
         "first tenth); lecun1998 (the five rates of LeNet-5's paper, in proportion)",
     )
-    command.add_argument(
-        "--seed", metavar="N", type=whole, help="what weights, order and dropout are drawn from"
-    )
+    command.add_argument("--seed", metavar="N", type=whole, help="what weights, order and dropout are drawn from")
     command.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/MODEL-1, -2, …)")
     command.add_argument("--resume", metavar="DIR", help="go on with the run of this folder")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors and notes")
@@ -120,16 +118,12 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     about = "measure the loss and accuracy of saved weights on a test set"
     command = commands.add_parser("evaluate", help=about, description=f"{about[0].upper()}{about[1:]}.")
-    command.add_argument(
-        "file", metavar="FILE", help="weights of `convkit train`: best.safetensors, for example"
-    )
+    command.add_argument("file", metavar="FILE", help="weights of `convkit train`: best.safetensors, for example")
     command.add_argument(
         "--dataset", metavar="NAME", type=dataset, help="by default the one whose classes the weights name"
     )
     command.add_argument("--data", metavar="auto|sample|DIR", default="auto", help="where the data set is")
-    command.add_argument(
-        "--batch-size", metavar="N", type=count, default=256, help="images looked at together"
-    )
+    command.add_argument("--batch-size", metavar="N", type=count, default=256, help="images looked at together")
     _add_threads(command)
     command.set_defaults(run=evaluate)
 
@@ -145,9 +139,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "colours (grey for the networks of MNIST) and resized to its input. MNIST and Fashion-MNIST show "
         "light things on black: for dark ones on white add --invert. IDX files are taken as they are.",
     )
-    command.add_argument(
-        "file", metavar="MODEL-FILE", help="weights of `convkit train`: best.safetensors, for example"
-    )
+    command.add_argument("file", metavar="MODEL-FILE", help="weights of `convkit train`: best.safetensors, for example")
     command.add_argument("images", metavar="IMAGE", nargs="+", help="a picture, or an IDX file")
     command.add_argument("--top", metavar="N", type=count, default=3, help="how many classes to name (3)")
     command.add_argument("--invert", action="store_true", help="make light of dark, for dark things on white")

@@ -54,9 +54,7 @@ def _load(path: str) -> tuple[Module, ModelEntry]:
 
 def _dataset_of(model: Module) -> str | None:
     """The data set whose classes the model names."""
-    matching = [
-        name for name, known in COLLECTIONS.items() if list(known.classes) == list(model.classes or ())
-    ]
+    matching = [name for name, known in COLLECTIONS.items() if list(known.classes) == list(model.classes or ())]
     return matching[0] if matching else None
 
 

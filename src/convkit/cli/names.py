@@ -39,9 +39,7 @@ def model_entry(name: str) -> ModelEntry:
     try:
         return entries[name.replace("_", "-")]
     except KeyError:
-        raise argparse.ArgumentTypeError(
-            f"no network {name!r}; there are {', '.join(sorted(entries))}"
-        ) from None
+        raise argparse.ArgumentTypeError(f"no network {name!r}; there are {', '.join(sorted(entries))}") from None
 
 
 def dataset(name: str) -> str:

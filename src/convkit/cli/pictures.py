@@ -14,9 +14,7 @@ from convkit.errors import require
 _IDX = (b"\0\0", b"\x1f\x8b", b"\xfd7zXZ\0")
 
 
-def read_pictures(
-    paths: Sequence[str], shape: tuple[int, ...], invert: bool = False
-) -> tuple[list[str], np.ndarray]:
+def read_pictures(paths: Sequence[str], shape: tuple[int, ...], invert: bool = False) -> tuple[list[str], np.ndarray]:
     """Read pictures into one array.
 
     Parameters
@@ -66,9 +64,7 @@ def _from_idx(path: str, shape: tuple[int, ...]) -> np.ndarray:
     fits = array.shape == shape[1:] or array.shape[1:] in (shape, shape[1:])
     if array.dtype != np.uint8 or not fits:
         size = " × ".join(map(str, shape))
-        raise ValueError(
-            f"{path}: expected uint8 pictures of {size}, got {array.dtype} of shape {array.shape}"
-        )
+        raise ValueError(f"{path}: expected uint8 pictures of {size}, got {array.dtype} of shape {array.shape}")
     return array.reshape(-1, *shape)
 
 

@@ -4,24 +4,62 @@ Given symbols or parameters while a `forward` is traced, they record what they w
 """
 
 from convkit.functional.conv import (
-    col2im, conv1d, conv1d_backward, conv2d, conv2d_backward, conv_transpose1d, conv_transpose1d_backward,
-    conv_transpose2d, conv_transpose2d_backward, im2col,
+    col2im,
+    conv1d,
+    conv1d_backward,
+    conv2d,
+    conv2d_backward,
+    conv_transpose1d,
+    conv_transpose1d_backward,
+    conv_transpose2d,
+    conv_transpose2d_backward,
+    im2col,
 )  # fmt: skip
 from convkit.functional.elementwise import (
-    add, dropout, dropout_backward, multiply, relu, relu_backward, sigmoid, sigmoid_backward, subtract, tanh,
+    add,
+    dropout,
+    dropout_backward,
+    multiply,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    subtract,
+    tanh,
     tanh_backward,
 )  # fmt: skip
 from convkit.functional.linear import linear, linear_backward, matmul
 from convkit.functional.loss import (
-    cross_entropy, cross_entropy_backward, log_softmax, log_softmax_backward, mse_loss, mse_loss_backward,
-    nll_loss, nll_loss_backward, softmax, softmax_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    log_softmax_backward,
+    mse_loss,
+    mse_loss_backward,
+    nll_loss,
+    nll_loss_backward,
+    softmax,
+    softmax_backward,
 )  # fmt: skip
 from convkit.functional.pool import (
-    avg_pool1d, avg_pool1d_backward, avg_pool2d, avg_pool2d_backward, max_pool1d, max_pool1d_backward, max_pool2d,
+    avg_pool1d,
+    avg_pool1d_backward,
+    avg_pool2d,
+    avg_pool2d_backward,
+    max_pool1d,
+    max_pool1d_backward,
+    max_pool2d,
     max_pool2d_backward,
 )  # fmt: skip
 from convkit.functional.shape import (
-    concat, concat_backward, flatten, mean, pad, pad_backward, reshape, sum,
+    concat,
+    concat_backward,
+    flatten,
+    mean,
+    pad,
+    pad_backward,
+    reshape,
+    sum,
 )  # fmt: skip
 from convkit.functional.signal import convolve1d, convolve2d, correlate1d, correlate2d
 

@@ -228,9 +228,7 @@ def conv_transpose2d(
     ----------
     Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning", section 4.
     """
-    return _conv_transpose(
-        "conv_transpose2d", 2, x, weight, bias, stride, padding, output_padding, groups, dilation
-    )
+    return _conv_transpose("conv_transpose2d", 2, x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 def conv_transpose1d(
@@ -244,9 +242,7 @@ def conv_transpose1d(
     dilation: Any = 1,
 ) -> Any:
     """The adjoint of `conv1d`: x (N, I, L), weight (I, O / groups, k); all else as in `conv_transpose2d`."""
-    return _conv_transpose(
-        "conv_transpose1d", 1, x, weight, bias, stride, padding, output_padding, groups, dilation
-    )
+    return _conv_transpose("conv_transpose1d", 1, x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 def conv_transpose2d_backward(
@@ -403,9 +399,7 @@ def im2col(x: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation
     return Im2col(windows)(x)
 
 
-def col2im(
-    cols: Any, output_size: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
-) -> Any:
+def col2im(cols: Any, output_size: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Any:
     """Add columns up where their windows lie: the adjoint of `im2col` (not its inverse where windows overlap).
 
     Parameters
@@ -434,8 +428,7 @@ def col2im(
     places = prod(windows.kernel_size)
     if cols.shape[1] % places or cols.shape[2] != prod(out):
         raise ValueError(
-            f"col2im: cols must have shape (N, C·{places}, {prod(out)}) for output_size {size}, "
-            f"not {tuple(cols.shape)}"
+            f"col2im: cols must have shape (N, C·{places}, {prod(out)}) for output_size {size}, not {tuple(cols.shape)}"
         )
     geometry.check_volume("col2im", (cols.shape[0], cols.shape[1] // places, *size))
     return Col2im(windows, size)(cols)

@@ -106,9 +106,7 @@ def cross_entropy_backward(
     grad_output: Any = 1.0,
 ) -> Any:
     """Gradient of `cross_entropy` to the logits: ``grad_output · (softmax(logits) - q) / N`` without weights."""
-    op, operands = _cross_entropy(
-        "cross_entropy_backward", logits, labels, label_smoothing, weight, ignore_index
-    )
+    op, operands = _cross_entropy("cross_entropy_backward", logits, labels, label_smoothing, weight, ignore_index)
     grad = np.asarray(grad_output, operands[0].dtype).reshape(())
     grad_logits, *_ = op.gradient(operands, op(*operands), (grad, None))
     return grad_logits
@@ -151,9 +149,7 @@ def _class_scores(function: str, argument: str, value: Any) -> Any:
     """`value` ready for an op, with an axis of classes behind the batch's."""
     scores = operand(function, argument, value)
     if len(scores.shape) < 2 or scores.shape[1] == 0:
-        raise ValueError(
-            f"{function}: {argument} must have shape (N, C) or (N, C, …), not {tuple(scores.shape)}"
-        )
+        raise ValueError(f"{function}: {argument} must have shape (N, C) or (N, C, …), not {tuple(scores.shape)}")
     return scores
 
 

@@ -54,9 +54,7 @@ def max_pool2d(
     ValueError
         For windows that do not fit, and padding above half the kernel.
     """
-    return _max_pool(
-        "max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    )
+    return _max_pool("max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def max_pool1d(
@@ -69,9 +67,7 @@ def max_pool1d(
     return_indices: bool = False,
 ) -> Any:
     """Max pooling of signals (N, C, L); as `max_pool2d`."""
-    return _max_pool(
-        "max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    )
+    return _max_pool("max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def max_pool2d_backward(

@@ -163,5 +163,3 @@ class PlanCache:
 def spec_of(values: np.ndarray) -> Spec:
     """The part of an input that a plan depends on."""
     return Spec(values.shape, values.dtype)
-
-

@@ -43,18 +43,13 @@ def fuse(graph: Graph, outputs: Sequence[Symbol]) -> None:
     """Let convolutions and dense layers rectify as they store, where nobody else wants the unrectified values."""
     users = _users(graph, outputs)
     for node in list(graph.nodes):
-        if not isinstance(node.op, Relu) or node.inputs[0] is None:
+        producer = node.inputs[0].node if isinstance(node.op, Relu) and node.inputs[0] is not None else None
+        if producer is None or not isinstance(producer.op, (Convolution, ConvTranspose, Linear)):
             continue
-        producer = node.inputs[0].node
-        if (
-            producer is not None
-            and isinstance(producer.op, (Convolution, ConvTranspose, Linear))
-            and not producer.op.relu
-            and users[producer.outputs[0]] == 1
-        ):
+        if not producer.op.relu and users[producer.outputs[0]] == 1:
             producer.op = replace(producer.op, relu=True)
-            producer.outputs = node.outputs
-            producer.outputs[0].node = producer
+            [rectified] = producer.outputs = node.outputs
+            rectified.node = producer
             graph.nodes.remove(node)
 
 
@@ -70,4 +65,3 @@ def _users(graph: Graph, outputs: Sequence[Symbol]) -> dict[Symbol, int]:
     for symbol in outputs:
         users[symbol] = users.get(symbol, 0) + 1
     return users
-

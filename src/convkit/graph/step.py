@@ -186,9 +186,7 @@ class CompiledStep:
             self._restore_slots({**self.state_dict(), **kept})
         self._version = structure.version
 
-    def _segment(
-        self, members: dict[str, Parameter], lr_scale: float, weight_decay: float, in_place: bool
-    ) -> Segment:
+    def _segment(self, members: dict[str, Parameter], lr_scale: float, weight_decay: float, in_place: bool) -> Segment:
         dtype = self.model.dtype
         unit = ALIGNMENT // dtype.itemsize
         offsets, total = {}, 0
@@ -209,9 +207,7 @@ class CompiledStep:
             values = flat()
             for parameter, start in offsets.values():
                 parameter.place(values[start : start + parameter.size].reshape(parameter.shape))
-        return Segment(
-            values, flat(), {slot: flat() for slot in self.optimizer.slots}, lr_scale, weight_decay, offsets
-        )
+        return Segment(values, flat(), {slot: flat() for slot in self.optimizer.slots}, lr_scale, weight_decay, offsets)
 
     # --- one step --------------------------------------------------------------------------------------------
 
@@ -301,9 +297,7 @@ class CompiledStep:
             raise ValueError(f"load_state_dict: the state has {', '.join(unexpected)}, which this step does not")
         for name, values in expected.items():
             if np.shape(state[name]) != values.shape:
-                raise ValueError(
-                    f"load_state_dict: {name} must have shape {values.shape}, not {np.shape(state[name])}"
-                )
+                raise ValueError(f"load_state_dict: {name} must have shape {values.shape}, not {np.shape(state[name])}")
         self.count, self._calls = int(state["count"]), int(state["calls"])
         self._restore_slots(state)
 

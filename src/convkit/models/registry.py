@@ -60,9 +60,7 @@ def register(
             model.input_shape = input_shape
             return model
 
-        REGISTRY[name] = ModelEntry(
-            name, built, paper, dataset, parameters, input_shape, recipe or Recipe(), loss
-        )
+        REGISTRY[name] = ModelEntry(name, built, paper, dataset, parameters, input_shape, recipe or Recipe(), loss)
         return built
 
     return enter

@@ -95,9 +95,7 @@ class Conv2d(_Conv):
         *,
         init: str | Initializer = "glorot_uniform",
     ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init
-        )
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init)
 
     def forward(self, x: Any) -> Any:
         convolve = (F.conv1d, F.conv2d)[self.rank - 1]
@@ -153,9 +151,7 @@ class ConvTranspose2d(_Conv):
         *,
         init: str | Initializer = "glorot_uniform",
     ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init
-        )
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init)
         self.output_padding = integers(type(self).__name__, "output_padding", output_padding, self.rank, 0)
 
     def _channels(self) -> tuple[int, int]:

@@ -297,8 +297,7 @@ class OpGradient(Primitive):
             gradients = self.op.backward(grad, tuple(arguments), output)
             if len(gradients) != self.count:
                 raise ValueError(
-                    f"{type(self.op).__name__}.backward returned {len(gradients)} gradients "
-                    f"for {self.count} inputs"
+                    f"{type(self.op).__name__}.backward returned {len(gradients)} gradients for {self.count} inputs"
                 )
             for target, values in zip(outputs, gradients, strict=True):
                 self.op._store("backward", target, np.zeros(target.shape) if values is None else values)

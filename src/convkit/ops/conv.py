@@ -35,9 +35,7 @@ class Convolution(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         x, weight, bias = inputs
         w = self.windows
-        return kernels.ConvForward(
-            x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu
-        )
+        return kernels.ConvForward(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         x, weight, _ = inputs
@@ -64,12 +62,10 @@ class ConvTranspose(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         x, weight, bias = inputs
         w = self.windows
-        return kernels.ConvInputGrad(
-            x, weight, outputs[0], w.stride, w.low, w.dilation, self.groups, bias, self.relu
-        )
+        return kernels.ConvInputGrad(x, weight, outputs[0], w.stride, w.low, w.dilation, self.groups, bias, self.relu)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
-        x, weight, bias = inputs
+        x, weight, _ = inputs
         [grad] = grads
         grad_x = Convolution(self.windows, self.groups)(grad, weight, None)
         grad_weight, _ = ConvolutionWeightGrad(self.windows, self.groups)(x, grad)
@@ -97,9 +93,7 @@ class ConvolutionWeightGrad(Primitive):
         if grad_weight is None:
             return kernels.ChannelSum(grad, grad_bias)
         w = self.windows
-        return kernels.ConvWeightGrad(
-            grad, x, grad_weight, grad_bias, w.stride, w.low, w.dilation, self.groups
-        )
+        return kernels.ConvWeightGrad(grad, x, grad_weight, grad_bias, w.stride, w.low, w.dilation, self.groups)
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         return 2 * _size(inputs[0]) * _size(outputs[0]) // outputs[0].shape[0]

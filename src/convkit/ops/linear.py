@@ -49,14 +49,9 @@ class MatMul(Primitive):
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         a, b = inputs
         [grad] = grads
-        if self.trans_a:
-            grad_a = MatMul(self.trans_b, True)(b, grad)
-        else:
-            grad_a = MatMul(False, not self.trans_b)(grad, b)
-        if self.trans_b:
-            grad_b = MatMul(True, self.trans_a)(grad, a)
-        else:
-            grad_b = MatMul(not self.trans_a, False)(a, grad)
+        ta, tb = self.trans_a, self.trans_b
+        grad_a = MatMul(tb, True)(b, grad) if ta else MatMul(False, not tb)(grad, b)
+        grad_b = MatMul(True, ta)(grad, a) if tb else MatMul(not ta, False)(a, grad)
         return grad_a, grad_b
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
