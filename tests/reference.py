@@ -63,8 +63,7 @@ def taps(kernel: Shape, stride: Shape, dilation: Shape, out: Shape) -> Iterator[
     """Every tap in row-major order: its index in the kernel, and that of the padded pixels which meet it."""
     for position in itertools.product(*map(range, kernel)):
         window = tuple(
-            slice(k * d, k * d + (o - 1) * s + 1, s)
-            for k, s, d, o in zip(position, stride, dilation, out, strict=True)
+            slice(k * d, k * d + (o - 1) * s + 1, s) for k, s, d, o in zip(position, stride, dilation, out, strict=True)
         )
         yield (..., *position), (..., *window)
 
@@ -249,9 +248,7 @@ def im2col(x: ArrayLike, kernel: Shape, *, stride: Shape, padding: Padding, dila
     return np.stack(rows, axis=2).reshape(n, channels * len(rows), int(np.prod(out)))
 
 
-def col2im(
-    cols: ArrayLike, size: Shape, kernel: Shape, *, stride: Shape, padding: Padding, dilation: Shape
-) -> Array:
+def col2im(cols: ArrayLike, size: Shape, kernel: Shape, *, stride: Shape, padding: Padding, dilation: Shape) -> Array:
     """Add columns back to the places where `im2col` found them."""
     cols = np.asarray(cols, np.float64)
     out = output_shape(size, kernel, stride, padding, dilation)
@@ -266,9 +263,7 @@ def col2im(
 # Pooling ------------------------------------------------------------------------------------------
 
 
-def _reach(
-    size: Shape, kernel: Shape, stride: Shape, padding: Padding, dilation: Shape, out: Shape
-) -> Padding:
+def _reach(size: Shape, kernel: Shape, stride: Shape, padding: Padding, dilation: Shape, out: Shape) -> Padding:
     """`padding` with as much more on the right as the last window hangs over in ceil mode."""
     reached = []
     for n, k, s, (low, high), d, o in zip(size, kernel, stride, padding, dilation, out, strict=True):
@@ -530,9 +525,7 @@ def convolve(signal: ArrayLike, kernel: ArrayLike, mode: str, stride: int = 1) -
     signal, kernel = np.asarray(signal, np.float64), np.asarray(kernel, np.float64)
     result = np.zeros(tuple(n + m - 1 for n, m in zip(signal.shape, kernel.shape, strict=True)))
     for place in np.ndindex(*signal.shape):
-        result[tuple(slice(p, p + m) for p, m in zip(place, kernel.shape, strict=True))] += (
-            signal[place] * kernel
-        )
+        result[tuple(slice(p, p + m) for p, m in zip(place, kernel.shape, strict=True))] += signal[place] * kernel
     return _narrow(result, signal.shape, kernel.shape, mode, stride)
 
 

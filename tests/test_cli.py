@@ -85,7 +85,7 @@ def test_train_needs_nothing_but_a_name(in_folder: Path, capsys: pytest.CaptureF
     """With the sample for lack of a connection: see the next test for how it comes to that."""
     assert main(["train", "fashion_cnn_small", "--data", "sample", "--epochs", "2"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"fashion-cnn-small: 28,460 parameters, \d+ threads; run in runs.fashion-cnn-small-1", out[0])
+    assert re.fullmatch(r"fashion-cnn-small: 28,460 parameters, 1 thread; run in runs.fashion-cnn-small-1", out[0])
     assert out[1] == "fashion-mnist: 6,000 training and 1,000 test images from embedded sample"
     assert re.match(r"epoch 1/2  loss .*  val_accuracy", out[2])
     assert re.fullmatch(r"test accuracy 0\.\d{4}, at best 0\.\d{4} \(epoch \d\); runs.fashion-cnn-small-1", out[4])

@@ -152,9 +152,7 @@ def test_layers_of_real_networks(
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_same_padding_promises_the_input_size_over_the_stride(
-    stride: int, kernel: int, dilation: int
-) -> None:
+def test_same_padding_promises_the_input_size_over_the_stride(stride: int, kernel: int, dilation: int) -> None:
     """TensorFlow's rule: ceil(n / stride) outputs, and an odd pixel of padding goes to the end."""
     rng = np.random.default_rng(0)
     weight = normal(rng, (1, 1, kernel), np.float64)
@@ -193,9 +191,7 @@ def test_asymmetric_padding_is_padding_by_hand() -> None:
     rng = np.random.default_rng(6)
     x, weight = normal(rng, (2, 3, 5, 6), np.float64), normal(rng, (4, 3, 3, 2), np.float64)
     y = F.conv2d(x, weight, padding=((0, 4), (3, 1)))
-    np.testing.assert_allclose(
-        y, F.conv2d(np.pad(x, ((0, 0), (0, 0), (0, 4), (3, 1))), weight), rtol=0, atol=1e-14
-    )
+    np.testing.assert_allclose(y, F.conv2d(np.pad(x, ((0, 0), (0, 0), (0, 4), (3, 1))), weight), rtol=0, atol=1e-14)
 
 
 # Edges ----------------------------------------------------------------------------------------------
@@ -225,9 +221,7 @@ def test_weights_and_gradients_in_any_memory_order() -> None:
     assert not stored.flags.c_contiguous
     grad = np.broadcast_to(np.float32(0.5), (2, 4, 6, 6))
     np.testing.assert_array_equal(F.conv2d(x, stored), F.conv2d(x, weight))
-    for a, b in zip(
-        F.conv2d_backward(grad, x, stored), F.conv2d_backward(grad.copy(), x, weight), strict=True
-    ):
+    for a, b in zip(F.conv2d_backward(grad, x, stored), F.conv2d_backward(grad.copy(), x, weight), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -244,9 +238,7 @@ def test_conv_transpose_undoes_the_shape_of_conv(stride: int, dilation: int) -> 
         back = [(n - 1) * stride + m - 2 for n, m in zip(y.shape[2:], reach, strict=True)]
         left = tuple(n - b for n, b in zip(size, back, strict=True))
         grad = normal(rng, y.shape, np.float64)
-        spread = F.conv_transpose2d(
-            grad, weight, stride=stride, dilation=dilation, padding=1, output_padding=left
-        )
+        spread = F.conv_transpose2d(grad, weight, stride=stride, dilation=dilation, padding=1, output_padding=left)
         assert spread.shape == x.shape
         assert (spread * x).sum() == pytest.approx((grad * y).sum(), rel=1e-11)
         np.testing.assert_allclose(

@@ -52,17 +52,13 @@ def test_activation_gradients_are_slopes(name: str, seed: int) -> None:
 @dtypes
 def test_activations_over_their_whole_range(dtype: Any) -> None:
     """Entry by entry, not by the array's scale: small results are as exact as large ones."""
-    x = np.concatenate(
-        [np.linspace(-100, 100, 4001), np.geomspace(1e-30, 1, 200), -np.geomspace(1e-30, 1, 200)]
-    )
+    x = np.concatenate([np.linspace(-100, 100, 4001), np.geomspace(1e-30, 1, 200), -np.geomspace(1e-30, 1, 200)])
     x = x.astype(dtype)
     limit = 1e-5 if dtype is np.float32 else 1e-12
     tiny = np.finfo(dtype).tiny
     np.testing.assert_allclose(F.tanh(x), ref.tanh(x), rtol=limit, atol=0)
     normal_results = ref.sigmoid(x) > tiny
-    np.testing.assert_allclose(
-        F.sigmoid(x)[normal_results], ref.sigmoid(x)[normal_results], rtol=limit, atol=0
-    )
+    np.testing.assert_allclose(F.sigmoid(x)[normal_results], ref.sigmoid(x)[normal_results], rtol=limit, atol=0)
     assert (F.sigmoid(x)[~normal_results] <= 2 * tiny).all()
 
 
@@ -122,9 +118,7 @@ def test_dropout_zeroes_a_share_and_scales_the_rest(p: float, dtype: Any, thread
     assert abs(dropped.mean() - p) < 5 * np.sqrt(p * (1 - p) / x.size) + 1e-12
     if p < 1:
         np.testing.assert_allclose(y[~dropped], 1 / (1 - p), rtol=1e-6)
-    assert abs(dropped[:, 1:].astype(float) - dropped[:, :-1]).mean() == pytest.approx(
-        2 * p * (1 - p), abs=0.01
-    )
+    assert abs(dropped[:, 1:].astype(float) - dropped[:, :-1]).mean() == pytest.approx(2 * p * (1 - p), abs=0.01)
 
 
 def test_dropout_draws_from_its_seed() -> None:
@@ -217,9 +211,7 @@ def test_linear_at_every_remainder_of_a_tile(dtype: Any) -> None:
         x, weight = normal(rng, (n, 5), dtype), normal(rng, (outputs + 1, 5), dtype)
         grad = normal(rng, (n, outputs + 1), dtype)
         assert_close(F.linear(x, weight), ref.linear(x, weight), dtype, what=f"{n} by {outputs + 1}")
-        for mine, oracle in zip(
-            F.linear_backward(grad, x, weight), ref.linear_backward(grad, x, weight), strict=True
-        ):
+        for mine, oracle in zip(F.linear_backward(grad, x, weight), ref.linear_backward(grad, x, weight), strict=True):
             assert_close(mine, oracle, dtype, what=f"{n} by {outputs + 1}")
 
 
@@ -243,9 +235,7 @@ def test_linear_keeps_leading_axes(leading: tuple[int, ...], dtype: Any) -> None
     x, weight, bias = (normal(rng, s, dtype) for s in [(*leading, 5), (4, 5), (4,)])
     grad = normal(rng, (*leading, 4), dtype)
     assert_close(F.linear(x, weight, bias), ref.linear(x, weight, bias), dtype)
-    for mine, oracle in zip(
-        F.linear_backward(grad, x, weight), ref.linear_backward(grad, x, weight), strict=True
-    ):
+    for mine, oracle in zip(F.linear_backward(grad, x, weight), ref.linear_backward(grad, x, weight), strict=True):
         assert_close(mine, oracle, dtype)
 
 

@@ -107,9 +107,7 @@ def test_arrays_of_the_wrong_shape(call: Call) -> None:
                 call.with_(**{name: value})()
 
 
-@pytest.mark.parametrize(
-    "name", ["conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "im2col"]
-)
+@pytest.mark.parametrize("name", ["conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "im2col"])
 def test_a_window_larger_than_the_input_says_what_would_fit(name: str) -> None:
     """An output of size zero is refused, not returned."""
     call = call_named(name)

@@ -189,9 +189,7 @@ def test_pools_follow_their_definitions(rank: int, number: int, rng: np.random.G
     )
     for place, window in pool_windows(mean):
         total = sum(plane[at] for at in window if is_within(at, mean.size, none))
-        count = sum(
-            is_within(at, mean.size, mean.padding if mean.count_include_pad else none) for at in window
-        )
+        count = sum(is_within(at, mean.size, mean.padding if mean.count_include_pad else none) for at in window)
         assert averages[0, 0][place] == pytest.approx(total / count, rel=1e-12, abs=1e-12)
 
 
@@ -325,9 +323,7 @@ def test_pair_matches_numpy_in_one_dimension(mode: Any, length: int, rng: np.ran
 
 @pytest.mark.parametrize("mode", ["valid", "full", "same"])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (3, 3), (4, 2), (5, 4)])
-def test_pair_matches_scipy_in_two_dimensions(
-    mode: str, shape: tuple[int, int], rng: np.random.Generator
-) -> None:
+def test_pair_matches_scipy_in_two_dimensions(mode: str, shape: tuple[int, int], rng: np.random.Generator) -> None:
     scipy_signal = pytest.importorskip("scipy.signal")
     image, kernel = rng.standard_normal((7, 8)), rng.standard_normal(shape)
     for mine, theirs in [(ref.convolve, scipy_signal.convolve2d), (ref.correlate, scipy_signal.correlate)]:

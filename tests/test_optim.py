@@ -187,9 +187,7 @@ def test_a_plain_function_is_a_schedule() -> None:
 def test_a_schedule_that_returns_nonsense_is_refused_with_its_place() -> None:
     optimizer = optim.SGD(lambda index: 1.0 - index)
     assert optimizer.rate(1) == 0.0
-    with pytest.raises(
-        ValueError, match=r"SGD: the schedule's rate after 2 updates must be a number >= 0, not -1"
-    ):
+    with pytest.raises(ValueError, match=r"SGD: the schedule's rate after 2 updates must be a number >= 0, not -1"):
         optimizer.rate(2)
 
 
@@ -214,9 +212,7 @@ def test_groups_scale_the_rate_and_replace_the_decay() -> None:
 
 def test_a_group_without_parameters_is_a_slip() -> None:
     optimizer = optim.Adam(groups=[optim.ParamGroup("*.biass")])
-    with pytest.raises(
-        ValueError, match=r"Adam: .*biass.* matches no parameter; the model has a.weight, a.bias"
-    ):
+    with pytest.raises(ValueError, match=r"Adam: .*biass.* matches no parameter; the model has a.weight, a.bias"):
         optimizer.check_groups(["a.weight", "a.bias"])
     optimizer.check_groups(["a.biass"])
 

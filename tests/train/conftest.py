@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -23,6 +23,15 @@ def bars(count: int, seed: int) -> data.Dataset:
     return data.Dataset(images.astype(np.uint8), labels, classes=CLASSES)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from threads, and lose much on a machine that is busy."""
+    before = ck.get_num_threads()
+    ck.set_num_threads(1)
+    yield
+    ck.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def train_set() -> data.Dataset:
     return bars(150, seed=1)  # batches of 32: the last one has 22
@@ -34,10 +43,10 @@ def test_set() -> data.Dataset:
 
 
 @pytest.fixture
-def make_model() -> Callable[[], nn.Module]:
+def make_model() -> Callable[[], nn.Sequential]:
     """A function that builds the same network, with the same first weights, every time."""
 
-    def make() -> nn.Module:
+    def make() -> nn.Sequential:
         ck.set_seed(5)
         return nn.Sequential(
             nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.25), nn.Linear(36, 3)

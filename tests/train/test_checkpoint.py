@@ -87,9 +87,7 @@ def test_files_of_other_libraries_load_by_name(make_model: Make, tmp_path: Path)
         ck.load_model(tmp_path / "foreign.safetensors")
 
 
-def test_a_training_checkpoint_is_a_models_file_too(
-    make_model: Make, train_set: data.Dataset, tmp_path: Path
-) -> None:
+def test_a_training_checkpoint_is_a_models_file_too(make_model: Make, train_set: data.Dataset, tmp_path: Path) -> None:
     trainer = ck.Trainer(make_model(), nn.CrossEntropyLoss(), optim.Adam())
     trainer.fit(train_set, epochs=1, checkpoint=tmp_path / "run.safetensors", verbose=0)
     model = make_model()
@@ -135,9 +133,7 @@ def test_damaged_and_foreign_files_are_refused(make_model: Make, tmp_path: Path,
         )
     model = make_model()
     for read in (lambda: ck.load(model, path), lambda: ck.load_model(path)):
-        with pytest.raises(
-            ValueError, match=r"load(_model)?: .*weights.safetensors is damaged or not a safetens"
-        ):
+        with pytest.raises(ValueError, match=r"load(_model)?: .*weights.safetensors is damaged or not a safetens"):
             read()
     assert_same_state(model, make_model())
 
@@ -157,9 +153,7 @@ def test_weights_of_another_network_are_refused_and_change_nothing(make_model: M
     assert_same_state(model, make_model())
 
 
-def test_resuming_from_weights_alone_is_refused(
-    make_model: Make, train_set: data.Dataset, tmp_path: Path
-) -> None:
+def test_resuming_from_weights_alone_is_refused(make_model: Make, train_set: data.Dataset, tmp_path: Path) -> None:
     ck.save(make_model(), tmp_path / "weights")
     trainer = ck.Trainer(make_model(), nn.CrossEntropyLoss(), optim.Adam())
     with pytest.raises(ValueError, match=r"resume: .*weights holds no training run, only weights"):

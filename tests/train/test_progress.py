@@ -50,16 +50,12 @@ def test_lines_in_a_pipe(
     assert err == ""
 
 
-def test_silence_when_asked(
-    make_model: Make, train_set: data.Dataset, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_silence_when_asked(make_model: Make, train_set: data.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     run(make_model(), train_set, 0)
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bar_on_a_terminal(
-    make_model: Make, train_set: data.Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bar_on_a_terminal(make_model: Make, train_set: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(progress, "REDRAW_EVERY", 0.0)
@@ -68,7 +64,7 @@ def test_a_bar_on_a_terminal(
     run(make_model(), train_set, 1)
     shown = terminal.getvalue()
     assert "epoch 1/2" in shown and "validating" in shown
-    assert re.search(r"[\d,]+ images/s", shown)
+    assert re.search(r"[\d,]+ samples/s", shown)
     assert re.search(r"loss \d\.\d{4}  accuracy \d\.\d{4}", shown)
     plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown)
     summaries = re.findall(r"epoch \d/2  loss .*  \d+\.\d s", plain)

@@ -16,7 +16,7 @@ import convkit as ck
 from convkit import data, nn, optim
 from convkit.train import BestCheckpoint, Callback, EarlyStopping, History
 
-Make = Callable[[], nn.Module]
+Make = Callable[[], nn.Sequential]
 
 
 def new_trainer(model: nn.Module, optimizer: optim.Optimizer | None = None, **options: Any) -> ck.Trainer:
@@ -53,15 +53,31 @@ def test_learns_and_reports(make_model: Make, train_set: data.Dataset, test_set:
     assert trainer.model.classes == ["top", "middle", "bottom"]
 
 
-def test_means_weigh_samples_not_batches(train_set: data.Dataset) -> None:
-    """Frozen at rate 0 and without dropout, the epoch's means are those of the whole set."""
+def test_means_weigh_samples_not_batches(train_set: data.Dataset, test_set: data.Dataset) -> None:
+    """At rate 0 and without dropout, each epoch's means are those of the whole set."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     trainer = new_trainer(model, optim.SGD(0.0))
-    row = trainer.fit(train_set, validation=train_set, epochs=1, batch_size=64, verbose=0)[-1]
-    whole = trainer.evaluate(train_set, batch_size=150)
-    assert row["accuracy"] == row["val_accuracy"] == whole["accuracy"]
-    assert row["loss"] == pytest.approx(whole["loss"], rel=1e-5)
-    assert row["val_loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    validation = test_set[:70]
+    history = trainer.fit(train_set, validation, epochs=2, batch_size=64, verbose=0)
+    whole, held_out = trainer.evaluate(train_set, batch_size=150), trainer.evaluate(validation)
+    for row in history:
+        assert row["accuracy"] == whole["accuracy"]
+        assert row["val_accuracy"] == held_out["accuracy"]
+        assert row["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+        assert row["val_loss"] == pytest.approx(held_out["loss"], rel=1e-5)
+
+
+def test_each_epochs_loss_is_the_mean_of_its_own_batches(make_model: Make, train_set: data.Dataset) -> None:
+    losses: list[float] = []
+
+    class Watch(Callback):
+        def on_batch_end(self, trainer: ck.Trainer, loss: float) -> None:
+            losses.append(loss)
+
+    trainer = new_trainer(make_model())
+    history = trainer.fit(train_set, epochs=2, batch_size=100, callbacks=[Watch()], verbose=0)
+    expected = [(100 * losses[0] + 50 * losses[1]) / 150, (100 * losses[2] + 50 * losses[3]) / 150]
+    assert history["loss"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_predict_is_the_model_in_pieces(make_model: Make, test_set: data.Dataset) -> None:
@@ -100,6 +116,12 @@ def test_accumulated_batches_are_one_update(make_model: Make, train_set: data.Da
     assert max(rates) == 3  # eight batches, four updates
 
 
+def test_a_schedule_in_epochs_counts_updates_not_batches(make_model: Make, train_set: data.Dataset) -> None:
+    trainer = new_trainer(make_model(), optim.SGD(optim.Step(0.1, 0.5, epochs=1)), accumulate=2)
+    history = trainer.fit(train_set[:128], epochs=3, batch_size=32, verbose=0)
+    assert history["lr"] == [0.1, 0.05, 0.025]
+
+
 # --- sources of data ---
 
 
@@ -130,12 +152,20 @@ def test_a_list_of_batches_keeps_its_order(make_model: Make, train_set: data.Dat
     assert seen == list(itertools.product((0, 1), (1, 2, 3, 4, 5)))
 
 
-def test_another_seed_is_another_order(make_model: Make, train_set: data.Dataset) -> None:
+@pytest.mark.parametrize("decides_about", ["order", "dropout"])
+def test_the_seed_decides(make_model: Make, train_set: data.Dataset, decides_about: str) -> None:
+    in_order = list(data.Batches(train_set, 32, shuffle=False).epoch(0))
     losses = []
     for seed in (0, 1, 0):
-        trainer = new_trainer(make_model())
-        losses.append(trainer.fit(train_set, epochs=1, batch_size=32, seed=seed, verbose=0)[-1]["loss"])
+        model = make_model() if decides_about == "dropout" else without_dropout(make_model())
+        source = in_order if decides_about == "dropout" else train_set
+        history = new_trainer(model).fit(source, epochs=1, batch_size=32, seed=seed, verbose=0)
+        losses.append(history[-1]["loss"])
     assert losses[0] == losses[2] != losses[1]
+
+
+def without_dropout(model: nn.Sequential) -> nn.Sequential:
+    return nn.Sequential(*(layer for layer in model.children().values() if not isinstance(layer, nn.Dropout)))
 
 
 def test_a_generator_is_refused_when_it_is_used_up(make_model: Make, train_set: data.Dataset) -> None:
@@ -180,6 +210,44 @@ def test_a_group_that_matches_nothing_is_refused(make_model: Make, train_set: da
         new_trainer(make_model(), optimizer).fit(train_set, epochs=1, verbose=0)
 
 
+def test_targets_of_another_dtype_are_converted_alike_in_training_and_validation() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 5))
+    y = x @ rng.standard_normal((5, 2))
+    model = nn.Sequential(nn.Linear(5, 2))
+    trainer = ck.Trainer(model, nn.MSELoss(), optim.Adam(0.05))
+    history = trainer.fit((x, y), validation=(x, y), epochs=30, batch_size=16, verbose=0)
+    assert history["val_loss"][-1] < 0.01 < history["val_loss"][0]
+    assert model.dtype == np.float32
+
+
+class TwoIn(nn.Module):
+    """Sums two inputs, and tells both of its thoughts."""
+
+    def __init__(self) -> None:
+        self.one, self.two = nn.Linear(4, 3), nn.Linear(2, 3)
+
+    def forward(self, a: Any, b: Any) -> Any:
+        total = self.one(a) + self.two(b)
+        return total, self.one(a)
+
+
+def test_models_of_several_inputs_and_outputs() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((90, 4)), rng.standard_normal((90, 2))
+    labels = np.argmax(np.c_[a[:, 0], b], axis=1)
+    batches = [((a[i : i + 30], b[i : i + 30]), labels[i : i + 30]) for i in (0, 30, 60)]
+    cross_entropy = nn.CrossEntropyLoss()
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        return cross_entropy(outputs[0], targets) + 0.1 * cross_entropy(outputs[1], targets)
+
+    trainer = ck.Trainer(TwoIn(), loss, optim.Adam(0.05), metrics=["accuracy"])
+    history = trainer.fit(batches, validation=batches, epochs=30, verbose=0)
+    assert history["val_accuracy"][-1] > 0.9
+    assert history["accuracy"][-1] == pytest.approx(history["val_accuracy"][-1], abs=0.05)
+
+
 # --- callbacks ---
 
 
@@ -210,9 +278,7 @@ class Recorder(Callback):
 def test_hooks_come_in_order(make_model: Make, train_set: data.Dataset, test_set: data.Dataset) -> None:
     log: list[str] = []
     callbacks = [Recorder(log, "a"), Recorder(log, "b")]
-    new_trainer(make_model()).fit(
-        train_set, test_set, epochs=2, batch_size=100, callbacks=callbacks, verbose=0
-    )
+    new_trainer(make_model()).fit(train_set, test_set, epochs=2, batch_size=100, callbacks=callbacks, verbose=0)
     events = ["fit begins"]
     for epoch in (0, 1):
         events += [f"epoch begins at {epoch}", "batch 1", "batch 2", f"epoch ends at {epoch + 1}"]
@@ -269,9 +335,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_where(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_control_c_waits_for_the_batch_and_a_second_one_does_not(
-    make_model: Make, train_set: data.Dataset
-) -> None:
+def test_control_c_waits_for_the_batch_and_a_second_one_does_not(make_model: Make, train_set: data.Dataset) -> None:
     def press_once() -> None:
         press_control_c()
         finished.append("first")
@@ -386,9 +450,7 @@ def test_callbacks_go_on_where_they_were(
     assert (tmp_path / "best.safetensors").stat().st_mtime_ns == written
 
 
-def test_resuming_with_other_settings_is_refused(
-    make_model: Make, train_set: data.Dataset, tmp_path: Path
-) -> None:
+def test_resuming_with_other_settings_is_refused(make_model: Make, train_set: data.Dataset, tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     new_trainer(make_model()).fit(train_set, epochs=1, seed=4, checkpoint=path, verbose=0)
     with pytest.raises(ValueError, match=r"fit: seed must be 4, as in the run of .*run.safetensors, not 0"):

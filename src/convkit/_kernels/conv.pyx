@@ -23,7 +23,8 @@ from libc.string cimport memcpy, memset
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
     TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
-    add_rows, outer, outer_at, pack, part_start, parts_of, scratch_of, sum_rows, sum_values, tile_size, transpose,
+    CK_MAX_TILE, CK_MAX_VECTOR, CK_MAX_WIDTH,
+    add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values, tile_size, transpose,
 )
 
 cdef enum:
@@ -31,7 +32,10 @@ cdef enum:
     SHARED, VIEW, PANELS, TABLES
     K_BLOCK = 1024          # depth of one pass over k
     PANEL_BYTES = 393216    # packed panels in use at a time, for the second-level cache
-    TASKS = 32              # tasks wanted of a large problem, for any number of threads
+    BOX_PIXELS = 512        # output pixels of one task, about
+    TASKS = 16              # tasks wanted of a large problem, for any number of threads
+    SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
+    CHANNELS_PER_TASK = 48  # at least, where a task packs panels for them
 
 
 # --- geometry -----------------------------------------------------------------------------------
@@ -88,27 +92,39 @@ cdef set_geometry(Geometry *g, x_shape, y_shape, kernel_size, stride, pad, dilat
     g.out_pixels = g.out_size[0] * g.out_size[1] * g.out_size[2]
 
 
-cdef void set_boxes(Geometry *g, int64_t pixels, bint whole_images) noexcept:
-    """Cut the output into boxes of about `pixels`, each one run of pixels in the output plane, and lay out the view."""
+cdef void set_boxes(Geometry *g, int64_t pixels, int64_t vl) noexcept:
+    """Cut the output into boxes of about `pixels`, each image's part of a box being one run in the output plane.
+
+    Small images share a box, as many as leave the fewest lanes of its last vector of `vl` pixels empty.
+    """
     cdef int axis
-    cdef int64_t room = pixels, reach
-    g.images = 1
+    cdef int64_t room = pixels, images, waste, least = vl
     for axis in range(2, -1, -1):
-        g.box[axis] = g.out_size[axis] if whole_images else max(1, min(g.out_size[axis], room))
-        g.boxes[axis] = parts_of(g.out_size[axis], g.box[axis])
+        g.boxes[axis] = parts_of(g.out_size[axis], max(1, min(g.out_size[axis], room)))
         g.box[axis] = parts_of(g.out_size[axis], g.boxes[axis])
         room = room // g.box[axis] if g.boxes[axis] == 1 else 1
     g.image_boxes = g.boxes[0] * g.boxes[1] * g.boxes[2]
     g.box_pixels = g.box[0] * g.box[1] * g.box[2]
-    if g.image_boxes == 1 and not whole_images:
-        g.images = max(1, min(room, g.batch))
+    g.images = 1
+    if g.image_boxes == 1:
+        for images in range(1, max(1, min(room, g.batch // TASKS)) + 1):
+            waste = -(images * g.box_pixels) % vl
+            waste = (waste + vl) % vl // images
+            if waste <= least:
+                g.images = images
+                least = waste
     g.batch_boxes = parts_of(g.batch, g.images)
 
+
+cdef void set_view(Geometry *g, bint whole_images) noexcept:
+    """Lay out the view of one image under a box, or under all its boxes."""
+    cdef int axis
+    cdef int64_t reach
     g.in_place = True
     for axis in range(3):
         reach = (g.kernel[axis] - 1) * g.dilation[axis]
         g.phases[axis] = 1 if reach == 0 or g.dilation[axis] % g.stride[axis] == 0 else g.stride[axis]
-        g.length[axis] = g.box[axis] + reach // g.stride[axis]
+        g.length[axis] = (g.out_size[axis] if whole_images else g.box[axis]) + reach // g.stride[axis]
         if g.stride[axis] > 1 or g.pad[axis] > 0 or g.out_size[axis] + reach > g.in_size[axis]:
             g.in_place = False
     if g.in_place:
@@ -126,8 +142,10 @@ cdef void set_boxes(Geometry *g, int64_t pixels, bint whole_images) noexcept:
         g.image_step *= g.groups
 
 
-cdef void set_rows(const Geometry *g, int64_t *row_at) noexcept:
+cdef row_table(const Geometry *g):
     """row_at[(channel, kd, kh, kw)]: where in the view the patch row of the first output pixel lies."""
+    table = np.empty(g.depth, np.int64)
+    cdef int64_t *row_at = <int64_t *> address(table)
     cdef int64_t channel, tap, rest, k = 0, at, offset
     cdef int axis
     for channel in range(g.cin):
@@ -141,6 +159,11 @@ cdef void set_rows(const Geometry *g, int64_t *row_at) noexcept:
                 at += offset % g.stride[axis] * g.phase_step[axis]
             row_at[k] = at
             k += 1
+    return table
+
+
+cdef int64_t vector_length(bint double_):
+    return tile_size(<double *> NULL).vl if double_ else tile_size(<float *> NULL).vl
 
 
 cdef inline Box box_of(const Geometry *g, int64_t index) noexcept nogil:
@@ -148,8 +171,8 @@ cdef inline Box box_of(const Geometry *g, int64_t index) noexcept nogil:
     cdef Box box
     cdef int axis
     cdef int64_t part
-    box.image = index // g.image_boxes * g.images
-    box.images = min(g.images, g.batch - box.image)
+    box.image = part_start(g.batch, g.batch_boxes, index // g.image_boxes)
+    box.images = part_start(g.batch, g.batch_boxes, index // g.image_boxes + 1) - box.image
     box.pixels = 1
     for axis in range(2, -1, -1):
         part = index % g.boxes[axis]
@@ -174,6 +197,40 @@ cdef int64_t set_pixels(const Geometry *g, const Box *box, int64_t *pixel_at) no
     return p
 
 
+cdef struct Pieces:
+    # Runs of pixels that are neighbours in the view, one after the other in a panel
+    int64_t count
+    int64_t at[CK_MAX_WIDTH]
+    int64_t length[CK_MAX_WIDTH]
+
+
+cdef void set_pieces(const Geometry *g, const Box *box, int64_t p0, int64_t p1, Pieces *pieces) noexcept nogil:
+    """The pieces that make up pixels p0 .. p1 of a box."""
+    cdef int64_t column = p0 % box.size[2], row = p0 // box.size[2]
+    cdef int64_t h = row % box.size[1], d = row // box.size[1] % box.size[0]
+    cdef int64_t image = row // (box.size[1] * box.size[0]), at, n, last = -1
+    pieces.count = 0
+    while p0 < p1:
+        n = min(p1 - p0, box.size[2] - column)
+        at = image * g.image_step + d * g.step[0] + h * g.step[1] + column
+        if last >= 0 and at == pieces.at[last] + pieces.length[last]:
+            pieces.length[last] += n
+        else:
+            last += 1
+            pieces.at[last] = at
+            pieces.length[last] = n
+        p0 += n
+        column = 0
+        h += 1
+        if h == box.size[1]:
+            h = 0
+            d += 1
+        if d == box.size[0]:
+            d = 0
+            image += 1
+    pieces.count = last + 1
+
+
 # --- the view -----------------------------------------------------------------------------------
 
 cdef inline const real *in_place_view(const Geometry *g, const Box *box, int64_t group, const real *x) noexcept nogil:
@@ -194,6 +251,14 @@ cdef const real *view_of(const Geometry *g, const Box *box, int64_t group, const
         copy_in(g, box, x + ((box.image + image) * g.groups + group) * g.cin * g.in_pixels,
                 view + image * g.image_step)
     return view
+
+
+cdef inline const real *view_end(const Geometry *g, const Box *box, const real *view,
+                                 const real *x) noexcept nogil:
+    """Where memory that may be read ends: scratch has a vector to spare."""
+    if g.in_place:
+        return x + g.batch * g.groups * g.cin * g.in_pixels
+    return view + box.images * g.image_step + CK_MAX_VECTOR
 
 
 cdef void copy_in(const Geometry *g, const Box *box, const real *x, real *view) noexcept nogil:
@@ -270,25 +335,6 @@ cdef void add_out(const Geometry *g, int64_t channels, const real *view, real *x
 
 # --- forward ------------------------------------------------------------------------------------
 
-cdef struct Pieces:
-    # Runs of pixels that are neighbours in the view, which together fill one panel
-    int64_t count
-    int64_t *at
-    int64_t *length
-
-
-cdef void set_pieces(Pieces *pieces, const int64_t *pixel_at, int64_t p0, int64_t p1) noexcept nogil:
-    cdef int64_t p
-    pieces.count = 0
-    for p in range(p0, p1):
-        if p > p0 and pixel_at[p] == pixel_at[p - 1] + 1:
-            pieces.length[pieces.count - 1] += 1
-        else:
-            pieces.at[pieces.count] = pixel_at[p]
-            pieces.length[pieces.count] = 1
-            pieces.count += 1
-
-
 cdef struct Forward:
     Geometry g
     int64_t *row_at
@@ -296,95 +342,120 @@ cdef struct Forward:
     bint relu
 
 
+cdef struct Job:
+    # What one task of the forward pass does, and where in it we are
+    TileSize size
+    Box box
+    int64_t group, c0, c1               # output channels
+    int64_t pixels, vectors, panels     # of the box; its pixels are shared out over panels of whole vectors
+    int64_t first, last                 # panels packed at present, each in a slot of the given size
+    int64_t slot
+    int64_t k0, k1                      # patch rows packed at present
+    int mode
+
+
+cdef inline int64_t panel_start(const Job *job, int64_t panel) noexcept nogil:
+    return part_start(job.vectors, job.panels, panel) * job.size.vl
+
+
 cdef int forward_task(const Forward *f, int64_t task, const real *x, const real *weight, const real *bias,
                       real *y) noexcept nogil:
-    """Some output channels of one group for one box."""
+    """Some output channels of one group for one box: as many panels as the cache holds at a time, pass by pass."""
     cdef const Geometry *g = &f.g
-    cdef TileSize size = tile_size(y)
-    cdef int64_t part = task % f.cout_parts, group = task // f.cout_parts % g.groups
-    cdef int64_t c0 = part_start(g.cout, f.cout_parts, part), c1 = part_start(g.cout, f.cout_parts, part + 1)
-    cdef Box box = box_of(g, task // (f.cout_parts * g.groups))
-    cdef int64_t pixels = box.images * box.pixels, width = size.nv * size.vl
-    cdef int64_t vectors = parts_of(pixels, size.vl), panels = parts_of(vectors, size.nv)
-    cdef int64_t passes = parts_of(g.depth, K_BLOCK), deepest = parts_of(g.depth, passes)
-    cdef int64_t at_once = max(1, min(panels, PANEL_BYTES // (deepest * width * <int64_t> sizeof(real))))
-    cdef int64_t rounds = parts_of(panels, at_once), i, k_pass, k0, k1, panel, p0, p1, tile, tiles, i0, i1, mode
-    cdef const real *view = view_of(g, &box, group, x)
-    cdef real *packed = scratch_of(PANELS, at_once * deepest * width + size.mr * width, y)
-    cdef int64_t *pixel_at = <int64_t *> scratch(TABLES, (pixels + 2 * width) * sizeof(int64_t))
-    cdef Pieces pieces
-    cdef Target target
-    if view == NULL or packed == NULL or pixel_at == NULL:
+    cdef int64_t part = task % f.cout_parts, passes = parts_of(g.depth, K_BLOCK)
+    cdef int64_t deepest = parts_of(g.depth, passes), rounds, i, k_pass
+    cdef Job job
+    job.size = tile_size(y)
+    job.box = box_of(g, task // (f.cout_parts * g.groups))
+    job.group = task // f.cout_parts % g.groups
+    job.c0 = part_start(g.cout, f.cout_parts, part)
+    job.c1 = part_start(g.cout, f.cout_parts, part + 1)
+    job.pixels = job.box.images * job.box.pixels
+    job.vectors = parts_of(job.pixels, job.size.vl)
+    job.panels = parts_of(job.vectors, job.size.nv)
+    job.slot = deepest * job.size.nv * job.size.vl
+    rounds = parts_of(job.panels, max(1, PANEL_BYTES // (job.slot * <int64_t> sizeof(real))))
+    cdef int64_t slots = parts_of(job.panels, rounds)
+    cdef const real *view = view_of(g, &job.box, job.group, x)
+    cdef const real *end = view_end(g, &job.box, view, x)
+    cdef real *packed = scratch_of(PANELS, slots * job.slot, y)
+    if view == NULL or packed == NULL:
         return OUT_OF_MEMORY
-    pieces.at = pixel_at + pixels
-    pieces.length = pieces.at + width
-    set_pixels(g, &box, pixel_at)
-    target.pixels = box.pixels
-    target.plane = g.out_pixels
-    target.image_step = g.groups * g.cout * g.out_pixels
-    tiles = parts_of(c1 - c0, size.mr)
     for i in range(rounds):
+        job.first = part_start(job.panels, rounds, i)
+        job.last = part_start(job.panels, rounds, i + 1)
         for k_pass in range(passes):
-            k0 = part_start(g.depth, passes, k_pass)
-            k1 = part_start(g.depth, passes, k_pass + 1)
-            for panel in range(part_start(panels, rounds, i), part_start(panels, rounds, i + 1)):
-                p0 = part_start(vectors, panels, panel) * size.vl
-                p1 = part_start(vectors, panels, panel + 1) * size.vl
-                set_pieces(&pieces, pixel_at, p0, min(p1, pixels))
-                pack(k1 - k0, view, f.row_at + k0, pieces.count, pieces.at, pieces.length, p1 - p0,
-                     packed + (panel - part_start(panels, rounds, i)) * deepest * width)
-            mode = TILE_OVERWRITE if k0 > 0 else TILE_ROW_BIAS if bias != NULL else TILE_OVERWRITE
-            if k0 > 0:
-                mode = TILE_ADD
-            if k1 == g.depth and f.relu:
-                mode |= TILE_RELU
-            for tile in range(tiles):
-                i0 = c0 + part_start(c1 - c0, tiles, tile)
-                i1 = c0 + part_start(c1 - c0, tiles, tile + 1)
-                for panel in range(part_start(panels, rounds, i), part_start(panels, rounds, i + 1)):
-                    p0 = part_start(vectors, panels, panel) * size.vl
-                    p1 = part_start(vectors, panels, panel + 1) * size.vl
-                    forward_tile(
-                        &target, i1 - i0, p0, min(p1, pixels), p1 - p0, k1 - k0,
-                        weight + (group * g.cout + i0) * g.depth + k0, g.depth,
-                        packed + (panel - part_start(panels, rounds, i)) * deepest * width,
-                        y + ((box.image * g.groups + group) * g.cout + i0) * g.out_pixels + box.out_at,
-                        packed + at_once * deepest * width,
-                        mode, bias + group * g.cout + i0 if bias != NULL else NULL)
+            job.k0 = part_start(g.depth, passes, k_pass)
+            job.k1 = part_start(g.depth, passes, k_pass + 1)
+            job.mode = TILE_ADD if k_pass > 0 else TILE_OVERWRITE if bias == NULL else TILE_ROW_BIAS
+            if f.relu and k_pass == passes - 1:
+                job.mode |= TILE_RELU
+            pack_panels(f, &job, view, end, packed)
+            multiply_panels(f, &job, weight, bias, packed, y)
     return 0
 
 
-cdef struct Target:
-    # Where the pixels of a panel go: runs of `pixels`, one from each image
-    int64_t pixels, plane, image_step
+cdef void pack_panels(const Forward *f, const Job *job, const real *view, const real *end,
+                      real *packed) noexcept nogil:
+    """Patch rows k0 .. k1 of each panel's pixels: (k, width)."""
+    cdef int64_t panel, p0, p1
+    cdef Pieces pieces
+    for panel in range(job.first, job.last):
+        p0 = panel_start(job, panel)
+        p1 = panel_start(job, panel + 1)
+        set_pieces(&f.g, &job.box, p0, min(p1, job.pixels), &pieces)
+        pack(job.k1 - job.k0, view, f.row_at + job.k0, pieces.count, pieces.at, pieces.length, p1 - p0,
+             packed + (panel - job.first) * job.slot, end)
 
 
-cdef void forward_tile(const Target *target, int64_t rows, int64_t p0, int64_t p1, int64_t width, int64_t depth,
-                       const real *weight, int64_t ldw, const real *panel, real *y, real *edge, int mode,
-                       const real *bias) noexcept nogil:
-    """Pixels p0 .. p1 of some channels: straight to y when a full panel lies in one image, else by way of `edge`."""
-    cdef TileSize size = tile_size(y)
-    cdef int64_t image = p0 // target.pixels, p, n, i
-    cdef real *out
-    if p1 - p0 == width and image == (p1 - 1) // target.pixels:
-        outer(<int> rows, <int> (width // size.vl), depth, weight, ldw, 1, panel, width,
-              y + image * target.image_step + p0 % target.pixels, target.plane, mode, bias)
+cdef void multiply_panels(const Forward *f, const Job *job, const real *weight, const real *bias,
+                          const real *packed, real *y) noexcept nogil:
+    """Tiles of output channels outside, whose weights stay in the first-level cache, and panels inside."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t tiles = parts_of(job.c1 - job.c0, job.size.mr), tile, panel, i0, i1
+    for tile in range(tiles):
+        i0 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile)
+        i1 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile + 1)
+        for panel in range(job.first, job.last):
+            forward_tile(g, job, panel, i1 - i0, weight + i0 * g.depth + job.k0,
+                         packed + (panel - job.first) * job.slot, y + i0 * g.out_pixels,
+                         bias + i0 if bias != NULL else NULL)
+
+
+cdef void forward_tile(const Geometry *g, const Job *job, int64_t panel, int64_t rows, const real *weight,
+                       const real *packed, real *y, const real *bias) noexcept nogil:
+    """A panel of some channels: straight to y when it is full and within one image, else by way of `edge`."""
+    cdef int64_t p0 = panel_start(job, panel), p1 = panel_start(job, panel + 1), width = p1 - p0
+    cdef int64_t image = p0 // job.box.pixels, at = p0 % job.box.pixels
+    cdef int nv = <int> (width // job.size.vl)
+    cdef real edge[CK_MAX_TILE]
+    if at + width <= job.box.pixels:
+        outer(<int> rows, nv, job.k1 - job.k0, weight, g.depth, 1, packed, width,
+              y + image_at(g, &job.box, image) + at, g.out_pixels, job.mode, bias)
         return
-    if mode & TILE_ADD:
-        p = p0
-        while p < p1:
-            n = min(p1 - p, target.pixels - p % target.pixels)
-            out = y + p // target.pixels * target.image_step + p % target.pixels
-            for i in range(rows):
-                memcpy(edge + i * width + p - p0, out + i * target.plane, n * sizeof(real))
-            p += n
-    outer(<int> rows, <int> (width // size.vl), depth, weight, ldw, 1, panel, width, edge, width, mode, bias)
-    p = p0
+    if job.mode & TILE_ADD:
+        move_edge(g, job, p0, rows, width, y, edge, False)
+    outer(<int> rows, nv, job.k1 - job.k0, weight, g.depth, 1, packed, width, edge, width, job.mode, bias)
+    move_edge(g, job, p0, rows, width, y, edge, True)
+
+
+cdef inline int64_t image_at(const Geometry *g, const Box *box, int64_t image) noexcept nogil:
+    return (box.image + image) * g.groups * g.cout * g.out_pixels + box.out_at
+
+
+cdef void move_edge(const Geometry *g, const Job *job, int64_t p0, int64_t rows, int64_t width, real *y,
+                    real *edge, bint to_y) noexcept nogil:
+    """Copy a tile (rows, width) between `edge` and the images of y that its pixels belong to."""
+    cdef int64_t p = p0, n, i, at, p1 = min(p0 + width, job.pixels)
     while p < p1:
-        n = min(p1 - p, target.pixels - p % target.pixels)
-        out = y + p // target.pixels * target.image_step + p % target.pixels
+        at = p % job.box.pixels
+        n = min(p1 - p, job.box.pixels - at)
+        at += image_at(g, &job.box, p // job.box.pixels)
         for i in range(rows):
-            memcpy(out + i * target.plane, edge + i * width + p - p0, n * sizeof(real))
+            if to_y:
+                memcpy(y + i * g.out_pixels + at, edge + i * width + p - p0, n * sizeof(real))
+            else:
+                memcpy(edge + i * width + p - p0, y + i * g.out_pixels + at, n * sizeof(real))
         p += n
 
 
@@ -422,10 +493,10 @@ cdef class ConvForward(Kernel):
         self.double_ = is_double(y)
         cdef Geometry *g = &self.f.g
         set_geometry(g, x.shape, y.shape, weight.shape[2:], stride, pad, dilation, groups)
-        set_boxes(g, 512, False)
-        row_at = np.empty(g.depth, np.int64)
+        set_boxes(g, BOX_PIXELS, vector_length(self.double_))
+        set_view(g, False)
+        row_at = row_table(g)
         self.f.row_at = <int64_t *> address(row_at)
-        set_rows(g, self.f.row_at)
         self.arrays = (x, weight, bias, y, row_at)
         self.f.relu = relu
         self.f.cout_parts = channel_parts(g.batch_boxes * g.image_boxes * groups, g.cout)
@@ -448,14 +519,15 @@ cdef int64_t channel_parts(int64_t tasks, int64_t channels):
     """Parts to cut the channels into when there are few tasks otherwise."""
     if tasks >= TASKS or tasks == 0:
         return 1
-    return max(1, min(parts_of(TASKS, tasks), channels // 16))
+    return max(1, min(parts_of(TASKS, tasks), channels // CHANNELS_PER_TASK))
 
 
 # --- input gradient -----------------------------------------------------------------------------
 
 cdef struct InputGrad:
-    Geometry g
+    Geometry g                  # boxes of output pixels, over a view that holds whole images
     int64_t *row_at
+    int64_t *plane_at           # where the output channels of a group begin
     int64_t channel_parts       # parts that the input channels of a group are cut into
     bint relu
 
@@ -464,7 +536,7 @@ cdef void pack_weight(const InputGrad *f, const real *weight, real *packed) noex
     """weight (groups * cout, depth) -> for each group and tile of rows of its transpose: (cout, rows)."""
     cdef const Geometry *g = &f.g
     cdef TileSize size = tile_size(packed)
-    cdef int64_t job, group, part, r0, r1, tile, tiles, i0, i1, co, i
+    cdef int64_t job, group, part, r0, r1, tile, tiles, i0, i1
     for job in range(g.groups * f.channel_parts):
         group = job // f.channel_parts
         part = job % f.channel_parts
@@ -474,99 +546,143 @@ cdef void pack_weight(const InputGrad *f, const real *weight, real *packed) noex
         for tile in range(tiles):
             i0 = r0 + part_start(r1 - r0, tiles, tile)
             i1 = r0 + part_start(r1 - r0, tiles, tile + 1)
-            for co in range(g.cout):
-                for i in range(i0, i1):
-                    packed[(group * g.depth + i0) * g.cout + co * (i1 - i0) + i - i0] = (
-                        weight[(group * g.cout + co) * g.depth + i])
+            pack_matrix(g.cout, i1 - i0, weight + group * g.cout * g.depth + i0, g.depth, i1 - i0,
+                        packed + (group * g.depth + i0) * g.cout, weight + g.groups * g.cout * g.depth)
 
 
-cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const real *dy_end,
-                         const real *packed, const real *bias, real *dx) noexcept nogil:
-    """Some channels of dx of one group and image: dx is filled, then each box adds its share."""
+cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const real *packed, const real *bias,
+                         real *dx) noexcept nogil:
+    """Some channels of one group of dx for some images: dx is filled, then each box adds its share."""
     cdef const Geometry *g = &f.g
     cdef int64_t part = task % f.channel_parts, group = task // f.channel_parts % g.groups
-    cdef int64_t image = task // (f.channel_parts * g.groups)
+    cdef int64_t batch_box = task // (f.channel_parts * g.groups), i, image, view_step
     cdef int64_t c0 = part_start(g.cin, f.channel_parts, part), c1 = part_start(g.cin, f.channel_parts, part + 1)
-    cdef int64_t channel = group * g.cin + c0, i, c, count = (c1 - c0) * g.channel_step
-    cdef real *out = dx + (image * g.groups * g.cin + channel) * g.in_pixels
+    cdef int64_t channel = group * g.cin + c0
+    cdef Box box = box_of(g, batch_box * g.image_boxes)
+    cdef real *out = dx + (box.image * g.groups * g.cin + channel) * g.in_pixels
     cdef real *view = out
-    cdef real value
-    cdef Box box
-    for c in range(c1 - c0):
-        value = bias[channel + c] if bias != NULL else 0
-        for i in range(g.in_pixels):
-            out[c * g.in_pixels + i] = value
+    for image in range(box.images):
+        fill_channels(g, c1 - c0, bias + channel if bias != NULL else NULL, out + image * image_values(g))
+    view_step = image_values(g)
     if not g.in_place:
-        view = scratch_of(VIEW, count, dx)
+        view_step = (c1 - c0) * g.channel_step
+        view = scratch_of(VIEW, box.images * view_step, dx)
         if view == NULL:
             return OUT_OF_MEMORY
-        memset(view, 0, count * sizeof(real))
+        memset(view, 0, box.images * view_step * sizeof(real))
     for i in range(g.image_boxes):
-        box = box_of(g, image * g.image_boxes + i)
-        if add_box(f, &box, c1 - c0, dy + (image * g.groups + group) * g.cout * g.out_pixels + box.out_at, dy_end,
-                   packed + (group * g.depth + c0 * g.taps) * g.cout,
-                   view + box.start[0] * g.step[0] + box.start[1] * g.step[1] + box.start[2]) != 0:
+        box = box_of(g, batch_box * g.image_boxes + i)
+        if add_box(f, &box, c1 - c0, dy, group, packed + (group * g.depth + c0 * g.taps) * g.cout,
+                   view + box.start[0] * g.step[0] + box.start[1] * g.step[1] + box.start[2], view_step) != 0:
             return OUT_OF_MEMORY
-    if not g.in_place:
-        add_out(g, c1 - c0, view, out)
-    if f.relu:
-        for i in range((c1 - c0) * g.in_pixels):
-            if out[i] < 0:
-                out[i] = 0
+    for image in range(box.images):
+        if not g.in_place:
+            add_out(g, c1 - c0, view + image * view_step, out + image * image_values(g))
+        if f.relu:
+            relu_values((c1 - c0) * g.in_pixels, out + image * image_values(g))
     return 0
 
 
-cdef int add_box(const InputGrad *f, const Box *box, int64_t channels, const real *dy, const real *dy_end,
-                 const real *packed, real *view) noexcept nogil:
+cdef inline int64_t image_values(const Geometry *g) noexcept nogil:
+    return g.groups * g.cin * g.in_pixels
+
+
+cdef void fill_channels(const Geometry *g, int64_t channels, const real *bias, real *out) noexcept nogil:
+    cdef int64_t c, i
+    if bias == NULL:
+        memset(out, 0, channels * g.in_pixels * sizeof(real))
+        return
+    for c in range(channels):
+        for i in range(g.in_pixels):
+            out[c * g.in_pixels + i] = bias[c]
+
+
+cdef void relu_values(int64_t n, real *values) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        if values[i] < 0:
+            values[i] = 0
+
+
+cdef int add_box(const InputGrad *f, const Box *box, int64_t channels, const real *dy, int64_t group,
+                 const real *packed, real *view, int64_t view_step) noexcept nogil:
     """cols (channels * taps, pixels) = transposed weight @ dy, then each row of cols added where it came from."""
     cdef const Geometry *g = &f.g
     cdef TileSize size = tile_size(view)
-    cdef int64_t rows = channels * g.taps, vectors = parts_of(box.pixels, size.vl)
+    cdef int64_t rows = channels * g.taps, pixels = box.images * box.pixels, vectors = parts_of(pixels, size.vl)
     cdef int64_t pitch = vectors * size.vl, panels = parts_of(vectors, size.nv), tiles = parts_of(rows, size.mr)
-    cdef int64_t panel, tile, i0, i1, p0, p1, ldb, c, tap, d, h, columns, zero = 0
+    cdef int64_t panel, tile, i0, i1, p0, p1, ldb
     cdef real *cols = scratch_of(PANELS, rows * pitch + g.cout * size.vl * size.nv, view)
-    cdef real *edge = cols + rows * pitch
     cdef const real *b
     if cols == NULL:
         return OUT_OF_MEMORY
     for panel in range(panels):
         p0 = part_start(vectors, panels, panel) * size.vl
         p1 = part_start(vectors, panels, panel + 1) * size.vl
-        b = dy + p0
-        ldb = g.out_pixels
-        if b + (g.cout - 1) * ldb + p1 - p0 > dy_end:       # the last vector would reach beyond the array
-            columns = box.pixels - p0
-            ldb = p1 - p0
-            for c in range(g.cout):
-                pack(1, b + c * g.out_pixels, &zero, 1, &zero, &columns, ldb, edge + c * ldb)
-            b = edge
+        b = grad_panel(f, box, dy, group, p0, p1, cols + rows * pitch, &ldb)
         for tile in range(tiles):
             i0 = part_start(rows, tiles, tile)
             i1 = part_start(rows, tiles, tile + 1)
             outer(<int> (i1 - i0), <int> ((p1 - p0) // size.vl), g.cout, packed + i0 * g.cout, 1, i1 - i0,
                   b, ldb, cols + i0 * pitch + p0, pitch, TILE_OVERWRITE, <const real *> NULL)
-    # Channels run inside: a row must not be read again while its last addition is still on the way to memory.
-    for tap in range(g.taps):
-        for d in range(box.size[0]):
-            for h in range(box.size[1]):
-                add_rows(channels, box.size[2],
-                         cols + tap * pitch + (d * box.size[1] + h) * box.size[2], g.taps * pitch,
-                         view + f.row_at[tap] + d * g.step[0] + h * g.step[1], g.channel_step)
+    add_columns(f, box, channels, cols, pitch, view, view_step)
     return 0
+
+
+cdef const real *grad_panel(const InputGrad *f, const Box *box, const real *dy, int64_t group, int64_t p0,
+                            int64_t p1, real *packed, int64_t *ldb) noexcept nogil:
+    """Pixels p0 .. p1 of all channels of dy: in place where they lie in one image, else packed."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t step = g.groups * g.cout * g.out_pixels, n, p = p0
+    cdef Pieces pieces
+    dy += (box.image * g.groups + group) * g.cout * g.out_pixels + box.out_at
+    ldb[0] = g.out_pixels
+    if p1 <= box.pixels:
+        return dy + p0
+    pieces.count = 0
+    while p < min(p1, box.images * box.pixels):
+        n = min(p1 - p, box.pixels - p % box.pixels)
+        pieces.at[pieces.count] = p // box.pixels * step + p % box.pixels
+        pieces.length[pieces.count] = n
+        pieces.count += 1
+        p += n
+    ldb[0] = p1 - p0
+    pack(g.cout, dy, f.plane_at, pieces.count, pieces.at, pieces.length, p1 - p0, packed,
+         dy - (box.image * g.groups + group) * g.cout * g.out_pixels - box.out_at + g.batch * step)
+    return packed
+
+
+cdef void add_columns(const InputGrad *f, const Box *box, int64_t channels, const real *cols, int64_t pitch,
+                      real *view, int64_t view_step) noexcept nogil:
+    """Add every row of cols, output row by output row, to the view.
+
+    Channels run inside: a row must not be read again while its last addition is still on the way to memory.
+    """
+    cdef const Geometry *g = &f.g
+    cdef int64_t tap, image, d, h
+    cdef const real *row
+    for image in range(box.images):
+        for tap in range(g.taps):
+            row = cols + tap * pitch + image * box.pixels
+            for d in range(box.size[0]):
+                for h in range(box.size[1]):
+                    add_rows(channels, box.size[2], row, g.taps * pitch,
+                             view + image * view_step + f.row_at[tap] + d * g.step[0] + h * g.step[1],
+                             g.channel_step)
+                    row += box.size[2]
 
 
 cdef int input_grad(const InputGrad *f, const real *dy, const real *weight, const real *bias,
                     real *dx) noexcept nogil:
     cdef const Geometry *g = &f.g
-    cdef int64_t task, tasks = g.batch * g.groups * f.channel_parts
+    cdef int64_t task, tasks = g.batch_boxes * g.groups * f.channel_parts
     cdef int threads = threads_for(operations(g)), failed = 0
-    cdef const real *dy_end = dy + g.batch * g.groups * g.cout * g.out_pixels
     cdef real *packed = scratch_of(SHARED, g.groups * g.depth * g.cout, dx)
     if packed == NULL:
         return OUT_OF_MEMORY
     pack_weight(f, weight, packed)
     for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-        failed |= input_grad_task(f, task, dy, dy_end, packed, bias, dx)
+        failed |= input_grad_task(f, task, dy, packed, bias, dx)
     return failed
 
 
@@ -593,15 +709,17 @@ cdef class ConvInputGrad(Kernel):
         self.double_ = is_double(dx)
         cdef Geometry *g = &self.f.g
         set_geometry(g, dx.shape, dy.shape, weight.shape[2:], stride, pad, dilation, groups)
-        set_view_of_whole_images(g, 512)
-        row_at = np.empty(g.depth, np.int64)
+        set_boxes(g, BOX_PIXELS, vector_length(self.double_))
+        set_view(g, True)
+        row_at = row_table(g)
+        plane_at = np.arange(g.cout, dtype=np.int64) * g.out_pixels
         self.f.row_at = <int64_t *> address(row_at)
-        set_rows(g, self.f.row_at)
-        self.arrays = (dy, weight, bias, dx, row_at)
+        self.f.plane_at = <int64_t *> address(plane_at)
+        self.arrays = (dy, weight, bias, dx, row_at, plane_at)
         self.f.relu = relu
-        cdef int64_t in_cache = max(1, PANEL_BYTES // (g.taps * g.box_pixels * <int64_t> dx.itemsize))
-        self.f.channel_parts = max(parts_of(g.cin, in_cache), min(g.cin, parts_of(TASKS, g.batch * groups + 1)))
-        self.f.channel_parts = max(1, min(self.f.channel_parts, g.cin))
+        cdef int64_t columns_bytes = g.taps * g.images * g.box_pixels * <int64_t> dx.itemsize
+        cdef int64_t tasks = max(1, g.batch_boxes * groups)
+        self.f.channel_parts = min(g.cin, max(parts_of(g.cin * columns_bytes, PANEL_BYTES), parts_of(TASKS, tasks)))
 
     cdef int execute(self) except -1:
         cdef int failed
@@ -615,17 +733,6 @@ cdef class ConvInputGrad(Kernel):
         if failed:
             raise MemoryError("ConvInputGrad: no memory for the columns")
         return 0
-
-
-cdef void set_view_of_whole_images(Geometry *g, int64_t pixels) noexcept:
-    """Boxes as in set_boxes, one image at most, over a view that holds the whole image."""
-    cdef Geometry boxes = g[0]
-    set_boxes(g, 0, True)
-    set_boxes(&boxes, pixels, False)
-    g.box = boxes.box
-    g.boxes = boxes.boxes
-    g.image_boxes = boxes.image_boxes
-    g.box_pixels = boxes.box_pixels
 
 
 # --- weight gradient ----------------------------------------------------------------------------
@@ -663,12 +770,15 @@ cdef int weight_grad_task(const WeightGrad *f, int64_t task, const real *dy, con
 
 cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int64_t k0, int64_t k1, const real *dy,
                         const real *x, real *partial, real *partial_bias) noexcept nogil:
-    """One box's share: dy is transposed into panels (pixels, a few vectors of channels), x is read in place."""
+    """One box's share: dy is transposed into panels (pixels, a few vectors of channels), x is read in place.
+
+    Columns beyond cout hold whatever was in scratch: their products are never read.
+    """
     cdef const Geometry *g = &f.g
     cdef TileSize size = tile_size(partial)
     cdef int64_t vectors = parts_of(g.cout, size.vl), columns = vectors * size.vl
     cdef int64_t pixels = box.images * box.pixels, panels = parts_of(vectors, size.nv)
-    cdef int64_t tiles = parts_of(k1 - k0, size.mr), panel, tile, c0, c1, i0, i1, image, width, i
+    cdef int64_t tiles = parts_of(k1 - k0, size.mr), panel, tile, c0, c1, i0, i1, image, width
     cdef const real *view = view_of(g, box, group, x)
     cdef real *packed = scratch_of(PANELS, pixels * size.vl * size.nv, partial)
     cdef int64_t *pixel_at = <int64_t *> scratch(TABLES, pixels * sizeof(int64_t))
@@ -679,9 +789,6 @@ cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int6
         c0 = part_start(vectors, panels, panel) * size.vl
         c1 = part_start(vectors, panels, panel + 1) * size.vl
         width = c1 - c0
-        if c1 > g.cout:
-            for i in range(pixels):
-                memset(packed + i * width + g.cout - c0, 0, (c1 - g.cout) * sizeof(real))
         for image in range(box.images):
             transpose(min(c1, g.cout) - c0, box.pixels,
                       dy + (((box.image + image) * g.groups + group) * g.cout + c0) * g.out_pixels + box.out_at,
@@ -696,21 +803,22 @@ cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int6
     return 0
 
 
-cdef void sum_chunks(const WeightGrad *f, int64_t row, real *partial, real *dw) noexcept nogil:
-    """Row (group, k) of dw transposed: add up the chunks in order and write a column of dw (cout, depth)."""
+cdef void sum_chunks(const WeightGrad *f, int64_t block, real *partial, real *dw) noexcept nogil:
+    """SUM_ROWS rows (group, k) of dw transposed: add up the chunks in order and write columns of dw (cout, depth)."""
     cdef const Geometry *g = &f.g
     cdef int64_t columns = parts_of(g.cout, tile_size(dw).vl) * tile_size(dw).vl
-    cdef int64_t chunk, group = row // g.depth, k = row % g.depth
-    cdef real *total = partial + row * columns
+    cdef int64_t blocks = parts_of(g.depth, SUM_ROWS), group = block // blocks, chunk
+    cdef int64_t k0 = block % blocks * SUM_ROWS, rows = min(SUM_ROWS, g.depth - k0)
+    cdef real *total = partial + (group * g.depth + k0) * columns
     for chunk in range(1, f.chunks):
-        add_rows(1, columns, total + chunk * g.groups * g.depth * columns, 0, total, 0)
-    transpose(1, g.cout, total, 0, dw + group * g.cout * g.depth + k, g.depth)
+        add_rows(1, rows * columns, total + chunk * g.groups * g.depth * columns, 0, total, 0)
+    transpose(rows, g.cout, total, columns, dw + group * g.cout * g.depth + k0, g.depth)
 
 
 cdef int weight_grad(const WeightGrad *f, const real *dy, const real *x, real *dw, real *db) noexcept nogil:
     cdef const Geometry *g = &f.g
     cdef int64_t columns = parts_of(g.cout, tile_size(dw).vl) * tile_size(dw).vl
-    cdef int64_t task, row, chunk, c, group, tasks = f.chunks * g.groups * f.depth_parts
+    cdef int64_t task, chunk, c, group, tasks = f.chunks * g.groups * f.depth_parts
     cdef int64_t rows = g.groups * g.depth
     cdef int threads = threads_for(operations(g)), failed = 0
     cdef real *partial = scratch_of(SHARED, f.chunks * (rows + g.groups) * columns, dw)
@@ -722,8 +830,8 @@ cdef int weight_grad(const WeightGrad *f, const real *dy, const real *x, real *d
         failed |= weight_grad_task(f, task, dy, x, partial, partial_bias)
     if failed:
         return failed
-    for row in prange(rows, num_threads=threads, schedule="static"):
-        sum_chunks(f, row, partial, dw)
+    for task in prange(g.groups * parts_of(g.depth, SUM_ROWS), num_threads=threads, schedule="static"):
+        sum_chunks(f, task, partial, dw)
     if f.bias:
         for group in range(g.groups):
             for c in range(g.cout):
@@ -756,14 +864,14 @@ cdef class ConvWeightGrad(Kernel):
         self.double_ = is_double(dweight)
         cdef Geometry *g = &self.f.g
         set_geometry(g, x.shape, dy.shape, dweight.shape[2:], stride, pad, dilation, groups)
-        set_boxes(g, 512, False)
-        row_at = np.empty(g.depth, np.int64)
+        set_boxes(g, BOX_PIXELS, vector_length(self.double_))
+        set_view(g, False)
+        row_at = row_table(g)
         self.f.row_at = <int64_t *> address(row_at)
-        set_rows(g, self.f.row_at)
         self.arrays = (dy, x, dweight, dbias, row_at)
         self.f.bias = dbias is not None
         self.f.chunks = max(1, min(8, g.batch_boxes * g.image_boxes))
-        self.f.depth_parts = max(1, min(parts_of(16, self.f.chunks * groups), g.depth // 32))
+        self.f.depth_parts = max(1, min(parts_of(TASKS, self.f.chunks * groups), g.depth // 32))
 
     cdef int execute(self) except -1:
         cdef int failed
@@ -885,10 +993,12 @@ cdef set_unfold(Unfold *f, x, kernel_size, stride, pad, dilation, out_size):
     cdef Geometry *g = &f.g
     shape = (x.shape[0] * x.shape[1], 1, *x.shape[2:])
     set_geometry(g, shape, (shape[0], 1, *out_size), kernel_size, stride, pad, dilation, 1)
-    set_boxes(g, 0, True)
-    row_at = np.empty(g.depth, np.int64)
+    set_boxes(g, g.out_pixels, 1)
+    g.images = 1
+    g.batch_boxes = g.batch
+    set_view(g, True)
+    row_at = row_table(g)
     f.row_at = <int64_t *> address(row_at)
-    set_rows(g, f.row_at)
     return row_at
 
 

@@ -11,8 +11,8 @@ from libc.string cimport memset
 
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, threads_for
 from convkit._kernels.tile cimport (
-    TILE_ADD, TILE_COLUMN_BIAS, TILE_OVERWRITE, TILE_RELU, TileSize,
-    dot, outer, pack, part_start, parts_of, scratch_of, sum_rows, tile_size, transpose,
+    CK_MAX_TILE, CK_MAX_VECTOR, CK_MAX_WIDTH, TILE_ADD, TILE_COLUMN_BIAS, TILE_OVERWRITE, TILE_RELU, TileSize,
+    dot, outer, pack_matrix, part_start, parts_of, scratch_of, sum_rows, tile_size, transpose,
 )
 
 cdef enum:
@@ -79,22 +79,18 @@ cdef int outer_panel(const Product *p, int64_t m0, int64_t m1, int64_t n0, int n
     cdef int64_t tiles = parts_of(m1 - m0, size.mr), t, i, j, i0, i1
     cdef const real *panel = b + (n0 * p.ldb + k0 if p.trans_b else k0 * p.ldb + n0)
     cdef int mode = epilogue(p, k0 == 0, k1 == p.k, bias != NULL)
-    cdef real *edge = scratch_of(2, (size.mr + 1) * width, c)
-    cdef real *edge_bias = edge + size.mr * width
-    cdef int64_t no_offset = 0
-    if edge == NULL:
-        return OUT_OF_MEMORY
+    cdef real edge[CK_MAX_TILE]
+    cdef real edge_bias[CK_MAX_WIDTH + CK_MAX_VECTOR]
     if p.trans_b:
         transpose(columns, k1 - k0, panel, p.ldb, packed, width)
         panel = packed
         ldb = width
     elif columns < width or m1 - m0 > 2 * size.mr:
-        for i in range(k1 - k0):
-            pack(1, panel + i * ldb, &no_offset, 1, &no_offset, &columns, width, packed + i * width)
+        pack_matrix(k1 - k0, columns, panel, ldb, width, packed, b + p.k * p.n)
         panel = packed
         ldb = width
     if columns < width and bias != NULL:
-        pack(1, bias + n0, &no_offset, 1, &no_offset, &columns, width, edge_bias)
+        pack_matrix(1, columns, bias + n0, 0, width, edge_bias, bias + p.n)
     for t in range(tiles):
         i0 = m0 + part_start(m1 - m0, tiles, t)
         i1 = m0 + part_start(m1 - m0, tiles, t + 1)

@@ -1,8 +1,9 @@
 """Softmax, cross-entropy, mean squared error and sums, with their gradients.
 
 Class scores are seen as (rows, classes, inner): `inner` is 1 for (N, C), and the pixels for (N, C, H, W).
-With inner = 1 the classes of a position are contiguous and a row is worked on at once; else a block of
-neighbouring positions is, class by class.  Either is a task; a loss is summed in double, task by task in order.
+With inner = 1 the classes of a position are contiguous, and a task is some such rows, one after the other;
+else it is a block of neighbouring positions, class by class.  Losses are summed in double, task by task in
+order.
 
 Cross-entropy, for one position with scores x, p = softmax(x) and targets a:  loss = sum_c a_c (-log p_c),
 gradient = p sum_c a_c - a.  The targets are  a = weight (keep labels + smoothing / classes), keep being
@@ -227,7 +228,7 @@ cdef class SoftmaxForward(OverClasses):
 
 
 cdef class SoftmaxGrad(OverClasses):
-    """dx from the output y and its gradient dy: y (dy - sum y dy), or for the logarithm dy - exp(y) sum dy."""
+    """dx from the output y and dy: y (dy - sum y dy), or for the logarithm dy - exp(y) sum dy."""
     cdef void *y
     cdef void *dy
     cdef void *dx
@@ -275,6 +276,25 @@ cdef inline bint counts(const Targets *targets, int64_t position) noexcept nogil
     return not targets.labels or not targets.ignores or targets.labels[position] != targets.ignored
 
 
+cdef inline double label_target(const Targets *targets, const real *weight, int64_t label) noexcept nogil:
+    """The target that a position's label adds at its own class."""
+    return (1 - targets.smoothing) * (weight[label] if weight else 1)
+
+
+cdef inline void class_targets(
+    const Scores *s, const Targets *targets, const real *weight, int64_t c, int64_t n, const real *soft,
+    real *target,
+) noexcept nogil:
+    """The targets of class c at n positions, less what label_target gives."""
+    cdef double class_weight = weight[c] if weight else 1
+    cdef real keep = <real>(class_weight * (1 - targets.smoothing))
+    cdef real smoothing = <real>(class_weight * targets.smoothing / s.classes)
+    if real is float:
+        micro().rows_f32.targets(n, keep, smoothing, NULL, soft, target)
+    else:
+        micro().rows_f64.targets(n, keep, smoothing, NULL, soft, target)
+
+
 cdef int entropy_row(
     const Scores *s, const Targets *targets, const real *x, real *p, int64_t position, double *loss
 ) noexcept nogil:
@@ -295,9 +315,7 @@ cdef int entropy_row(
         return 0
     if targets.labels:
         label = targets.labels[position]
-        loss[0] += (
-            (1 - targets.smoothing) * (weight[label] if weight else 1) * (log_total + (<double>maximum - x[label]))
-        )
+        loss[0] += label_target(targets, weight, label) * (log_total + (<double>maximum - x[label]))
         if targets.smoothing == 0:
             return 0
     work = <real *>scratch(0, 2 * s.classes * sizeof(real))
@@ -330,7 +348,6 @@ cdef int entropy_across(
     cdef real *log_p = target + BLOCK
     cdef real *gains = log_p + BLOCK
     cdef int64_t i, c, at, label, n = t.positions
-    cdef double class_weight
     softmax_across(s, n, x, p, maximum, total)
     for c in range(s.classes):
         rows.divide(n, p + c * s.inner, total, 1, p + c * s.inner)
@@ -340,7 +357,7 @@ cdef int entropy_across(
         for i in range(n):
             if counts(targets, t.position + i):
                 label = targets.labels[t.position + i]
-                loss[0] += (1 - targets.smoothing) * (weight[label] if weight else 1) * (
+                loss[0] += label_target(targets, weight, label) * (
                     total[i] + (<double>maximum[i] - x[label * s.inner + i])
                 )
         if targets.smoothing == 0:
@@ -348,11 +365,7 @@ cdef int entropy_across(
     memset(gains, 0, n * sizeof(real))
     for c in range(s.classes):
         at = c * s.inner
-        class_weight = weight[c] if weight else 1
-        rows.targets(
-            n, <real>(class_weight * (1 - targets.smoothing)), <real>(class_weight * targets.smoothing / s.classes),
-            NULL, soft + t.at + at if soft else NULL, target,
-        )
+        class_targets(s, targets, weight, c, n, soft + t.at + at if soft else NULL, target)
         rows.binary[CK_MAP_SUBTRACT](n, x + at, maximum, log_p)
         rows.binary[CK_MAP_SUBTRACT](n, log_p, total, log_p)
         rows.dot_across(n, target, log_p, gains)
@@ -405,7 +418,7 @@ cdef int entropy_grad_row(
         return 0
     if targets.labels:
         label = targets.labels[position]
-        own = (1 - targets.smoothing) * (weight[label] if weight else 1)
+        own = label_target(targets, weight, label)
     if targets.labels and targets.smoothing == 0:
         rows.scale(s.classes, <real>(factor * own), p, dx)
     else:
@@ -441,30 +454,21 @@ cdef int entropy_grad_across(
     cdef real *own = factors + BLOCK
     cdef real *target = own + BLOCK
     cdef int64_t i, c, at, label, n = t.positions
-    cdef double class_weight
     for i in range(n):
         factors[i] = <real>factor if counts(targets, t.position + i) else 0
         own[i] = 0
         if targets.labels and counts(targets, t.position + i):
             label = targets.labels[t.position + i]
-            own[i] = <real>((1 - targets.smoothing) * (weight[label] if weight else 1))
+            own[i] = <real>label_target(targets, weight, label)
         mass[i] = own[i] + <real>(targets.smoothing * targets.weight_sum / s.classes)
     if soft:
         memset(mass, 0, n * sizeof(real))
         for c in range(s.classes):
-            class_weight = weight[c] if weight else 1
-            rows.targets(
-                n, <real>(class_weight * (1 - targets.smoothing)),
-                <real>(class_weight * targets.smoothing / s.classes), NULL, soft + t.at + c * s.inner, target,
-            )
+            class_targets(s, targets, weight, c, n, soft + t.at + c * s.inner, target)
             rows.binary[CK_MAP_ADD](n, mass, target, mass)
     for c in range(s.classes):
         at = c * s.inner
-        class_weight = weight[c] if weight else 1
-        rows.targets(
-            n, <real>(class_weight * (1 - targets.smoothing)), <real>(class_weight * targets.smoothing / s.classes),
-            NULL, soft + t.at + at if soft else NULL, target,
-        )
+        class_targets(s, targets, weight, c, n, soft + t.at + at if soft else NULL, target)
         rows.entropy_grad_across(n, factors, mass, p + at, target, dx + at)
     if targets.labels:
         for i in range(n):
@@ -491,7 +495,8 @@ cdef int entropy_grad_tasks(
 
 
 cdef double weight_of_chunk(
-    int64_t n, const int64_t *labels, int64_t classes, const Targets *targets, const real *weight, int64_t *wrong
+    int64_t n, const int64_t *labels, int64_t classes, const Targets *targets, const real *weight,
+    int64_t *wrong,
 ) noexcept nogil:
     """The sum of n labels' weights; `wrong` becomes the place of a label that is no class, or -1."""
     cdef int64_t i
@@ -561,8 +566,8 @@ cdef class CrossEntropy(OverClasses):
                 total = weight_of_labels(&self.scores, &self.targets, <const float *>weight, &wrong)
         if wrong >= 0:
             raise ValueError(
-                f"cross_entropy: label {self.targets.labels[wrong]} is none of the {self.scores.classes} classes "
-                f"(0 to {self.scores.classes - 1})"
+                f"cross_entropy: label {self.targets.labels[wrong]} is none of the "
+                f"{self.scores.classes} classes (0 to {self.scores.classes - 1})"
             )
         return total
 
@@ -610,9 +615,9 @@ cdef class CrossEntropy(OverClasses):
 cdef class CrossEntropyForward(CrossEntropy):
     """loss = the mean of -log softmax(logits) at the labels; probabilities = softmax(logits).
 
-    logits and probabilities (rows, classes, inner), labels int64 (rows, inner), loss (1,), weight (classes,) or
-    None.  The mean is over the labels other than ignore_index (None: over all), weighted by their classes; of no
-    label it is NaN.  A label outside of the classes raises ValueError before anything is written.
+    logits and probabilities (rows, classes, inner), labels int64 (rows, inner), loss (1,), weight (classes,)
+    or None.  The mean is over the labels other than ignore_index (None: over all), weighted by their classes;
+    of no label it is NaN.  A label outside of the classes raises ValueError before anything is written.
     """
     def __init__(
         self, logits, labels, loss, probabilities, rows, classes, inner, label_smoothing, weight, ignore_index
@@ -628,12 +633,13 @@ cdef class CrossEntropyForward(CrossEntropy):
 
 
 cdef class CrossEntropyGrad(CrossEntropy):
-    """dlogits from the probabilities that CrossEntropyForward saved, times scale[0], the gradient of the loss.
+    """dlogits from the probabilities that CrossEntropyForward saved; scale[0] is the gradient of the loss.
 
     Zero where no label counts.
     """
     def __init__(
-        self, probabilities, labels, scale, dlogits, rows, classes, inner, label_smoothing, weight, ignore_index
+        self, probabilities, labels, scale, dlogits, rows, classes, inner, label_smoothing, weight,
+        ignore_index,
     ):
         self.bind(dlogits, rows, classes, inner)
         self.scores_in = self.keep(probabilities)
@@ -646,7 +652,7 @@ cdef class CrossEntropyGrad(CrossEntropy):
 
 
 cdef class ProbabilityCrossEntropyForward(CrossEntropy):
-    """CrossEntropyForward where labels are probabilities (rows, classes, inner); the mean is over positions."""
+    """CrossEntropyForward where labels are probabilities (rows, classes, inner); a mean over positions."""
     def __init__(self, logits, labels, loss, probabilities, rows, classes, inner, label_smoothing, weight):
         self.bind(logits, rows, classes, inner)
         self.scores_in = self.keep(logits)
@@ -726,7 +732,9 @@ cdef class MeanSquaredErrorForward(Kernel):
     cdef int execute(self) except -1:
         with nogil:
             if self.double_:
-                (<double *>self.loss)[0] = total_over(self.n, <const double *>self.a, <const double *>self.b) / self.n
+                (<double *>self.loss)[0] = (
+                    total_over(self.n, <const double *>self.a, <const double *>self.b) / self.n
+                )
             else:
                 (<float *>self.loss)[0] = <float>(
                     total_over(self.n, <const float *>self.a, <const float *>self.b) / self.n

@@ -13,7 +13,8 @@
    each column; ReLU comes last. */
 enum { TILE_OVERWRITE = 0, TILE_ADD = 1, TILE_ROW_BIAS = 2, TILE_COLUMN_BIAS = 4, TILE_RELU = 8 };
 
-enum { CK_MAX_ROWS = 8 };
+/* Bounds over all instruction sets: rows of a tile, values in a vector, columns of a tile, values in a tile. */
+enum { CK_MAX_ROWS = 8, CK_MAX_VECTOR = 16, CK_MAX_WIDTH = 3 * CK_MAX_VECTOR, CK_MAX_TILE = CK_MAX_ROWS * CK_MAX_WIDTH };
 
 #define CK_TILE_TABLE(real, name)                                                                          \
     typedef struct {                                                                                       \

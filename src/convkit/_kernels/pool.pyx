@@ -181,8 +181,8 @@ cdef int max_planes(const Windows *w, const real *x, real *y, position *indices)
 cdef class MaxPoolForward(Kernel):
     """y = the largest value of each window, NaN above all; indices = its first place in the plane.
 
-    x (N, C, *in), y (N, C, *out), indices (N, C, *out) of int32 or int64, or None.  Lengths are tuples with one
-    entry for each axis.  A window without any value in it gives -inf and the index -1.
+    x (N, C, *in), y (N, C, *out), indices (N, C, *out) of int32 or int64, or None.  Lengths are tuples with
+    one entry for each axis.  A window without any value in it gives -inf and the index -1.
     """
     cdef object arrays
     cdef void *x
@@ -429,7 +429,9 @@ cdef class AvgPoolForward(AveragePool):
         cdef int failed
         with nogil:
             if self.double_:
-                failed = average_planes(w, self.count_pad, <const double *>self.inputs, <double *>self.outputs)
+                failed = average_planes(
+                    w, self.count_pad, <const double *>self.inputs, <double *>self.outputs
+                )
             else:
                 failed = average_planes(w, self.count_pad, <const float *>self.inputs, <float *>self.outputs)
         if failed:

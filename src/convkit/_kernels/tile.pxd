@@ -8,7 +8,7 @@ from convkit._kernels.core cimport micro, real, scratch
 cdef extern from "micro.h" nogil:
     enum:
         TILE_OVERWRITE, TILE_ADD, TILE_ROW_BIAS, TILE_COLUMN_BIAS, TILE_RELU
-        CK_MAX_ROWS
+        CK_MAX_ROWS, CK_MAX_VECTOR, CK_MAX_WIDTH, CK_MAX_TILE
 
 
 
@@ -38,7 +38,7 @@ cdef inline int64_t part_start(int64_t total, int64_t parts, int64_t i) noexcept
 
 cdef inline real *scratch_of(int slot, int64_t count, real *any_) noexcept nogil:
     """Memory of this thread for `count` values and one vector more."""
-    return <real *> scratch(slot, (count + 64) * sizeof(real))
+    return <real *> scratch(slot, (count + CK_MAX_VECTOR) * sizeof(real))
 
 
 cdef inline void outer(int m, int nv, int64_t k, const real *a, int64_t lda, int64_t a_step, const real *b,

@@ -63,7 +63,8 @@ def train(options: argparse.Namespace) -> int:
     write_whole(folder / "config.json", settings + "\n")
     if not options.quiet:
         threads = ck.get_num_threads()
-        print(f"{config.model}: {entry.parameters:,} parameters, {threads} threads; run in {folder}")
+        plural = "" if threads == 1 else "s"
+        print(f"{config.model}: {entry.parameters:,} parameters, {threads} thread{plural}; run in {folder}")
         images = f"{len(train_set):,} training and {len(test_set):,} test images"
         print(f"{config.dataset}: {images} from {train_set.source}", flush=True)
     history = trainer.fit(

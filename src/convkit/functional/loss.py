@@ -120,9 +120,6 @@ def _cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{function}: label_smoothing must be from 0 to 1, not {label_smoothing}")
     if weight is not None:
-        weight = operand(function, "weight", weight)
-        if not isinstance(weight, Operand):
-            weight = weight.astype(logits.dtype, copy=False)
         errors.shape(function, "weight", weight, (logits.shape[1],))
     if not isinstance(labels, Operand):
         labels = np.asarray(labels)

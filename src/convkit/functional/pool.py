@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,8 @@ def _max_pool(
 ) -> Any:
     x = operand(function, "x", x)
     windows = _windows(function, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    y, indices = MaxPool(windows, bool(ceil_mode), "int64" if return_indices else "int32")(x)
+    index_dtype = "int64" if return_indices or prod(x.shape[2:]) > np.iinfo(np.int32).max else "int32"
+    y, indices = MaxPool(windows, bool(ceil_mode), index_dtype)(x)
     return (y, indices) if return_indices else y
 
 

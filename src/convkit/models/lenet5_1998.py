@@ -48,8 +48,8 @@ DIGITS = """
 
 def bitmaps() -> np.ndarray:
     """The ten drawings, int8 (10, 12, 7): +1 where there is ink, -1 where there is none."""
-    rows = [line.split() for line in DIGITS.split("\n") if line]  # rows[y][digit] = seven points
-    return np.array([[[1 if point == "#" else -1 for point in row[digit]] for row in rows] for digit in range(10)], np.int8)
+    rows = np.array([list(seven_points) for seven_points in DIGITS.split()]).reshape(12, 10, 7)
+    return np.where(rows.transpose(1, 0, 2) == "#", 1, -1).astype(np.int8)
 
 
 def squash(a: Any) -> Any:
@@ -69,7 +69,7 @@ def uniform_by_inputs(shape: tuple[int, ...], inputs: int | None = None) -> np.n
 class Frame(Module):
     """Images (N, 1, 28, 28) of ink from 0 to 1, framed to 32×32, the background at -0.1 and ink at 1.175.
 
-    Over MNIST that makes the mean about 0 and the variance about 1.
+    The mean over MNIST is then about 0.
     """
 
     def forward(self, x: Any) -> Any:
@@ -217,6 +217,7 @@ class LeNet5(Module):
         self.s2 = Subsampling(6)
         self.c3 = ConnectedConv2d(CONNECTIONS, 6, 5)
         self.s4 = Subsampling(16)
+        # 5×5 over maps of 5×5: the convolution C5 is a full connection
         self.c5 = SquashedLinear(16 * 5 * 5, 120, init=uniform_by_inputs)
         self.f6 = SquashedLinear(120, 84, init=uniform_by_inputs)
         self.output = RadialBasis(bitmaps().reshape(10, 84))

@@ -15,7 +15,7 @@ class CrossEntropyLoss:
     Parameters
     ----------
     weight : array (C,), optional
-        A weight for each class.
+        A factor for each class; converted to the dtype of the logits.
     ignore_index : int, optional
         A label that does not count.
     label_smoothing : float
@@ -33,12 +33,9 @@ class CrossEntropyLoss:
         self.label_smoothing = label_smoothing
 
     def __call__(self, logits: Any, labels: Any) -> Any:
+        weight = None if self.weight is None else np.asarray(self.weight, logits.dtype)
         return F.cross_entropy(
-            logits,
-            labels,
-            label_smoothing=self.label_smoothing,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
+            logits, labels, label_smoothing=self.label_smoothing, weight=weight, ignore_index=self.ignore_index
         )
 
 

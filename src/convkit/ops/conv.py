@@ -22,14 +22,18 @@ from convkit.ops.base import Primitive, Spec
 
 @dataclass(frozen=True)
 class Convolution(Primitive):
-    """(x, weight, bias | None) -> y, optionally rectified in the same pass."""
+    """(x, weight, bias | None) -> y, optionally rectified in the same pass.
+
+    With `size` only the first windows of each axis are computed, so many that y has that spatial size.
+    """
 
     windows: Windows
     groups: int = 1
     relu: bool = False
+    size: tuple[int, ...] | None = None
 
     def infer(self, x: Any, weight: Any, bias: Any) -> tuple[Spec, ...]:
-        size = geometry.output_size("convolution", x.shape[2:], self.windows)
+        size = self.size or geometry.output_size("convolution", x.shape[2:], self.windows)
         return (Spec((x.shape[0], weight.shape[0], *size), x.dtype),)
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
@@ -67,7 +71,7 @@ class ConvTranspose(Primitive):
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         x, weight, _ = inputs
         [grad] = grads
-        grad_x = Convolution(self.windows, self.groups)(grad, weight, None)
+        grad_x = Convolution(self.windows, self.groups, size=tuple(x.shape[2:]))(grad, weight, None)
         grad_weight, _ = ConvolutionWeightGrad(self.windows, self.groups)(x, grad)
         return grad_x, grad_weight, ChannelSum()(grad)
 

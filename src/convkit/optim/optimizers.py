@@ -46,9 +46,7 @@ class ParamGroup:
 
     def __post_init__(self) -> None:
         if not isinstance(self.match, str) and not callable(self.match):
-            raise TypeError(
-                f"ParamGroup: match must be a pattern or a function of a name, not {self.match!r}"
-            )
+            raise TypeError(f"ParamGroup: match must be a pattern or a function of a name, not {self.match!r}")
         number("ParamGroup", "lr_scale", self.lr_scale)
         if self.weight_decay is not None:
             number("ParamGroup", "weight_decay", self.weight_decay)

@@ -276,9 +276,7 @@ class Piecewise(Timed):
 
     def _check_length(self) -> None:
         if not isinstance(self.rates, Sequence) or not isinstance(self._length, Sequence):
-            raise TypeError(
-                f"Piecewise: rates, {self._unit} must be sequences, not {self.rates!r}, {self._length!r}"
-            )
+            raise TypeError(f"Piecewise: rates, {self._unit} must be sequences, not {self.rates!r}, {self._length!r}")
         if not self.rates or len(self.rates) != len(self._length):
             raise ValueError(
                 f"Piecewise: rates and {self._unit} must have the same number of entries, at least one, "

@@ -116,9 +116,7 @@ class BestCheckpoint(_Watch):
         For an unknown `mode`; at the end of the first epoch, for a figure that is not measured.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], monitor: str = "val_loss", mode: str | None = None
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], monitor: str = "val_loss", mode: str | None = None) -> None:
         super().__init__(monitor, mode)
         self.path = path
 

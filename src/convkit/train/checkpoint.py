@@ -104,9 +104,7 @@ def load_model(path: Path) -> Module:
             "build the model yourself and call convkit.load(model, path)"
         )
     if architecture["name"] not in REGISTRY:
-        raise ValueError(
-            f"load_model: {os.fspath(path)} is for a network {architecture['name']!r}, unknown here"
-        )
+        raise ValueError(f"load_model: {os.fspath(path)} is for a network {architecture['name']!r}, unknown here")
     model = REGISTRY[architecture["name"]].build(**architecture["arguments"])
     model.astype(about["dtype"])
     model.classes = about["classes"]
@@ -161,9 +159,7 @@ def load_training(path: Path, model: Module, step: CompiledStep) -> dict[str, An
     """
     arrays, about = _read("resume", path)
     if "training" not in about:
-        raise ValueError(
-            f"resume: {os.fspath(path)} holds no training run, only weights; convkit.load reads them"
-        )
+        raise ValueError(f"resume: {os.fspath(path)} holds no training run, only weights; convkit.load reads them")
     state = {name.removeprefix(_STEP): value for name, value in arrays.items() if name.startswith(_STEP)}
     try:
         step.load_state_dict(state)

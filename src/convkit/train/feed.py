@@ -60,9 +60,7 @@ class Feed:
         batches = self._source.epoch(number) if hasattr(self._source, "epoch") else self._source
         for batch in batches:
             if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-                raise TypeError(
-                    f"{self._function}: a batch must be (x, *targets), not {type(batch).__name__}"
-                )
+                raise TypeError(f"{self._function}: a batch must be (x, *targets), not {type(batch).__name__}")
             yield tuple(batch)
 
 

@@ -46,9 +46,7 @@ class History:
     def __getitem__(self, key: str | int) -> Any:
         if isinstance(key, str):
             if key not in self.columns:
-                raise KeyError(
-                    f"History: there is no {key!r}, only {', '.join(self.columns) or 'no epoch yet'}"
-                )
+                raise KeyError(f"History: there is no {key!r}, only {', '.join(self.columns) or 'no epoch yet'}")
             return [row[key] for row in self.rows if key in row]
         return self.rows[key]
 

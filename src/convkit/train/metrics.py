@@ -59,9 +59,7 @@ class TopK:
         """
         labels = _labels(self.name, outputs, np.asarray(targets))
         if self.k > outputs.shape[1]:
-            raise ValueError(
-                f"{self.name}: outputs must have at least {self.k} classes, not shape {outputs.shape}"
-            )
+            raise ValueError(f"{self.name}: outputs must have at least {self.k} classes, not shape {outputs.shape}")
         chosen = np.expand_dims(labels, 1)
         score = np.take_along_axis(outputs, chosen, axis=1)
         before = np.arange(outputs.shape[1]).reshape(-1, *[1] * (outputs.ndim - 2)) < chosen
@@ -140,9 +138,7 @@ def _by_name(name: str) -> Metric:
         return Accuracy()
     if match := re.fullmatch(r"top([1-9]\d*)", name):
         return TopK(int(match[1]))
-    raise ValueError(
-        f"Trainer: metrics must be 'accuracy', 'top5' (any number), 'loss' or callables, not {name!r}"
-    )
+    raise ValueError(f"Trainer: metrics must be 'accuracy', 'top5' (any number), 'loss' or callables, not {name!r}")
 
 
 class Means:

@@ -93,10 +93,8 @@ class Bar(Lines):
         self._pending += 1
         now = time.perf_counter()
         if now - self._drawn >= REDRAW_EVERY:
-            rate = f"{self._samples / (now - self._began):,.0f} images/s"
-            self._progress.update(
-                self._task, advance=self._pending, rate=rate, figures=_figures(means.result())
-            )
+            rate = f"{self._samples / (now - self._began):,.0f} samples/s"
+            self._progress.update(self._task, advance=self._pending, rate=rate, figures=_figures(means.result()))
             self._pending, self._drawn = 0, now
 
     def validating(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from convkit.data import Dataset
 from convkit.errors import integer
 from convkit.graph.step import compile_step
+from convkit.graph.trace import target_input
 from convkit.optim import Optimizer
 from convkit.train.callbacks import Callback
 from convkit.train.checkpoint import load_training, save_training
@@ -139,6 +140,7 @@ class Trainer:
             When a file cannot be read or written.
         """
         integer("fit", "epochs", epochs, 1)
+        batch_size, seed = integer("fit", "batch_size", batch_size, 1), integer("fit", "seed", seed, 0)
         show = reporter(verbose)
         feed = Feed("fit", train, batch_size, seed)
         held_out = None if validation is None else Feed("fit", validation, batch_size, None)
@@ -315,7 +317,8 @@ class Trainer:
 
     def _measure(self, feed: Feed, check: Callable[[], None] = lambda: None) -> dict[str, float]:
         means = Means(self.metrics)
-        for x, *targets in feed.epoch(0):
+        for x, *given in feed.epoch(0):
+            targets = [target_input("evaluate", values, self.model.dtype) for values in given]
             outputs = self.model(*x) if isinstance(x, tuple) else self.model(x)
             means.add(self.loss(outputs, *targets), outputs, targets, _samples(x))
             check()
