@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("nothing to run:", *(f"{name}: {why}" for name, why in left_out.items()), file=sys.stderr)
         return 2
 
+    where = machine()
     try:
         with start(chosen, options.threads) as sides:
             summaries = []
@@ -41,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(failure, file=sys.stderr)
         return 1
 
-    where = machine()
-    print(f"{where['processor']}, {options.threads} threads, {where['date'][:10]}")
+    print(f"{where['processor']}, {options.threads} threads, load before {where['load']}, {where['date'][:10]}")
     print("; ".join(f"{name} {found[name]}" for name, found in versions.items()), end="\n\n")
     print(markdown(summaries), markdown_details(summaries), sep="\n\n")
     for name, why in left_out.items():

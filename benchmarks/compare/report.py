@@ -85,11 +85,12 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Say where and when this ran."""
+    """Say where and when this runs, and how busy the machine is already: figures need an idle one."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 

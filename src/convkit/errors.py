@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import operator
 from collections.abc import Sequence
 from types import ModuleType
@@ -38,6 +39,25 @@ def integers(function: str, argument: str, value: Any, rank: int, minimum: int) 
         expected = "one integer" if rank == 1 else f"one integer or {rank} of them"
         raise ValueError(f"{function}: {argument} must be {expected}, not {value!r}")
     return tuple(integer(function, argument, item, minimum) for item in value)
+
+
+def number(where: str, argument: str, value: Any, low: float = 0.0, below: float = math.inf) -> float:
+    """Return `value` as a float if it is a finite number with ``low <= value < below``, else raise."""
+    expected = f"a number >= {low:g}" if below == math.inf else f"a number in [{low:g}, {below:g})"
+    return _checked(where, argument, value, expected, lambda x: low <= x < below)
+
+
+def positive(where: str, argument: str, value: Any) -> float:
+    """Return `value` as a float if it is a finite number above 0, else raise."""
+    return _checked(where, argument, value, "a number above 0", lambda x: 0 < x < math.inf)
+
+
+def _checked(where: str, argument: str, value: Any, expected: str, fits: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{where}: {argument} must be {expected}, not {value!r}")
+    if not fits(value):
+        raise ValueError(f"{where}: {argument} must be {expected}, not {value!r}")
+    return float(value)
 
 
 def array(function: str, argument: str, value: Any) -> np.ndarray:

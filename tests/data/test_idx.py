@@ -216,12 +216,10 @@ def test_axis_too_long_for_the_header_is_refused(tmp_path: Path) -> None:
 def test_failed_write_leaves_the_old_file(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = small.read_bytes()
 
-    def fails_halfway(path: Path, content: bytes) -> int:
-        with open(path, "wb") as file:
-            file.write(content[:5])
+    def fails(descriptor: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "write_bytes", fails_halfway)
+    monkeypatch.setattr("os.fsync", fails)
     with pytest.raises(OSError, match="disk full"):
         write_idx(small, np.zeros(100, dtype=np.uint8))
     assert small.read_bytes() == before

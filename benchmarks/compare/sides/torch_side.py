@@ -47,9 +47,7 @@ class TrainingStep:
         with torch.no_grad():
             for parameter, values in zip(self.model.parameters(), self.initial, strict=True):
                 parameter.copy_(values)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=self.learning_rate, fused=self.fused or None
-        )
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, fused=self.fused or None)
 
     def step(self, index: int) -> float:
         batch = index % len(self.images)

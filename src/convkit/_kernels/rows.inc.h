@@ -341,16 +341,21 @@ static void NAME(places_i64)(int64_t n, const IREAL *RESTRICT place, int64_t *RE
         out[i] = (int64_t)place[i];
 }
 
+/* The larger one, or a NaN: two selections, as the compiler makes vector code of these only. */
+ALWAYS_INLINE REAL NAME(larger)(REAL v, REAL best)
+{
+    best = v > best ? v : best;
+    return v != v ? v : best;
+}
+
 static void NAME(max_2x2)(int64_t rows, int64_t n, int64_t width, const REAL *x, REAL *RESTRICT y)
 {
     for (; rows > 0; rows--, x += 2 * width, y += n) {
         const REAL *RESTRICT a = x, *RESTRICT b = x + width;
         for (int64_t o = 0; o < n; o++) {
-            REAL a0 = a[2 * o], a1 = a[2 * o + 1], b0 = b[2 * o], b1 = b[2 * o + 1];
-            int right_top = a1 > a0 || a1 != a1, right_bottom = b1 > b0 || b1 != b1;
-            REAL top = right_top ? a1 : a0, bottom = right_bottom ? b1 : b0;
-            int down = bottom > top || bottom != bottom;
-            y[o] = down ? bottom : top;
+            REAL top = NAME(larger)(a[2 * o + 1], a[2 * o]);
+            REAL bottom = NAME(larger)(b[2 * o + 1], b[2 * o]);
+            y[o] = NAME(larger)(bottom, top);
         }
     }
 }

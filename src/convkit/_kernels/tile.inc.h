@@ -269,19 +269,20 @@ static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_
 
 /* Squares of four by four values (two by two, for doubles): 16-byte vectors serve every level equally well.
    A run of columns is done for all rows before the next, so that what is written stays in the first-level cache;
-   the rows are many streams to the hardware, so the next ones are asked for ahead. */
+   rows are too many streams for the hardware to follow, so what comes next in each is asked for ahead. */
 static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst, int64_t ldd)
 {
-    enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL), RUN = 8 * LINE, AHEAD = 2 * SIDE };
+    enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL), RUN = 8 * LINE, AHEAD = 4 * LINE };
     for (int64_t j0 = 0; j0 < columns; j0 += RUN) {
         const int64_t j1 = j0 + RUN < columns ? j0 + RUN : columns;
         int64_t i = 0, j;
         for (; i + SIDE <= rows; i += SIDE) {
-            for (int64_t row = i + AHEAD; row < i + AHEAD + SIDE && row < rows; row++)
-                for (j = j0; j < j1; j += LINE)
-                    __builtin_prefetch(src + row * lds + j);
-            for (j = j0; j + SIDE <= j1; j += SIDE)
+            for (j = j0; j + SIDE <= j1; j += SIDE) {
+                if (j % LINE == 0)
+                    for (int64_t row = i; row < i + SIDE; row++)
+                        __builtin_prefetch(src + row * lds + j + AHEAD);
                 NAME(transpose_square)(src + i * lds + j, lds, dst + j * ldd + i, ldd);
+            }
             for (; j < j1; j++)
                 for (int64_t row = i; row < i + SIDE; row++)
                     dst[j * ldd + row] = src[row * lds + j];

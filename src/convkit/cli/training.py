@@ -20,9 +20,9 @@ import convkit as ck
 from convkit import data
 from convkit._version import __version__
 from convkit.cli.names import OPTIMIZERS, SCHEDULES
+from convkit.files import write_whole
 from convkit.models import ModelEntry
 from convkit.train import BestCheckpoint, CSVLog, Trainer
-from convkit.train.files import write_whole
 
 # What may be named anew for a run that is resumed. All else is as it was, or the bits would be others.
 MAY_CHANGE = ("epochs", "data")

@@ -22,6 +22,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from convkit.files import write_whole
+
 # The code of each dtype in the third byte of the magic number.
 _DTYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),
@@ -93,13 +95,7 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
         content = gzip.compress(content, mtime=0)  # without the time of day: same array, same file
     elif suffix == ".xz":
         content = _lzma(path).compress(content)
-    path = Path(path)
-    unfinished = temporary_beside(path)
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, content)
 
 
 def encode_idx(array: np.ndarray) -> bytes:
@@ -112,11 +108,6 @@ def encode_idx(array: np.ndarray) -> bytes:
         raise ValueError(f"write_idx: array has an axis longer than {_MAX_SIZE} (shape {array.shape})")
     header = struct.pack(f">4B{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
     return header + array.astype(_DTYPES[code], copy=False).tobytes()
-
-
-def temporary_beside(path: Path) -> Path:
-    """A name no one else uses, in the folder of `path`, so that a rename onto `path` replaces it at once."""
-    return path.with_name(f".{path.name}.{os.urandom(8).hex()}.part")
 
 
 def _opener(path: str | os.PathLike[str]) -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:

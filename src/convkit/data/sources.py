@@ -22,8 +22,9 @@ from typing import Literal
 import numpy as np
 
 from convkit.data.dataset import Dataset
-from convkit.data.idx import IdxError, encode_idx, read_idx, temporary_beside
+from convkit.data.idx import IdxError, encode_idx, read_idx
 from convkit.errors import require
+from convkit.files import temporary_beside
 
 VARIABLE = "CONVKIT_DATA"
 SYSTEM_FOLDER = Path("/usr/share/datasets")

@@ -6,6 +6,7 @@ graph, forward and backward, and comes after it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -53,15 +54,9 @@ def fuse(graph: Graph, outputs: Sequence[Symbol]) -> None:
             graph.nodes.remove(node)
 
 
-def _users(graph: Graph, outputs: Sequence[Symbol]) -> dict[Symbol, int]:
+def _users(graph: Graph, outputs: Sequence[Symbol]) -> Counter[Symbol]:
     """How many times each symbol is read, being an output of the graph included."""
-    users: dict[Symbol, int] = {}
+    users: Counter[Symbol] = Counter(outputs)
     for node in graph.nodes:
-        for symbol in node.outputs:
-            users.setdefault(symbol, 0)
-        for symbol in node.inputs:
-            if symbol is not None:
-                users[symbol] = users.get(symbol, 0) + 1
-    for symbol in outputs:
-        users[symbol] = users.get(symbol, 0) + 1
+        users.update(symbol for symbol in node.inputs if symbol is not None)
     return users

@@ -120,12 +120,13 @@ class Segment:
 
     def slot_of(self, slot: str, name: str) -> np.ndarray:
         """The part of an optimiser's slot that belongs to one parameter."""
-        return self._part(self.slots[slot], name)
+        return self.part(self.slots[slot], name)
 
     def grad_of(self, name: str) -> np.ndarray:
-        return self._part(self.grads, name)
+        return self.part(self.grads, name)
 
-    def _part(self, flat: np.ndarray, name: str) -> np.ndarray:
+    def part(self, flat: np.ndarray, name: str) -> np.ndarray:
+        """The part of an array laid out as the segment that belongs to one parameter."""
         parameter, start = self.members[name]
         return flat[start : start + parameter.size].reshape(parameter.shape)
 
@@ -286,6 +287,8 @@ class CompiledStep:
         for segment in self._segments:
             for slot in segment.slots:
                 state.update({f"{slot}/{name}": segment.slot_of(slot, name).copy() for name in segment.members})
+        for total, segment in zip(self._sums, self._segments, strict=False):
+            state.update({f"accumulated/{name}": segment.part(total, name).copy() for name in segment.members})
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
@@ -306,6 +309,9 @@ class CompiledStep:
             for slot in segment.slots:
                 for name in segment.members:
                     segment.slot_of(slot, name)[...] = state[f"{slot}/{name}"]
+        for total, segment in zip(self._sums, self._segments, strict=False):
+            for name in segment.members:
+                segment.part(total, name)[...] = state[f"accumulated/{name}"]
 
 
 def compile_step(

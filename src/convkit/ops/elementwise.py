@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,8 +25,8 @@ def like(x: Any) -> tuple[Spec, ...]:
 class Activation(Primitive):
     """x -> y, element by element, with a gradient that needs y alone."""
 
-    forward: ClassVar[type[Kernel]]
-    backward: ClassVar[type[Kernel]]
+    forward: ClassVar[Callable[..., Kernel]]
+    backward: ClassVar[Callable[..., Kernel]]
     in_place = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
@@ -84,7 +84,7 @@ class Sigmoid(Activation):
 class Arithmetic(Primitive):
     """(a, b) -> a combined with b, broadcast as NumPy does."""
 
-    kernel: ClassVar[type[Kernel]]
+    kernel: ClassVar[Callable[..., Kernel]]
     ufunc: ClassVar[np.ufunc]
     in_place = (0, 1)
 

@@ -51,7 +51,8 @@ class SoftmaxGrad(Primitive):
         return like(y)
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
-        return kernels.SoftmaxGrad(*inputs, outputs[0], *_rows(inputs[0].shape, self.axis), self.log)
+        y, grad = inputs
+        return kernels.SoftmaxGrad(y, grad, outputs[0], *_rows(y.shape, self.axis), self.log)
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class CrossEntropy(Primitive):
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         logits, labels, weight = inputs
+        loss, probabilities = outputs
         return kernels.CrossEntropyForward(
-            logits, labels, *outputs, *_rows(logits.shape, 1), self.label_smoothing, weight, self.ignore_index
+            logits, labels, loss, probabilities, *_rows(logits.shape, 1), self.label_smoothing, weight, self.ignore_index
         )
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
@@ -112,8 +114,9 @@ class ProbabilityCrossEntropy(Primitive):
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         logits, targets, weight = inputs
+        loss, probabilities = outputs
         return kernels.ProbabilityCrossEntropyForward(
-            logits, targets, *outputs, *_rows(logits.shape, 1), self.label_smoothing, weight
+            logits, targets, loss, probabilities, *_rows(logits.shape, 1), self.label_smoothing, weight
         )
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:

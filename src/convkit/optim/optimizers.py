@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from convkit._kernels import update as kernels
-from convkit.optim.numbers import number, positive
+from convkit.errors import number, positive
 from convkit.optim.schedules import Schedule, as_schedule
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from convkit.optim.numbers import number, positive
+from convkit.errors import number, positive
 
 
 class Schedule(ABC):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit._version import __version__
-from convkit.train.files import write_whole
+from convkit.files import write_whole
 
 if TYPE_CHECKING:
     from convkit.graph.step import CompiledStep

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from convkit.errors import require
-from convkit.train.files import write_whole
+from convkit.files import write_whole
 
 Row = dict[str, float]
 

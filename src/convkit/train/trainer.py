@@ -271,7 +271,6 @@ class Trainer:
         """Set everything to the beginning of a run, the optimiser included."""
         if batches is not None:
             self.optimizer.bind(batches / self.accumulate)
-        self.optimizer.check_groups(self.model.parameters())
         self._step = None  # the step of an earlier run lets go of the parameters
         self._step = compile_step(
             self.model,

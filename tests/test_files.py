@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from convkit.train.files import write_whole
+from convkit.files import write_whole
 
 
 def test_text_and_bytes_arrive_in_folders_that_are_made(tmp_path: Path) -> None:

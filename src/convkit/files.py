@@ -27,7 +27,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -38,6 +38,11 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name that nobody else uses, in the folder of `path`, so that a rename onto `path` replaces it at once."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:
