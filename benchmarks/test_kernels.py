@@ -62,26 +62,32 @@ def test_conv_backward(layer: ConvLayer, batch: int, measure: Measure) -> None:
 @pytest.mark.parametrize("pool", POOLS, ids=lambda pool: pool[0])
 @pytest.mark.parametrize("kind", ("max", "avg"))
 def test_pool_forward(kind: str, pool: Pool, batch: int, measure: Measure) -> None:
-    _, channels, size, *window = pool
+    _, channels, size, kernel, stride, padding = pool
     x = normal(batch, channels, size, size)
     function = F.max_pool2d if kind == "max" else F.avg_pool2d
-    output = function(x, *window)
-    measure(function, x, *window, moved=x.nbytes + output.nbytes)
+    output = function(x, kernel, stride, padding)
+    measure(function, x, kernel, stride, padding, moved=x.nbytes + output.nbytes)
 
 
 @batches
 @pytest.mark.parametrize("pool", POOLS, ids=lambda pool: pool[0])
-@pytest.mark.parametrize("kind", ("max", "avg"))
-def test_pool_backward(kind: str, pool: Pool, batch: int, measure: Measure) -> None:
-    _, channels, size, *window = pool
+def test_max_pool_backward(pool: Pool, batch: int, measure: Measure) -> None:
+    """Reads the input, to find each window's maximum, and writes a gradient of its size."""
+    _, channels, size, kernel, stride, padding = pool
     x = normal(batch, channels, size, size)
-    if kind == "max":
-        grad_output = normal(*F.max_pool2d(x, *window).shape)
-        # Reads the input to find each window's maximum, and writes a gradient of its size.
-        measure(F.max_pool2d_backward, grad_output, x, *window, moved=2 * x.nbytes + grad_output.nbytes)
-    else:
-        grad_output = normal(*F.avg_pool2d(x, *window).shape)
-        measure(F.avg_pool2d_backward, grad_output, x.shape, *window, moved=x.nbytes + grad_output.nbytes)
+    grad_output = normal(*F.max_pool2d(x, kernel, stride, padding).shape)
+    arguments = (grad_output, x, kernel, stride, padding)
+    measure(F.max_pool2d_backward, *arguments, moved=2 * x.nbytes + grad_output.nbytes)
+
+
+@batches
+@pytest.mark.parametrize("pool", POOLS, ids=lambda pool: pool[0])
+def test_avg_pool_backward(pool: Pool, batch: int, measure: Measure) -> None:
+    _, channels, size, kernel, stride, padding = pool
+    x = normal(batch, channels, size, size)
+    grad_output = normal(*F.avg_pool2d(x, kernel, stride, padding).shape)
+    arguments = (grad_output, x.shape, kernel, stride, padding)
+    measure(F.avg_pool2d_backward, *arguments, moved=x.nbytes + grad_output.nbytes)
 
 
 @pytest.mark.parametrize("name", ("relu", "tanh", "sigmoid"))

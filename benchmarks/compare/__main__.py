@@ -23,7 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chosen.append((framework, interpreter(key, getattr(options, f"python_{key}"), options.install)))
         except PeerMissing as reason:
             left_out[framework.name] = str(reason)
-
     if not chosen:
         print("nothing to run:", *(f"{name}: {why}" for name, why in left_out.items()), file=sys.stderr)
         return 2

@@ -86,6 +86,8 @@ cdef set_geometry(Geometry *g, x_shape, y_shape, kernel_size, stride, pad, dilat
         g.stride[axis] = 1 if axis < lead else stride[axis - lead]
         g.pad[axis] = 0 if axis < lead else pad[axis - lead]
         g.dilation[axis] = 1 if axis < lead else dilation[axis - lead]
+        if g.out_size[axis] == 1:
+            g.stride[axis] = 1      # there is no second window; a huge stride would mean as many phases
     g.taps = g.kernel[0] * g.kernel[1] * g.kernel[2]
     g.depth = g.cin * g.taps
     g.in_pixels = g.in_size[0] * g.in_size[1] * g.in_size[2]
@@ -532,22 +534,25 @@ cdef struct InputGrad:
     bint relu
 
 
-cdef void pack_weight(const InputGrad *f, const real *weight, real *packed) noexcept nogil:
-    """weight (groups * cout, depth) -> for each group and tile of rows of its transpose: (cout, rows)."""
+cdef inline int64_t packed_at(const InputGrad *f, int64_t group, int64_t part) noexcept nogil:
+    """Where a part's packed weight begins: a vector apart, since packing writes that much too far."""
+    cdef int64_t rows = group * f.g.depth + part_start(f.g.cin, f.channel_parts, part) * f.g.taps
+    return rows * f.g.cout + (group * f.channel_parts + part) * CK_MAX_VECTOR
+
+
+cdef void pack_weight(const InputGrad *f, int64_t task, const real *weight, real *packed) noexcept nogil:
+    """One part's rows of a group's transposed weight, tile by tile: each (cout, rows)."""
     cdef const Geometry *g = &f.g
-    cdef TileSize size = tile_size(packed)
-    cdef int64_t job, group, part, r0, r1, tile, tiles, i0, i1
-    for job in range(g.groups * f.channel_parts):
-        group = job // f.channel_parts
-        part = job % f.channel_parts
-        r0 = part_start(g.cin, f.channel_parts, part) * g.taps
-        r1 = part_start(g.cin, f.channel_parts, part + 1) * g.taps
-        tiles = parts_of(r1 - r0, size.mr)
-        for tile in range(tiles):
-            i0 = r0 + part_start(r1 - r0, tiles, tile)
-            i1 = r0 + part_start(r1 - r0, tiles, tile + 1)
-            pack_matrix(g.cout, i1 - i0, weight + group * g.cout * g.depth + i0, g.depth, i1 - i0,
-                        packed + (group * g.depth + i0) * g.cout, weight + g.groups * g.cout * g.depth)
+    cdef int64_t group = task // f.channel_parts, part = task % f.channel_parts, tile, i0, i1
+    cdef int64_t r0 = part_start(g.cin, f.channel_parts, part) * g.taps
+    cdef int64_t r1 = part_start(g.cin, f.channel_parts, part + 1) * g.taps
+    cdef int64_t tiles = parts_of(r1 - r0, tile_size(packed).mr)
+    packed += packed_at(f, group, part)
+    for tile in range(tiles):
+        i0 = r0 + part_start(r1 - r0, tiles, tile)
+        i1 = r0 + part_start(r1 - r0, tiles, tile + 1)
+        pack_matrix(g.cout, i1 - i0, weight + group * g.cout * g.depth + i0, g.depth, i1 - i0,
+                    packed + (i0 - r0) * g.cout, weight + g.groups * g.cout * g.depth)
 
 
 cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const real *packed, const real *bias,
@@ -572,7 +577,7 @@ cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const
         memset(view, 0, box.images * view_step * sizeof(real))
     for i in range(g.image_boxes):
         box = box_of(g, batch_box * g.image_boxes + i)
-        if add_box(f, &box, c1 - c0, dy, group, packed + (group * g.depth + c0 * g.taps) * g.cout,
+        if add_box(f, &box, c1 - c0, dy, group, packed + packed_at(f, group, part),
                    view + box.start[0] * g.step[0] + box.start[1] * g.step[1] + box.start[2], view_step) != 0:
             return OUT_OF_MEMORY
     for image in range(box.images):
@@ -677,10 +682,11 @@ cdef int input_grad(const InputGrad *f, const real *dy, const real *weight, cons
     cdef const Geometry *g = &f.g
     cdef int64_t task, tasks = g.batch_boxes * g.groups * f.channel_parts
     cdef int threads = threads_for(operations(g)), failed = 0
-    cdef real *packed = scratch_of(SHARED, g.groups * g.depth * g.cout, dx)
+    cdef real *packed = scratch_of(SHARED, packed_at(f, g.groups, 0), dx)
     if packed == NULL:
         return OUT_OF_MEMORY
-    pack_weight(f, weight, packed)
+    for task in prange(g.groups * f.channel_parts, num_threads=threads, schedule="static"):
+        pack_weight(f, task, weight, packed)
     for task in prange(tasks, num_threads=threads, schedule="dynamic"):
         failed |= input_grad_task(f, task, dy, packed, bias, dx)
     return failed

@@ -18,6 +18,8 @@ cdef extern from "micro.h" nogil:
         void (*pack)(int64_t n, const float *src, const int64_t *row_at, int64_t pieces, const int64_t *piece_at,
                      const int64_t *piece_length, int64_t width, float *dst,
                      const float *end) noexcept nogil
+        void (*pack_matrix)(int64_t rows, int64_t columns, const float *src, int64_t lds, int64_t width,
+                            float *dst, const float *end) noexcept nogil
         void (*transpose)(int64_t rows, int64_t columns, const float *src, int64_t lds,
                           float *dst, int64_t ldd) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const float *src, int64_t lds,
@@ -35,6 +37,8 @@ cdef extern from "micro.h" nogil:
         void (*pack)(int64_t n, const double *src, const int64_t *row_at, int64_t pieces, const int64_t *piece_at,
                      const int64_t *piece_length, int64_t width, double *dst,
                      const double *end) noexcept nogil
+        void (*pack_matrix)(int64_t rows, int64_t columns, const double *src, int64_t lds, int64_t width,
+                            double *dst, const double *end) noexcept nogil
         void (*transpose)(int64_t rows, int64_t columns, const double *src, int64_t lds,
                           double *dst, int64_t ldd) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const double *src, int64_t lds,

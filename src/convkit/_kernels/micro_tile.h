@@ -35,6 +35,9 @@ enum { CK_MAX_ROWS = 8, CK_MAX_VECTOR = 16, CK_MAX_WIDTH = 3 * CK_MAX_VECTOR, CK
         void (*pack)(int64_t n, const real *src, const int64_t *row_at, int64_t pieces,                    \
                      const int64_t *piece_at, const int64_t *piece_length, int64_t width, real *dst,       \
                      const real *end);                                                                     \
+        /* the same for the rows of a matrix: dst[i * width + j] = src[i * lds + j], j < columns */        \
+        void (*pack_matrix)(int64_t rows, int64_t columns, const real *src, int64_t lds, int64_t width,    \
+                            real *dst, const real *end);                                                   \
         /* dst[j * ldd + i] = src[i * lds + j], i < rows, j < columns */                                   \
         void (*transpose)(int64_t rows, int64_t columns, const real *src, int64_t lds, real *dst,          \
                           int64_t ldd);                                                                    \

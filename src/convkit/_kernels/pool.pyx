@@ -93,48 +93,59 @@ cdef inline int64_t tap(const Windows *w, int axis, int64_t window, int64_t k) n
     return at if 0 <= at < w.size[axis] else -1
 
 
+cdef int64_t window_rows(
+    const Windows *w, int64_t depth, int64_t height, const real *plane, const real **found
+) noexcept nogil:
+    """Find the input rows, in order, that the windows of one row of outputs cover; returns how many."""
+    cdef int64_t i, j, z, row, count = 0
+    for i in range(w.kernel[0]):
+        z = tap(w, 0, depth, i)
+        if z < 0:
+            continue
+        for j in range(w.kernel[1]):
+            row = tap(w, 1, height, j)
+            if row >= 0:
+                found[count] = plane + (z * w.size[1] + row) * w.size[2]
+                count += 1
+    return count
+
+
 # --- max -----------------------------------------------------------------------------------------
 
 cdef int max_plane(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
     """Pool one plane; `indices` may be NULL."""
     cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
-    cdef real *line = <real *>scratch(0, length * sizeof(real))
+    cdef const real **found = <const real **>scratch(0, w.kernel[0] * w.kernel[1] * sizeof(real *))
+    cdef real *line = <real *>scratch(1, length * sizeof(real))
     if real is float:
         rows = &micro().rows_f32
-        line_place = <int32_t *>scratch(1, length * sizeof(int32_t))
-        y_place = <int32_t *>scratch(2, n * sizeof(int32_t))
+        line_place = <int32_t *>scratch(2, length * sizeof(int32_t))
+        place = <int32_t *>scratch(3, n * sizeof(int32_t))
     else:
         rows = &micro().rows_f64
-        line_place = <int64_t *>scratch(1, length * sizeof(int64_t))
-        y_place = <int64_t *>scratch(2, n * sizeof(int64_t))
-    if not (line and line_place and y_place):
+        line_place = <int64_t *>scratch(2, length * sizeof(int64_t))
+        place = <int64_t *>scratch(3, n * sizeof(int64_t))
+    if not (found and line and line_place and place):
         return OUT_OF_MEMORY
-    cdef int64_t depth, height, i, j, z, row, first
+    cdef int64_t depth, height, count
+    rows.fill(length, -INFINITY, line)
+    memset(line_place, -1, length * sizeof(line_place[0]))
     for depth in range(w.count[0]):
         for height in range(w.count[1]):
-            rows.fill(length, -INFINITY, line)
-            memset(line_place, -1, length * sizeof(line_place[0]))
-            for i in range(w.kernel[0]):
-                z = tap(w, 0, depth, i)
-                if z < 0:
-                    continue
-                for j in range(w.kernel[1]):
-                    row = tap(w, 1, height, j)
-                    if row < 0:
-                        continue
-                    first = (z * w.size[1] + row) * w.size[2]
-                    if indices:
-                        rows.max_down_at(inside, x + first, first, line + pad, line_place + pad)
-                    else:
-                        rows.max_down(inside, x + first, line + pad)
+            count = window_rows(w, depth, height, x, found)
+            if count == 0:
+                rows.fill(inside, -INFINITY, line + pad)
+                memset(line_place + pad, -1, inside * sizeof(line_place[0]))
+            elif indices:
+                rows.max_down_at(inside, count, found, x, line + pad, line_place + pad)
+            else:
+                rows.max_down(inside, count, found, line + pad)
             if indices:
-                rows.max_along_at(
-                    n, w.kernel[2], w.stride[2], w.dilation[2], line, line_place, y, y_place
-                )
+                rows.max_along_at(n, w.kernel[2], w.stride[2], w.dilation[2], line, line_place, y, place)
                 if position is int32_t:
-                    rows.places_i32(n, y_place, indices)
+                    rows.places_i32(n, place, indices)
                 else:
-                    rows.places_i64(n, y_place, indices)
+                    rows.places_i64(n, place, indices)
                 indices += n
             else:
                 rows.max_along(n, w.kernel[2], w.stride[2], w.dilation[2], line, y)
@@ -294,69 +305,63 @@ cdef inline int64_t divisor(const Windows *w, bint count_pad, int axis, int64_t 
     return max(high - low, <int64_t>1)
 
 
+cdef inline double rows_divisor(const Windows *w, bint count_pad, int64_t depth, int64_t height) noexcept nogil:
+    return <double>divisor(w, count_pad, 0, depth) * divisor(w, count_pad, 1, height)
+
+
 cdef int average_plane(const Windows *w, bint count_pad, const real *x, real *y) noexcept nogil:
     cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
-    cdef real *line = <real *>scratch(0, length * sizeof(real))
-    cdef real *widths = <real *>scratch(1, n * sizeof(real))
-    if not (line and widths):
+    cdef const real **found = <const real **>scratch(0, w.kernel[0] * w.kernel[1] * sizeof(real *))
+    cdef real *line = <real *>scratch(1, length * sizeof(real))
+    cdef real *widths = <real *>scratch(2, n * sizeof(real))
+    if not (found and line and widths):
         return OUT_OF_MEMORY
     if real is float:
         rows = &micro().rows_f32
     else:
         rows = &micro().rows_f64
-    cdef int64_t depth, height, i, j, z, row
+    cdef int64_t depth, height, i, count
     for i in range(n):
         widths[i] = divisor(w, count_pad, 2, i)
+    memset(line, 0, length * sizeof(real))
     for depth in range(w.count[0]):
         for height in range(w.count[1]):
-            memset(line, 0, length * sizeof(real))
-            for i in range(w.kernel[0]):
-                z = tap(w, 0, depth, i)
-                if z < 0:
-                    continue
-                for j in range(w.kernel[1]):
-                    row = tap(w, 1, height, j)
-                    if row >= 0:
-                        rows.binary[CK_MAP_ADD](
-                            inside, line + pad, x + (z * w.size[1] + row) * w.size[2], line + pad
-                        )
-            rows.sum_along(n, w.kernel[2], w.stride[2], line, y)
-            rows.divide(n, y, widths, divisor(w, count_pad, 0, depth) * divisor(w, count_pad, 1, height), y)
+            count = window_rows(w, depth, height, x, found)
+            if count == 0:
+                memset(line + pad, 0, inside * sizeof(real))
+            else:
+                rows.sum_down(inside, count, found, line + pad)
+            rows.mean_along(
+                n, w.kernel[2], w.stride[2], line, widths, <real>rows_divisor(w, count_pad, depth, height), y
+            )
             y += n
     return 0
 
 
 cdef int spread_plane(const Windows *w, bint count_pad, const real *dy, real *dx) noexcept nogil:
+    """Add to one plane, which holds zeros."""
     cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
-    cdef real *line = <real *>scratch(0, length * sizeof(real))
-    cdef real *widths = <real *>scratch(1, n * sizeof(real))
-    cdef real *shares = <real *>scratch(2, n * sizeof(real))
-    if not (line and widths and shares):
+    cdef const real **found = <const real **>scratch(0, w.kernel[0] * w.kernel[1] * sizeof(real *))
+    cdef real *line = <real *>scratch(1, length * sizeof(real))
+    cdef real *widths = <real *>scratch(2, n * sizeof(real))
+    cdef real *shares = <real *>scratch(3, n * sizeof(real))
+    if not (found and line and widths and shares):
         return OUT_OF_MEMORY
     if real is float:
         rows = &micro().rows_f32
     else:
         rows = &micro().rows_f64
-    cdef int64_t depth, height, i, j, z, row
-    cdef real *to
+    cdef int64_t depth, height, i, count
     for i in range(n):
         widths[i] = divisor(w, count_pad, 2, i)
     for depth in range(w.count[0]):
         for height in range(w.count[1]):
-            rows.divide(
-                n, dy, widths, divisor(w, count_pad, 0, depth) * divisor(w, count_pad, 1, height), shares
-            )
+            rows.divide(n, dy, widths, <real>rows_divisor(w, count_pad, depth, height), shares)
             memset(line, 0, length * sizeof(real))
             rows.spread_along(n, w.kernel[2], w.stride[2], shares, line)
-            for i in range(w.kernel[0]):
-                z = tap(w, 0, depth, i)
-                if z < 0:
-                    continue
-                for j in range(w.kernel[1]):
-                    row = tap(w, 1, height, j)
-                    if row >= 0:
-                        to = dx + (z * w.size[1] + row) * w.size[2]
-                        rows.binary[CK_MAP_ADD](inside, to, line + pad, to)
+            count = window_rows(w, depth, height, <const real *>dx, found)
+            for i in range(count):
+                rows.binary[CK_MAP_ADD](inside, found[i], line + pad, <real *>found[i])
             dy += n
     return 0
 

@@ -21,9 +21,25 @@ typedef uint64_t unsigned_f64;
     switch (stride) {                                                                                        \
     case 1: call(1, __VA_ARGS__); break;                                                                     \
     case 2: call(2, __VA_ARGS__); break;                                                                     \
-    case 3: call(3, __VA_ARGS__); break;                                                                     \
     default: call(stride, __VA_ARGS__);                                                                      \
     }
+
+/* Runs `block(length, at, …)` over n values in blocks of constant length, so that rows of a dozen values are
+   vector code to the end.  The last block overlaps the one before: what it computes must not depend on what
+   stands in its output. */
+#define IN_BLOCKS(n, block, ...)                                                                             \
+    do {                                                                                                     \
+        const int64_t length = (n) >= 16 ? 16 : (n) >= 8 ? 8 : (n) >= 4 ? 4 : 1;                             \
+        for (int64_t done = 0; done < (n); done += length) {                                                 \
+            const int64_t at = done + length <= (n) ? done : (n) - length;                                   \
+            switch (length) {                                                                                \
+            case 16: block(16, at, __VA_ARGS__); break;                                                      \
+            case 8: block(8, at, __VA_ARGS__); break;                                                        \
+            case 4: block(4, at, __VA_ARGS__); break;                                                        \
+            default: block(1, at, __VA_ARGS__);                                                              \
+            }                                                                                                \
+        }                                                                                                    \
+    } while (0)
 #endif
 
 #include "rows_math.inc.h"
@@ -272,62 +288,121 @@ static void NAME(divide)(int64_t n, const REAL *x, const REAL *divisor, REAL fac
 
 /* --- max pooling --------------------------------------------------------------------------- */
 
-static void NAME(max_down)(int64_t n, const REAL *RESTRICT x, REAL *RESTRICT best)
+/* The larger one, or a NaN: two selections, as the compiler makes vector code of these only. */
+ALWAYS_INLINE REAL NAME(larger)(REAL v, REAL best)
 {
-    for (int64_t i = 0; i < n; i++)
-        best[i] = x[i] > best[i] || x[i] != x[i] ? x[i] : best[i];
+    best = v > best ? v : best;
+    return v != v ? v : best;
 }
 
-static void NAME(max_down_at)(int64_t n, const REAL *RESTRICT x, IREAL first, REAL *RESTRICT best,
-                              IREAL *RESTRICT place)
+ALWAYS_INLINE void NAME(max_down_block)(int length, int64_t at, int64_t taps, const REAL *const *rows,
+                                        REAL *RESTRICT y)
 {
-    for (int64_t i = 0; i < n; i++) {
-        int take = x[i] > best[i] || x[i] != x[i] || place[i] < 0;
-        best[i] = take ? x[i] : best[i];
-        place[i] = take ? first + (IREAL)i : place[i];
+    REAL best[16];
+    for (int i = 0; i < length; i++)
+        best[i] = rows[0][at + i];
+    for (int64_t k = 1; k < taps; k++) {
+        const REAL *row = rows[k] + at;
+        for (int i = 0; i < length; i++)
+            best[i] = NAME(larger)(row[i], best[i]);
+    }
+    for (int i = 0; i < length; i++)
+        y[at + i] = best[i];
+}
+
+static void NAME(max_down)(int64_t n, int64_t taps, const REAL *const *rows, REAL *y)
+{
+    IN_BLOCKS(n, NAME(max_down_block), taps, rows, y);
+}
+
+ALWAYS_INLINE void NAME(max_down_at_block)(int length, int64_t at, int64_t taps, const REAL *const *rows,
+                                           const REAL *plane, REAL *RESTRICT y, IREAL *RESTRICT place)
+{
+    REAL best[16];
+    IREAL found[16];
+    for (int i = 0; i < length; i++) {
+        best[i] = rows[0][at + i];
+        found[i] = (IREAL)(rows[0] - plane + at) + i;
+    }
+    for (int64_t k = 1; k < taps; k++) {
+        const REAL *row = rows[k] + at;
+        const IREAL first = (IREAL)(row - plane);
+        for (int i = 0; i < length; i++) {
+            int take = row[i] > best[i] || row[i] != row[i];
+            best[i] = take ? row[i] : best[i];
+            found[i] = take ? first + i : found[i];
+        }
+    }
+    for (int i = 0; i < length; i++) {
+        y[at + i] = best[i];
+        place[at + i] = found[i];
     }
 }
 
-ALWAYS_INLINE void NAME(max_tap)(int64_t stride, int64_t n, const REAL *RESTRICT x, REAL *RESTRICT y)
+static void NAME(max_down_at)(int64_t n, int64_t taps, const REAL *const *rows, const REAL *plane, REAL *y,
+                              IREAL *place)
 {
-    for (int64_t o = 0; o < n; o++) {
-        REAL v = x[o * stride];
-        y[o] = v > y[o] || v != v ? v : y[o];
-    }
+    IN_BLOCKS(n, NAME(max_down_at_block), taps, rows, plane, y, place);
 }
 
+ALWAYS_INLINE void NAME(max_along_block)(int length, int64_t at, int64_t stride, int64_t taps,
+                                         int64_t dilation, const REAL *x, REAL *RESTRICT y)
+{
+    REAL best[16];
+    for (int o = 0; o < length; o++)
+        best[o] = x[(at + o) * stride];
+    for (int64_t k = 1; k < taps; k++) {
+        const REAL *tap = x + at * stride + k * dilation;
+        for (int o = 0; o < length; o++)
+            best[o] = NAME(larger)(tap[o * stride], best[o]);
+    }
+    for (int o = 0; o < length; o++)
+        y[at + o] = best[o];
+}
+
+#define ALONG(stride, ...) IN_BLOCKS(n, NAME(max_along_block), stride, __VA_ARGS__)
 static void NAME(max_along)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const REAL *x, REAL *y)
 {
-    for (int64_t o = 0; o < n; o++)
-        y[o] = x[o * stride];
-    for (int64_t k = 1; k < taps; k++)
-        FOR_USUAL_STRIDES(stride, NAME(max_tap), n, x + k * dilation, y)
+    FOR_USUAL_STRIDES(stride, ALONG, taps, dilation, x, y)
 }
+#undef ALONG
 
 /* A place of -1 is none; as an unsigned number it comes after every other. */
-ALWAYS_INLINE void NAME(max_tap_at)(int64_t stride, int64_t n, const REAL *RESTRICT x,
-                                    const IREAL *RESTRICT x_place, REAL *RESTRICT y, IREAL *RESTRICT place)
+ALWAYS_INLINE void NAME(max_along_at_block)(int length, int64_t at, int64_t stride, int64_t taps,
+                                            int64_t dilation, const REAL *x, const IREAL *x_place,
+                                            REAL *RESTRICT y, IREAL *RESTRICT place)
 {
-    for (int64_t o = 0; o < n; o++) {
-        REAL v = x[o * stride];
-        IREAL at = x_place[o * stride];
-        int earlier = v == y[o] && (NAME(unsigned))at < (NAME(unsigned))place[o];
-        int take = v > y[o] || v != v || earlier;
-        y[o] = take ? v : y[o];
-        place[o] = take ? at : place[o];
+    REAL best[16];
+    IREAL found[16];
+    for (int o = 0; o < length; o++) {
+        best[o] = x[(at + o) * stride];
+        found[o] = x_place[(at + o) * stride];
+    }
+    for (int64_t k = 1; k < taps; k++) {
+        const REAL *tap = x + at * stride + k * dilation;
+        const IREAL *tap_place = x_place + at * stride + k * dilation;
+        for (int o = 0; o < length; o++) {
+            REAL v = tap[o * stride];
+            IREAL p = tap_place[o * stride];
+            int earlier = v == best[o] && (NAME(unsigned))p < (NAME(unsigned))found[o];
+            int take = v > best[o] || v != v || earlier;
+            best[o] = take ? v : best[o];
+            found[o] = take ? p : found[o];
+        }
+    }
+    for (int o = 0; o < length; o++) {
+        y[at + o] = best[o];
+        place[at + o] = found[o];
     }
 }
 
+#define ALONG(stride, ...) IN_BLOCKS(n, NAME(max_along_at_block), stride, __VA_ARGS__)
 static void NAME(max_along_at)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const REAL *x,
                                const IREAL *x_place, REAL *y, IREAL *place)
 {
-    for (int64_t o = 0; o < n; o++) {
-        y[o] = x[o * stride];
-        place[o] = x_place[o * stride];
-    }
-    for (int64_t k = 1; k < taps; k++)
-        FOR_USUAL_STRIDES(stride, NAME(max_tap_at), n, x + k * dilation, x_place + k * dilation, y, place)
+    FOR_USUAL_STRIDES(stride, ALONG, taps, dilation, x, x_place, y, place)
 }
+#undef ALONG
 
 static void NAME(places_i32)(int64_t n, const IREAL *RESTRICT place, int32_t *RESTRICT out)
 {
@@ -341,58 +416,87 @@ static void NAME(places_i64)(int64_t n, const IREAL *RESTRICT place, int64_t *RE
         out[i] = (int64_t)place[i];
 }
 
-/* The larger one, or a NaN: two selections, as the compiler makes vector code of these only. */
-ALWAYS_INLINE REAL NAME(larger)(REAL v, REAL best)
+ALWAYS_INLINE void NAME(max_2x2_block)(int length, int64_t at, const REAL *RESTRICT a, const REAL *RESTRICT b,
+                                       REAL *RESTRICT y)
 {
-    best = v > best ? v : best;
-    return v != v ? v : best;
-}
-
-static void NAME(max_2x2)(int64_t rows, int64_t n, int64_t width, const REAL *x, REAL *RESTRICT y)
-{
-    for (; rows > 0; rows--, x += 2 * width, y += n) {
-        const REAL *RESTRICT a = x, *RESTRICT b = x + width;
-        for (int64_t o = 0; o < n; o++) {
-            REAL top = NAME(larger)(a[2 * o + 1], a[2 * o]);
-            REAL bottom = NAME(larger)(b[2 * o + 1], b[2 * o]);
-            y[o] = NAME(larger)(bottom, top);
-        }
+    for (int64_t o = at; o < at + length; o++) {
+        REAL top = NAME(larger)(a[2 * o + 1], a[2 * o]);
+        REAL bottom = NAME(larger)(b[2 * o + 1], b[2 * o]);
+        y[o] = NAME(larger)(bottom, top);
     }
 }
 
-static void NAME(max_2x2_at)(int64_t rows, int64_t n, int64_t width, const REAL *x, REAL *RESTRICT y,
-                             IREAL *RESTRICT place)
+static void NAME(max_2x2)(int64_t rows, int64_t n, int64_t width, const REAL *x, REAL *y)
 {
-    const IREAL below = (IREAL)width;
-    for (IREAL first = 0; rows > 0; rows--, first += 2 * below, y += n, place += n) {
-        const REAL *RESTRICT a = x + first, *RESTRICT b = a + width;
-        for (int64_t o = 0; o < n; o++) {
-            REAL a0 = a[2 * o], a1 = a[2 * o + 1], b0 = b[2 * o], b1 = b[2 * o + 1];
-            int right_top = a1 > a0 || a1 != a1, right_bottom = b1 > b0 || b1 != b1;
-            REAL top = right_top ? a1 : a0, bottom = right_bottom ? b1 : b0;
-            int down = bottom > top || bottom != bottom;
-            y[o] = down ? bottom : top;
-            IREAL offset = down ? (right_bottom ? below + 1 : below) : (right_top ? (IREAL)1 : (IREAL)0);
-            place[o] = first + 2 * (IREAL)o + offset;
-        }
+    for (; rows > 0; rows--, x += 2 * width, y += n)
+        IN_BLOCKS(n, NAME(max_2x2_block), x, x + width, y);
+}
+
+ALWAYS_INLINE void NAME(max_2x2_at_block)(int length, int64_t at, const REAL *RESTRICT a,
+                                          const REAL *RESTRICT b, IREAL first, IREAL below,
+                                          REAL *RESTRICT y, IREAL *RESTRICT place)
+{
+    for (int64_t o = at; o < at + length; o++) {
+        REAL a0 = a[2 * o], a1 = a[2 * o + 1], b0 = b[2 * o], b1 = b[2 * o + 1];
+        int right_top = a1 > a0 || a1 != a1, right_bottom = b1 > b0 || b1 != b1;
+        REAL top = right_top ? a1 : a0, bottom = right_bottom ? b1 : b0;
+        int down = bottom > top || bottom != bottom;
+        y[o] = down ? bottom : top;
+        IREAL offset = down ? (right_bottom ? below + 1 : below) : (right_top ? (IREAL)1 : (IREAL)0);
+        place[o] = first + 2 * (IREAL)o + offset;
     }
+}
+
+static void NAME(max_2x2_at)(int64_t rows, int64_t n, int64_t width, const REAL *x, REAL *y, IREAL *place)
+{
+    for (IREAL first = 0; rows > 0; rows--, first += 2 * (IREAL)width, y += n, place += n)
+        IN_BLOCKS(n, NAME(max_2x2_at_block), x + first, x + first + width, first, (IREAL)width, y, place);
 }
 
 /* --- average pooling ----------------------------------------------------------------------- */
 
-ALWAYS_INLINE void NAME(sum_tap)(int64_t stride, int64_t n, const REAL *RESTRICT x, REAL *RESTRICT y)
+ALWAYS_INLINE void NAME(sum_down_block)(int length, int64_t at, int64_t taps, const REAL *const *rows,
+                                        REAL *RESTRICT y)
 {
-    for (int64_t o = 0; o < n; o++)
-        y[o] += x[o * stride];
+    REAL sum[16];
+    for (int i = 0; i < length; i++)
+        sum[i] = rows[0][at + i];
+    for (int64_t k = 1; k < taps; k++) {
+        const REAL *row = rows[k] + at;
+        for (int i = 0; i < length; i++)
+            sum[i] += row[i];
+    }
+    for (int i = 0; i < length; i++)
+        y[at + i] = sum[i];
 }
 
-static void NAME(sum_along)(int64_t n, int64_t taps, int64_t stride, const REAL *x, REAL *y)
+static void NAME(sum_down)(int64_t n, int64_t taps, const REAL *const *rows, REAL *y)
 {
-    for (int64_t o = 0; o < n; o++)
-        y[o] = x[o * stride];
-    for (int64_t k = 1; k < taps; k++)
-        FOR_USUAL_STRIDES(stride, NAME(sum_tap), n, x + k, y)
+    IN_BLOCKS(n, NAME(sum_down_block), taps, rows, y);
 }
+
+ALWAYS_INLINE void NAME(mean_along_block)(int length, int64_t at, int64_t stride, int64_t taps, const REAL *x,
+                                          const REAL *divisor, REAL factor, REAL *RESTRICT y)
+{
+    REAL sum[16];
+    for (int o = 0; o < length; o++)
+        sum[o] = x[(at + o) * stride];
+    for (int64_t k = 1; k < taps; k++) {
+        const REAL *tap = x + at * stride + k;
+        for (int o = 0; o < length; o++)
+            sum[o] += tap[o * stride];
+    }
+    for (int o = 0; o < length; o++)
+        y[at + o] = sum[o] / (factor * divisor[at + o]);
+}
+
+#define ALONG(stride, ...) IN_BLOCKS(n, NAME(mean_along_block), stride, __VA_ARGS__)
+static void NAME(mean_along)(int64_t n, int64_t taps, int64_t stride, const REAL *x, const REAL *divisor,
+                             REAL factor, REAL *y)
+{
+    FOR_USUAL_STRIDES(stride, ALONG, taps, x, divisor, factor, y)
+}
+#undef ALONG
 
 ALWAYS_INLINE void NAME(spread_tap)(int64_t stride, int64_t n, const REAL *RESTRICT y, REAL *RESTRICT x)
 {
@@ -490,7 +594,7 @@ static void NAME(adam)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT gr
         .log_softmax_grad_across = log_softmax_grad_across_##t, .divide = divide_##t,                        \
         .max_down = max_down_##t, .max_down_at = max_down_at_##t, .max_along = max_along_##t,                \
         .max_along_at = max_along_at_##t, .places_i32 = places_i32_##t, .places_i64 = places_i64_##t,        \
-        .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t, .sum_along = sum_along_##t,                    \
+        .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t, .sum_down = sum_down_##t, .mean_along = mean_along_##t,\
         .spread_along = spread_along_##t, .average_2x2 = average_2x2_##t, .spread_2x2 = spread_2x2_##t,      \
         .sgd = sgd_##t, .adam = adam_##t,                                                                    \
     }

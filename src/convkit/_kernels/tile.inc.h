@@ -267,6 +267,19 @@ static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_
     }
 }
 
+static void NAME(pack_matrix)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, int64_t width, REAL *dst,
+                              const REAL *end)
+{
+    for (int64_t i = 0; i < rows; i++, src += lds, dst += width) {
+        if (src + columns + VL - 1 <= end)
+            NAME(copy_over)(columns, src, dst);
+        else
+            NAME(copy_exactly)(columns, src, dst);
+        for (int64_t j = columns; j < width; j++)
+            dst[j] = 0;
+    }
+}
+
 /* Squares of four by four values (two by two, for doubles): 16-byte vectors serve every level equally well.
    A run of columns is done for all rows before the next, so that what is written stays in the first-level cache;
    rows are too many streams for the hardware to follow, so what comes next in each is asked for ahead. */
@@ -352,7 +365,7 @@ static REAL NAME(sum)(int64_t n, const REAL *src)
     {                                                                                                      \
         .vl = VL_##suffix, .mr = MR, .nv = NV, .dot_m = DOT_M, .dot_n = DOT_N,                             \
         .outer = outer_##suffix, .outer_at = outer_at_##suffix, .dot = dot_##suffix,                       \
-        .pack = pack_##suffix, .transpose = transpose_##suffix, .add = add_rows_##suffix,                  \
+        .pack = pack_##suffix, .pack_matrix = pack_matrix_##suffix, .transpose = transpose_##suffix, .add = add_rows_##suffix,                  \
         .sum_rows = sum_rows_##suffix, .sum = sum_##suffix,                                                \
     }
 #define VL_f32 VL_F32

@@ -91,10 +91,11 @@ cdef inline void pack(int64_t n, const real *src, const int64_t *row_at, int64_t
 
 cdef inline void pack_matrix(int64_t rows, int64_t columns, const real *src, int64_t lds, int64_t width, real *dst,
                              const real *end) noexcept nogil:
-    """Rows of a matrix one after the other, filled up to `width` with zeros."""
-    cdef int64_t i, zero = 0
-    for i in range(rows):
-        pack(1, src + i * lds, &zero, 1, &zero, &columns, width, dst + i * width, end)
+    """The rows of a matrix one after the other, each filled up to `width` with zeros."""
+    if real is float:
+        micro().tile_f32.pack_matrix(rows, columns, src, lds, width, dst, end)
+    else:
+        micro().tile_f64.pack_matrix(rows, columns, src, lds, width, dst, end)
 
 
 cdef inline void transpose(int64_t rows, int64_t columns, const real *src, int64_t lds,

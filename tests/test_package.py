@@ -1,0 +1,95 @@
+"""The package as a whole: what importing it brings in, what it says of itself, how it chooses threads and levels."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import convkit as ck
+from convkit import config, errors
+from convkit._kernels import core
+
+
+def in_fresh_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_importing_brings_in_numpy_alone() -> None:
+    code = "import sys, convkit; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(in_fresh_process(code).stdout.split())
+    assert {"convkit", "numpy"} <= loaded
+    assert not loaded & {"rich", "safetensors", "PIL", "matplotlib", "pooch", "torch", "scipy"}
+
+
+def test_every_public_name_exists_and_is_documented() -> None:
+    for module in (ck, ck.functional, ck.nn, ck.optim, ck.data, ck.models):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if callable(value):
+                assert value.__doc__, f"{module.__name__}.{name} has no docstring"
+
+
+def test_show_config_tells_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = ck.show_config()
+    assert capsys.readouterr().out == text + "\n"
+    for part in (ck.__version__, np.__version__, core.isa_chosen(), "OpenMP", "threads"):
+        assert part in text
+
+
+@pytest.mark.parametrize("level", core.isa_available())
+def test_a_lower_instruction_set_can_be_asked_for(level: str) -> None:
+    code = "from convkit._kernels import core; print(core.isa_chosen())"
+    assert in_fresh_process(code, CONVKIT_ISA=level).stdout.strip() == level
+
+
+def test_an_instruction_set_that_is_not_there_is_refused() -> None:
+    failed = in_fresh_process("import convkit", CONVKIT_ISA="avx9000")
+    assert failed.returncode == 1
+    assert "CONVKIT_ISA is 'avx9000', but this machine and build have baseline" in failed.stderr
+
+
+def test_threads_follow_the_environment() -> None:
+    code = "import convkit; print(convkit.get_num_threads())"
+    expected = "3" if core.has_openmp() else "1"
+    assert in_fresh_process(code, OMP_NUM_THREADS="3").stdout.strip() == expected
+
+
+def test_threads_follow_affinity_and_the_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(config, "_cgroup_cores", lambda: None)
+    assert config._default_threads() == 8
+    monkeypatch.setattr(config, "_cgroup_cores", lambda: 3)
+    assert config._default_threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "cores"), [("150000 100000\n", 2), ("100000 100000\n", 1), ("max 100000\n", None), ("5000 100000\n", 1)]
+)
+def test_the_quota_of_a_control_group_is_read_in_whole_cores(
+    content: str, cores: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config.Path, "read_text", lambda path: content)
+    assert config._cgroup_cores() == cores
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_number_of_threads_below_one_is_refused(n: int) -> None:
+    with pytest.raises(ValueError, match=f"set_num_threads: n must be at least 1, not {n}"):
+        ck.set_num_threads(n)
+
+
+def test_a_missing_extra_names_the_command_that_brings_it() -> None:
+    with pytest.raises(ImportError, match=r'drawing needs no_such_module: pip install "convkit\[plot\]"'):
+        errors.require("no_such_module.part", "plot", "drawing")
