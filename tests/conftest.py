@@ -1,14 +1,19 @@
-"""What all tests share: the number of random geometries, and running something on one thread and on two."""
+"""What all tests share: the number of random geometries, running on one thread and on two, and in a process apart."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 
-DEFAULT_GEOMETRIES = 40
+DEFAULT_GEOMETRIES = 32  # a release runs 200 of them
 
 Threaded: TypeAlias = Callable[[Callable[[], Any]], Any]
 
@@ -17,16 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--geometries",
         type=int,
-        default=DEFAULT_GEOMETRIES,
         metavar="N",
-        help=f"random geometries for each operation (default {DEFAULT_GEOMETRIES}; a full run: 200)",
+        help=f"random geometries for each operation (default {DEFAULT_GEOMETRIES}, fewer at lower instruction sets)",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `seed` runs once for each random geometry."""
     if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(metafunc.config.getoption("geometries")))
+        metafunc.parametrize("seed", range(metafunc.config.getoption("geometries") or DEFAULT_GEOMETRIES))
 
 
 @pytest.fixture
@@ -47,3 +51,24 @@ def threaded() -> Iterator[Threaded]:
     before = ck.get_num_threads()
     yield run
     ck.set_num_threads(before)
+
+
+@pytest.fixture
+def run_apart() -> Callable[..., None]:
+    """Run a script in a process of its own, which may crash, hang or ask for all memory without harm."""
+
+    def run(script: str, *, gigabytes: int = 4, seconds: int = 120) -> None:
+        limit = ""
+        if sys.platform == "linux":
+            limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({gigabytes}<<30, {gigabytes}<<30))\n"
+        done = subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-c", limit + textwrap.dedent(script)],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
+        last = done.stdout.splitlines()[-1:]
+        assert done.returncode == 0, f"exit status {done.returncode} after {last}\n{done.stderr[:4000]}"
+
+    return run

@@ -19,6 +19,9 @@ import numpy as np
 import reference
 from reference import Padding, Shape
 
+# Counts below, at and above the multiples of every register tile's rows and columns.
+TILE_REMAINDERS = (*range(1, 18), 23, 24, 25, 31, 32, 33, 47, 48, 49)
+
 # Most multiply-adds of one case. Each eighth case is larger, so that its work is worth sharing by threads.
 SMALL_WORK, LARGE_WORK = 300_000, 12_000_000
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,12 @@ from functional_calls import Call, calls
 each_call = pytest.mark.parametrize("call", calls(), ids=repr)
 
 
-def assert_same(result: tuple[Any, ...], expected: tuple[Any, ...]) -> None:
+def assert_same(result: tuple[Any, ...], expected: tuple[Any, ...], what: str = "") -> None:
     """The same bits, of the same type and shape."""
-    assert len(result) == len(expected)
     for a, b in zip(result, expected, strict=True):
-        assert np.shape(a) == np.shape(b)
-        assert getattr(a, "dtype", None) == getattr(b, "dtype", None)
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        assert np.shape(a) == np.shape(b), what
+        assert getattr(a, "dtype", None) == getattr(b, "dtype", None), what
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), what
 
 
 # Memory ---------------------------------------------------------------------------------------------
@@ -99,15 +97,15 @@ LAYOUTS = [
 
 
 @each_call
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_how_an_array_lies_in_memory_changes_nothing(call: Call, layout: Callable[[Any], Any]) -> None:
+def test_how_an_array_lies_in_memory_changes_nothing(call: Call) -> None:
     expected = call()
-    for name in call.float_arrays:
-        before = call.arguments[name].copy()
-        assert_same(call.with_(**{name: layout(call.arguments[name])})(), expected)
-        np.testing.assert_array_equal(call.arguments[name], before)
-    everything = {name: layout(call.arguments[name]) for name in call.float_arrays}
-    assert_same(call.with_(**everything)(), expected)
+    for layout in LAYOUTS:
+        for name in call.float_arrays:
+            before = call.arguments[name].copy()
+            assert_same(call.with_(**{name: layout(call.arguments[name])})(), expected, f"{name} {layout.__name__}")
+            np.testing.assert_array_equal(call.arguments[name], before)
+        everything = {name: layout(call.arguments[name]) for name in call.float_arrays}
+        assert_same(call.with_(**everything)(), expected, f"all {layout.__name__}")
 
 
 @each_call
@@ -169,18 +167,17 @@ def test_single_and_double_precision_do_not_mix(call: Call) -> None:
     if len(call.float_arrays) < 2:
         pytest.skip("one array only")
     for name in call.float_arrays:
-        with pytest.raises(TypeError, match=rf"^{call.name.removesuffix('_backward')}") as caught:
+        with pytest.raises(TypeError, match=rf"^{call.name}: .*{name} float64"):
             call.with_(**{name: call.arguments[name].astype(np.float64)})()
-        assert name in str(caught.value) and "float64" in str(caught.value)
 
 
 @each_call
-@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "float16", "complex64", "longdouble", "object", "U4"])
-def test_other_types_are_refused(call: Call, dtype: str) -> None:
-    for name in call.float_arrays:
-        with pytest.raises(TypeError, match=rf"^{call.name.removesuffix('_backward')}") as caught:
-            call.with_(**{name: np.zeros(call.arguments[name].shape, dtype)})()
-        assert name in str(caught.value)
+def test_other_types_are_refused(call: Call) -> None:
+    for dtype in ("int64", "uint8", "bool", "float16", "complex64", "longdouble", "object", "U4"):
+        for name in call.float_arrays:
+            with pytest.raises(TypeError, match=rf"^{call.name}: {name} ") as caught:
+                call.with_(**{name: np.zeros(call.arguments[name].shape, dtype)})()
+            assert str(np.dtype(dtype)) in str(caught.value)
 
 
 # Empty batches --------------------------------------------------------------------------------------

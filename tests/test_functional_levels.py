@@ -15,7 +15,8 @@ import pytest
 from convkit._kernels import core
 
 HERE = Path(__file__).parent
-SAME_AT_ANY_LEVEL = {"test_functional_errors.py", "test_functional_oracles.py", "test_functional_threads.py"}
+DEFAULT_GEOMETRIES = 8  # at each lower level, unless --geometries says more
+SAME_AT_ANY_LEVEL = {f"test_functional_{name}.py" for name in ("arrays", "errors", "oracles", "threads")}
 
 
 def lower_levels() -> list[str]:
@@ -29,9 +30,9 @@ def test_the_level_is_the_one_asked_for() -> None:
 @pytest.mark.parametrize("level", lower_levels())
 def test_all_functions_at_a_lower_level(level: str, pytestconfig: pytest.Config) -> None:
     files = sorted(path for path in HERE.glob("test_functional_*.py") if path.name not in SAME_AT_ANY_LEVEL)
-    geometries = f"--geometries={pytestconfig.getoption('geometries')}"
+    geometries = f"--geometries={pytestconfig.getoption('geometries') or DEFAULT_GEOMETRIES}"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", geometries, *map(str, files)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", geometries, *map(str, files)],
         env=os.environ | {"CONVKIT_ISA": level},
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,17 @@ names = pytest.mark.parametrize("name", ["correlate", "convolve"])
 modes = pytest.mark.parametrize("mode", ["valid", "full", "same"])
 
 
-@names
-@modes
 @dtypes
 @pytest.mark.parametrize("rank", [1, 2])
-def test_pair_matches_the_oracle(name: str, mode: str, rank: int, seed: int, dtype: Any) -> None:
+def test_pair_matches_the_oracle(rank: int, seed: int, dtype: Any) -> None:
     rng = np.random.default_rng(seed)
     kernel_shape = tuple(int(n) for n in rng.integers(1, 6, rank))
     shape = tuple(m + int(rng.integers(0, 40 if rank == 1 else 9)) for m in kernel_shape)
-    stride = int(rng.integers(1, 4)) if mode != "same" else 1
+    stride = int(rng.integers(1, 4))
     signal, kernel = normal(rng, shape, dtype), normal(rng, kernel_shape, dtype)
-    result = getattr(F, f"{name}{rank}d")(signal, kernel, mode, stride)
-    assert_close(result, getattr(ref, name)(signal, kernel, mode, stride), dtype)
+    for name, mode in itertools.product(("correlate", "convolve"), ("valid", "full", "same")):
+        result = getattr(F, f"{name}{rank}d")(signal, kernel, mode, stride)
+        assert_close(result, getattr(ref, name)(signal, kernel, mode, stride), dtype, what=f"{name} {mode}")
 
 
 @names

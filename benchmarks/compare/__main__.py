@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .driver import ResultsDiffer, SideFailed, compare, start
 from .frameworks import CONVKIT, PEERS, Framework, PeerMissing, interpreter
-from .report import machine, markdown, markdown_details, summarize
+from .report import headline, machine, markdown, markdown_details, summarize
 from .works import WORKS
 
 
@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             summaries = []
             for work in WORKS:
                 if options.works in work.title:
-                    print(f"{work.title} …", file=sys.stderr)
                     seconds = compare(sides, work, options.rounds, options.warm_up)
                     summaries.append(summarize(work, sides, seconds))
+                    print(headline(summaries[-1]), file=sys.stderr)
             versions = {side.framework.name: side.versions for side in sides}
     except (SideFailed, ResultsDiffer) as failure:
         print(failure, file=sys.stderr)

@@ -49,6 +49,12 @@ def summarize(work: Work, sides: Sequence[Side], seconds: Mapping[str, list[floa
     return summary
 
 
+def headline(summary: Mapping[str, Any]) -> str:
+    """Say in one line how a work went: the best median of every framework."""
+    best = (f"{name} {summary['sides'][side]['median_ms']:.3g} ms" for name, side in summary["best"].items())
+    return f"{summary['title']}: {', '.join(best)}"
+
+
 def markdown(summaries: Sequence[Mapping[str, Any]]) -> str:
     """Lay out the best of every framework, a work a row; the ratio is to the fastest peer of all."""
     names = list(summaries[0]["best"])

@@ -1,17 +1,15 @@
-"""Convolution in one, two or three dimensions, its two gradients, and im2col.
+"""Convolution, its two gradients, and im2col.
 
-Every geometry is first made a plain one.  A *view* of the input is the input itself or, where there is padding or a
-stride, a copy in scratch with the padding filled in and each axis split by its phase modulo the stride.  In a view
-the value that output pixel p takes from patch row k = (channel, tap) lies at row_at[k] + pixel_at[p], and pixels of
-one output row are neighbours.  The three products are then register tiles over those two tables:
+view.pxd makes every geometry a plain one: the value that output pixel p takes from patch row k = (channel,
+                                                                                                   tap)
+lies at X[row_at[k] + pixel_at[p]].  The three products are register tiles over those two tables:
 
     forward           Y[co][p]  = sum_k  W[co][k] X[row_at[k] + pixel_at[p]]
     input gradient    dX[row_at[k] + pixel_at[p]] += sum_co W[co][k] dY[co][p]
-    weight gradient   dW[k][co] = sum_p X[row_at[k] + pixel_at[p]] dY[co][p]
+    weight gradient   dW[co][k] = sum_p  X[row_at[k] + pixel_at[p]] dY[co][p]
 
-Work is cut into *boxes* of output pixels (several small images, one image, or a part of one) by the size of the
-problem alone, and sums over boxes run in a fixed order, so that results do not depend on the number of threads.
-One- and two-dimensional arrays get leading axes of length one.
+No matrix of patches is ever written out: panels of a few vectors of pixels are packed as they are needed.
+Tasks depend on the problem's size alone and sums over tasks run in a fixed order.
 """
 
 import numpy as np
@@ -22,317 +20,35 @@ from libc.string cimport memcpy, memset
 
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
-    TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
-    CK_MAX_TILE, CK_MAX_VECTOR, CK_MAX_WIDTH,
-    add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values, tile_size, transpose,
+    CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
+    add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
+    tile_size, transpose,
+)
+from convkit._kernels.view cimport (
+    BOX_PIXELS, PANELS, SHARED, TABLES, TASKS, VIEW, Box, Geometry, Pieces,
+    add_out, box_of, set_boxes, set_geometry, set_pieces, set_pixels, set_rows, set_view, view_end, view_of,
 )
 
 cdef enum:
-    # scratch slots; the first is shared by all threads of a call, the others belong to one
-    SHARED, VIEW, PANELS, TABLES
     K_BLOCK = 1024          # depth of one pass over k
     PANEL_BYTES = 393216    # packed panels in use at a time, for the second-level cache
-    BOX_PIXELS = 512        # output pixels of one task, about
-    TASKS = 16              # tasks wanted of a large problem, for any number of threads
     SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
     CHANNELS_PER_TASK = 48  # at least, where a task packs panels for them
 
 
-# --- geometry -----------------------------------------------------------------------------------
-
-cdef struct Geometry:
-    int64_t batch, groups, cin, cout            # channels of one group
-    int64_t taps, depth                         # taps = kernel positions, depth = cin * taps
-    int64_t in_size[3]
-    int64_t out_size[3]
-    int64_t kernel[3]
-    int64_t stride[3]
-    int64_t pad[3]
-    int64_t dilation[3]
-    int64_t in_pixels, out_pixels
-    # boxes of output pixels
-    int64_t box[3]
-    int64_t boxes[3]                            # boxes along each axis of an image
-    int64_t image_boxes, images, batch_boxes    # boxes of an image; images of a box; boxes along the batch
-    int64_t box_pixels
-    # the view of one image under a box
-    bint in_place
-    int64_t phases[3]
-    int64_t length[3]                           # of one phase
-    int64_t step[3]                             # strides in the view: of an output pixel,
-    int64_t phase_step[3]                       # of a phase,
-    int64_t channel_step, image_step            # of a channel and an image
-
-
-cdef struct Box:
-    int64_t image, images       # first image, number of images
-    int64_t start[3]
-    int64_t size[3]
-    int64_t pixels              # of one image
-    int64_t out_at              # its first pixel in the output plane
-
-
-cdef set_geometry(Geometry *g, x_shape, y_shape, kernel_size, stride, pad, dilation, int64_t groups):
-    """Everything that does not depend on how the work is cut into boxes."""
-    cdef int lead = 3 - len(kernel_size), axis
-    g.batch = x_shape[0]
-    g.groups = groups
-    g.cin = x_shape[1] // groups
-    g.cout = y_shape[1] // groups
-    for axis in range(3):
-        g.in_size[axis] = 1 if axis < lead else x_shape[2 + axis - lead]
-        g.out_size[axis] = 1 if axis < lead else y_shape[2 + axis - lead]
-        g.kernel[axis] = 1 if axis < lead else kernel_size[axis - lead]
-        g.stride[axis] = 1 if axis < lead else stride[axis - lead]
-        g.pad[axis] = 0 if axis < lead else pad[axis - lead]
-        g.dilation[axis] = 1 if axis < lead else dilation[axis - lead]
-        if g.out_size[axis] == 1:
-            g.stride[axis] = 1      # there is no second window; a huge stride would mean as many phases
-    g.taps = g.kernel[0] * g.kernel[1] * g.kernel[2]
-    g.depth = g.cin * g.taps
-    g.in_pixels = g.in_size[0] * g.in_size[1] * g.in_size[2]
-    g.out_pixels = g.out_size[0] * g.out_size[1] * g.out_size[2]
-
-
-cdef void set_boxes(Geometry *g, int64_t pixels, int64_t vl) noexcept:
-    """Cut the output into boxes of about `pixels`, each image's part of a box being one run in the output plane.
-
-    Small images share a box, as many as leave the fewest lanes of its last vector of `vl` pixels empty.
-    """
-    cdef int axis
-    cdef int64_t room = pixels, images, waste, least = vl
-    for axis in range(2, -1, -1):
-        g.boxes[axis] = parts_of(g.out_size[axis], max(1, min(g.out_size[axis], room)))
-        g.box[axis] = parts_of(g.out_size[axis], g.boxes[axis])
-        room = room // g.box[axis] if g.boxes[axis] == 1 else 1
-    g.image_boxes = g.boxes[0] * g.boxes[1] * g.boxes[2]
-    g.box_pixels = g.box[0] * g.box[1] * g.box[2]
-    g.images = 1
-    if g.image_boxes == 1:
-        for images in range(1, max(1, min(room, g.batch // TASKS)) + 1):
-            waste = -(images * g.box_pixels) % vl
-            waste = (waste + vl) % vl // images
-            if waste <= least:
-                g.images = images
-                least = waste
-    g.batch_boxes = parts_of(g.batch, g.images)
-
-
-cdef void set_view(Geometry *g, bint whole_images) noexcept:
-    """Lay out the view of one image under a box, or under all its boxes."""
-    cdef int axis
-    cdef int64_t reach
-    g.in_place = True
-    for axis in range(3):
-        reach = (g.kernel[axis] - 1) * g.dilation[axis]
-        g.phases[axis] = 1 if reach == 0 or g.dilation[axis] % g.stride[axis] == 0 else g.stride[axis]
-        g.length[axis] = (g.out_size[axis] if whole_images else g.box[axis]) + reach // g.stride[axis]
-        if g.stride[axis] > 1 or g.pad[axis] > 0 or g.out_size[axis] + reach > g.in_size[axis]:
-            g.in_place = False
-    if g.in_place:
-        for axis in range(3):
-            g.length[axis] = g.in_size[axis]
-    g.step[2] = 1
-    g.phase_step[2] = g.length[2]
-    g.step[1] = g.phases[2] * g.length[2]
-    g.phase_step[1] = g.length[1] * g.step[1]
-    g.step[0] = g.phases[1] * g.phase_step[1]
-    g.phase_step[0] = g.length[0] * g.step[0]
-    g.channel_step = g.phases[0] * g.phase_step[0]
-    g.image_step = g.channel_step * g.cin
-    if g.in_place:
-        g.image_step *= g.groups
-
-
-cdef row_table(const Geometry *g):
-    """row_at[(channel, kd, kh, kw)]: where in the view the patch row of the first output pixel lies."""
-    table = np.empty(g.depth, np.int64)
-    cdef int64_t *row_at = <int64_t *> address(table)
-    cdef int64_t channel, tap, rest, k = 0, at, offset
-    cdef int axis
-    for channel in range(g.cin):
-        for tap in range(g.taps):
-            at = channel * g.channel_step
-            rest = tap
-            for axis in range(2, -1, -1):
-                offset = (rest % g.kernel[axis]) * g.dilation[axis]
-                rest //= g.kernel[axis]
-                at += offset // g.stride[axis] * g.step[axis]
-                at += offset % g.stride[axis] * g.phase_step[axis]
-            row_at[k] = at
-            k += 1
-    return table
+cdef inline double operations(const Geometry *g) noexcept nogil:
+    return 2.0 * g.batch * g.groups * g.cout * g.depth * g.out_pixels
 
 
 cdef int64_t vector_length(bint double_):
     return tile_size(<double *> NULL).vl if double_ else tile_size(<float *> NULL).vl
 
 
-cdef inline Box box_of(const Geometry *g, int64_t index) noexcept nogil:
-    """Box number `index`: boxes of an image are neighbours."""
-    cdef Box box
-    cdef int axis
-    cdef int64_t part
-    box.image = part_start(g.batch, g.batch_boxes, index // g.image_boxes)
-    box.images = part_start(g.batch, g.batch_boxes, index // g.image_boxes + 1) - box.image
-    box.pixels = 1
-    for axis in range(2, -1, -1):
-        part = index % g.boxes[axis]
-        index //= g.boxes[axis]
-        box.start[axis] = part_start(g.out_size[axis], g.boxes[axis], part)
-        box.size[axis] = part_start(g.out_size[axis], g.boxes[axis], part + 1) - box.start[axis]
-        box.pixels *= box.size[axis]
-    box.out_at = (box.start[0] * g.out_size[1] + box.start[1]) * g.out_size[2] + box.start[2]
-    return box
-
-
-cdef int64_t set_pixels(const Geometry *g, const Box *box, int64_t *pixel_at) noexcept nogil:
-    """pixel_at[p]: where in the view the first patch row of each pixel of the box lies; returns their number."""
-    cdef int64_t image, d, h, w, p = 0, row
-    for image in range(box.images):
-        for d in range(box.size[0]):
-            for h in range(box.size[1]):
-                row = image * g.image_step + d * g.step[0] + h * g.step[1]
-                for w in range(box.size[2]):
-                    pixel_at[p] = row + w
-                    p += 1
-    return p
-
-
-cdef struct Pieces:
-    # Runs of pixels that are neighbours in the view, one after the other in a panel
-    int64_t count
-    int64_t at[CK_MAX_WIDTH]
-    int64_t length[CK_MAX_WIDTH]
-
-
-cdef void set_pieces(const Geometry *g, const Box *box, int64_t p0, int64_t p1, Pieces *pieces) noexcept nogil:
-    """The pieces that make up pixels p0 .. p1 of a box."""
-    cdef int64_t column = p0 % box.size[2], row = p0 // box.size[2]
-    cdef int64_t h = row % box.size[1], d = row // box.size[1] % box.size[0]
-    cdef int64_t image = row // (box.size[1] * box.size[0]), at, n, last = -1
-    pieces.count = 0
-    while p0 < p1:
-        n = min(p1 - p0, box.size[2] - column)
-        at = image * g.image_step + d * g.step[0] + h * g.step[1] + column
-        if last >= 0 and at == pieces.at[last] + pieces.length[last]:
-            pieces.length[last] += n
-        else:
-            last += 1
-            pieces.at[last] = at
-            pieces.length[last] = n
-        p0 += n
-        column = 0
-        h += 1
-        if h == box.size[1]:
-            h = 0
-            d += 1
-        if d == box.size[0]:
-            d = 0
-            image += 1
-    pieces.count = last + 1
-
-
-# --- the view -----------------------------------------------------------------------------------
-
-cdef inline const real *in_place_view(const Geometry *g, const Box *box, int64_t group, const real *x) noexcept nogil:
-    return (x + (box.image * g.groups + group) * g.cin * g.in_pixels
-            + box.start[0] * g.step[0] + box.start[1] * g.step[1] + box.start[2])
-
-
-cdef const real *view_of(const Geometry *g, const Box *box, int64_t group, const real *x) noexcept nogil:
-    """The view of x (batch, groups * cin, in_size) for one box and group; NULL without memory."""
-    cdef real *view
-    cdef int64_t image
-    if g.in_place:
-        return in_place_view(g, box, group, x)
-    view = scratch_of(VIEW, box.images * g.image_step, <real *> NULL)
-    if view == NULL:
-        return NULL
-    for image in range(box.images):
-        copy_in(g, box, x + ((box.image + image) * g.groups + group) * g.cin * g.in_pixels,
-                view + image * g.image_step)
-    return view
-
-
-cdef inline const real *view_end(const Geometry *g, const Box *box, const real *view,
-                                 const real *x) noexcept nogil:
-    """Where memory that may be read ends: scratch has a vector to spare."""
-    if g.in_place:
-        return x + g.batch * g.groups * g.cin * g.in_pixels
-    return view + box.images * g.image_step + CK_MAX_VECTOR
-
-
-cdef void copy_in(const Geometry *g, const Box *box, const real *x, real *view) noexcept nogil:
-    """Pad one image's channels and split them by phase."""
-    cdef int64_t channel, pd, ph, d, h, z, y
-    cdef real *row
-    for channel in range(g.cin):
-        for pd in range(g.phases[0]):
-            for d in range(g.length[0]):
-                z = (box.start[0] + d) * g.stride[0] + pd - g.pad[0]
-                for ph in range(g.phases[1]):
-                    for h in range(g.length[1]):
-                        y = (box.start[1] + h) * g.stride[1] + ph - g.pad[1]
-                        row = (view + channel * g.channel_step + pd * g.phase_step[0] + d * g.step[0]
-                               + ph * g.phase_step[1] + h * g.step[1])
-                        if 0 <= z < g.in_size[0] and 0 <= y < g.in_size[1]:
-                            copy_in_row(g, box.start[2], x + (
-                                (channel * g.in_size[0] + z) * g.in_size[1] + y) * g.in_size[2], row)
-                        else:
-                            memset(row, 0, g.step[1] * sizeof(real))
-
-
-cdef inline void inside(const Geometry *g, int64_t first, int64_t *lo, int64_t *hi) noexcept nogil:
-    """The positions lo .. hi of a phase row, at first + i * stride in the input's row, that lie inside it."""
-    cdef int64_t s = g.stride[2], n = g.length[2]
-    lo[0] = min(n, max(0, (s - 1 - first) // s)) if first < 0 else 0
-    hi[0] = max(lo[0], min(n, (g.in_size[2] - first + s - 1) // s)) if first < g.in_size[2] else lo[0]
-
-
-cdef void copy_in_row(const Geometry *g, int64_t start, const real *x, real *row) noexcept nogil:
-    cdef int64_t phase, first, lo, hi, i, s = g.stride[2]
-    for phase in range(g.phases[2]):
-        first = start * s + phase - g.pad[2]
-        inside(g, first, &lo, &hi)
-        for i in range(lo):
-            row[i] = 0
-        if s == 1:
-            memcpy(row + lo, x + first + lo, (hi - lo) * sizeof(real))
-        else:
-            for i in range(lo, hi):
-                row[i] = x[first + i * s]
-        for i in range(hi, g.length[2]):
-            row[i] = 0
-        row += g.phase_step[2]
-
-
-cdef void add_out(const Geometry *g, int64_t channels, const real *view, real *x) noexcept nogil:
-    """The adjoint of copy_in for whole images: add the view of `channels` channels to x."""
-    cdef int64_t channel, pd, ph, d, h, z, y, phase, first, lo, hi, i, s = g.stride[2]
-    cdef const real *row
-    cdef real *out
-    for channel in range(channels):
-        for pd in range(g.phases[0]):
-            for d in range(g.length[0]):
-                z = d * g.stride[0] + pd - g.pad[0]
-                for ph in range(g.phases[1]):
-                    for h in range(g.length[1]):
-                        y = h * g.stride[1] + ph - g.pad[1]
-                        if not (0 <= z < g.in_size[0] and 0 <= y < g.in_size[1]):
-                            continue
-                        row = (view + channel * g.channel_step + pd * g.phase_step[0] + d * g.step[0]
-                               + ph * g.phase_step[1] + h * g.step[1])
-                        out = x + ((channel * g.in_size[0] + z) * g.in_size[1] + y) * g.in_size[2]
-                        for phase in range(g.phases[2]):
-                            first = phase - g.pad[2]
-                            inside(g, first, &lo, &hi)
-                            if s == 1:
-                                add_rows(1, hi - lo, row + lo, 0, out + first + lo, 0)
-                            else:
-                                for i in range(lo, hi):
-                                    out[first + i * s] += row[i]
-                            row += g.phase_step[2]
+cdef row_table(const Geometry *g):
+    """The array row_at of view.pxd."""
+    table = np.empty(g.depth, np.int64)
+    set_rows(g, <int64_t *> address(table))
+    return table
 
 
 # --- forward ------------------------------------------------------------------------------------
@@ -362,7 +78,7 @@ cdef inline int64_t panel_start(const Job *job, int64_t panel) noexcept nogil:
 
 cdef int forward_task(const Forward *f, int64_t task, const real *x, const real *weight, const real *bias,
                       real *y) noexcept nogil:
-    """Some output channels of one group for one box: as many panels as the cache holds at a time, pass by pass."""
+    """Some output channels of one group for one box: as many panels at a time as the cache holds."""
     cdef const Geometry *g = &f.g
     cdef int64_t part = task % f.cout_parts, passes = parts_of(g.depth, K_BLOCK)
     cdef int64_t deepest = parts_of(g.depth, passes), rounds, i, k_pass
@@ -461,16 +177,13 @@ cdef void move_edge(const Geometry *g, const Job *job, int64_t p0, int64_t rows,
         p += n
 
 
-cdef int forward(const Forward *f, const real *x, const real *weight, const real *bias, real *y) noexcept nogil:
+cdef int forward(const Forward *f, const real *x, const real *weight, const real *bias,
+                 real *y) noexcept nogil:
     cdef int64_t task, tasks = f.g.batch_boxes * f.g.image_boxes * f.g.groups * f.cout_parts
     cdef int threads = threads_for(operations(&f.g)), failed = 0
     for task in prange(tasks, num_threads=threads, schedule="dynamic"):
         failed |= forward_task(f, task, x, weight, bias, y)
     return failed
-
-
-cdef double operations(const Geometry *g) noexcept nogil:
-    return 2.0 * g.batch * g.groups * g.cout * g.depth * g.out_pixels
 
 
 cdef class ConvForward(Kernel):
@@ -555,13 +268,15 @@ cdef void pack_weight(const InputGrad *f, int64_t task, const real *weight, real
                     packed + (i0 - r0) * g.cout, weight + g.groups * g.cout * g.depth)
 
 
-cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const real *packed, const real *bias,
+cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const real *packed,
+                         const real *bias,
                          real *dx) noexcept nogil:
     """Some channels of one group of dx for some images: dx is filled, then each box adds its share."""
     cdef const Geometry *g = &f.g
     cdef int64_t part = task % f.channel_parts, group = task // f.channel_parts % g.groups
     cdef int64_t batch_box = task // (f.channel_parts * g.groups), i, image, view_step
-    cdef int64_t c0 = part_start(g.cin, f.channel_parts, part), c1 = part_start(g.cin, f.channel_parts, part + 1)
+    cdef int64_t c0 = part_start(g.cin, f.channel_parts, part), c1 = part_start(g.cin, f.channel_parts,
+                                                                                part + 1)
     cdef int64_t channel = group * g.cin + c0
     cdef Box box = box_of(g, batch_box * g.image_boxes)
     cdef real *out = dx + (box.image * g.groups * g.cin + channel) * g.in_pixels
@@ -611,11 +326,13 @@ cdef void relu_values(int64_t n, real *values) noexcept nogil:
 
 cdef int add_box(const InputGrad *f, const Box *box, int64_t channels, const real *dy, int64_t group,
                  const real *packed, real *view, int64_t view_step) noexcept nogil:
-    """cols (channels * taps, pixels) = transposed weight @ dy, then each row of cols added where it came from."""
+    """cols (channels * taps, pixels) = transposed weight @ dy, then each row added where it came from."""
     cdef const Geometry *g = &f.g
     cdef TileSize size = tile_size(view)
-    cdef int64_t rows = channels * g.taps, pixels = box.images * box.pixels, vectors = parts_of(pixels, size.vl)
-    cdef int64_t pitch = vectors * size.vl, panels = parts_of(vectors, size.nv), tiles = parts_of(rows, size.mr)
+    cdef int64_t rows = channels * g.taps, pixels = box.images * box.pixels, vectors = parts_of(pixels,
+                                                                                                size.vl)
+    cdef int64_t pitch = vectors * size.vl, panels = parts_of(vectors, size.nv), tiles = parts_of(rows,
+                                                                                                  size.mr)
     cdef int64_t panel, tile, i0, i1, p0, p1, ldb
     cdef real *cols = scratch_of(PANELS, rows * pitch + g.cout * size.vl * size.nv, view)
     cdef const real *b
@@ -725,7 +442,8 @@ cdef class ConvInputGrad(Kernel):
         self.f.relu = relu
         cdef int64_t columns_bytes = g.taps * g.images * g.box_pixels * <int64_t> dx.itemsize
         cdef int64_t tasks = max(1, g.batch_boxes * groups)
-        self.f.channel_parts = min(g.cin, max(parts_of(g.cin * columns_bytes, PANEL_BYTES), parts_of(TASKS, tasks)))
+        self.f.channel_parts = min(g.cin, max(parts_of(g.cin * columns_bytes, PANEL_BYTES), parts_of(TASKS,
+                                                                                                     tasks)))
 
     cdef int execute(self) except -1:
         cdef int failed
@@ -757,7 +475,8 @@ cdef int weight_grad_task(const WeightGrad *f, int64_t task, const real *dy, con
     cdef TileSize size = tile_size(partial)
     cdef int64_t part = task % f.depth_parts, group = task // f.depth_parts % g.groups
     cdef int64_t chunk = task // (f.depth_parts * g.groups)
-    cdef int64_t k0 = part_start(g.depth, f.depth_parts, part), k1 = part_start(g.depth, f.depth_parts, part + 1)
+    cdef int64_t k0 = part_start(g.depth, f.depth_parts, part), k1 = part_start(g.depth, f.depth_parts,
+                                                                                part + 1)
     cdef int64_t vectors = parts_of(g.cout, size.vl), columns = vectors * size.vl, boxes, i
     cdef Box box
     boxes = g.batch_boxes * g.image_boxes
@@ -774,7 +493,8 @@ cdef int weight_grad_task(const WeightGrad *f, int64_t task, const real *dy, con
     return 0
 
 
-cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int64_t k0, int64_t k1, const real *dy,
+cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int64_t k0, int64_t k1,
+                        const real *dy,
                         const real *x, real *partial, real *partial_bias) noexcept nogil:
     """One box's share: dy is transposed into panels (pixels, a few vectors of channels), x is read in place.
 
@@ -784,7 +504,7 @@ cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int6
     cdef TileSize size = tile_size(partial)
     cdef int64_t vectors = parts_of(g.cout, size.vl), columns = vectors * size.vl
     cdef int64_t pixels = box.images * box.pixels, panels = parts_of(vectors, size.nv)
-    cdef int64_t tiles = parts_of(k1 - k0, size.mr), panel, tile, c0, c1, i0, i1, image, width
+    cdef int64_t tiles = parts_of(k1 - k0, size.mr), panel, tile, c0, c1, i0, i1, image, width, at
     cdef const real *view = view_of(g, box, group, x)
     cdef real *packed = scratch_of(PANELS, pixels * size.vl * size.nv, partial)
     cdef int64_t *pixel_at = <int64_t *> scratch(TABLES, pixels * sizeof(int64_t))
@@ -796,9 +516,9 @@ cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int6
         c1 = part_start(vectors, panels, panel + 1) * size.vl
         width = c1 - c0
         for image in range(box.images):
-            transpose(min(c1, g.cout) - c0, box.pixels,
-                      dy + (((box.image + image) * g.groups + group) * g.cout + c0) * g.out_pixels + box.out_at,
-                      g.out_pixels, packed + image * box.pixels * width, width)
+            at = (((box.image + image) * g.groups + group) * g.cout + c0) * g.out_pixels + box.out_at
+            transpose(min(c1, g.cout) - c0, box.pixels, dy + at, g.out_pixels,
+                      packed + image * box.pixels * width, width)
         if partial_bias != NULL:
             sum_rows(pixels, width, packed, width, partial_bias + c0)
         for tile in range(tiles):
@@ -810,7 +530,7 @@ cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int6
 
 
 cdef void sum_chunks(const WeightGrad *f, int64_t block, real *partial, real *dw) noexcept nogil:
-    """SUM_ROWS rows (group, k) of dw transposed: add up the chunks in order and write columns of dw (cout, depth)."""
+    """Some rows (group, k) of dw transposed: the chunks added up in order, written as columns of dw."""
     cdef const Geometry *g = &f.g
     cdef int64_t columns = parts_of(g.cout, tile_size(dw).vl) * tile_size(dw).vl
     cdef int64_t blocks = parts_of(g.depth, SUM_ROWS), group = block // blocks, chunk
@@ -895,7 +615,8 @@ cdef class ConvWeightGrad(Kernel):
 
 # --- bias gradient ------------------------------------------------------------------------------
 
-cdef void channel_sum(int64_t batch, int64_t channels, int64_t pixels, const real *dy, real *db) noexcept nogil:
+cdef void channel_sum(int64_t batch, int64_t channels, int64_t pixels, const real *dy,
+                      real *db) noexcept nogil:
     cdef int64_t c, image
     cdef real total
     for c in prange(channels, num_threads=threads_for(<double> batch * channels * pixels), schedule="static"):
@@ -926,9 +647,11 @@ cdef class ChannelSum(Kernel):
     cdef int execute(self) except -1:
         with nogil:
             if self.double_:
-                channel_sum(self.batch, self.channels, self.pixels, <const double *> self.dy, <double *> self.db)
+                channel_sum(self.batch, self.channels, self.pixels, <const double *> self.dy,
+                            <double *> self.db)
             else:
-                channel_sum(self.batch, self.channels, self.pixels, <const float *> self.dy, <float *> self.db)
+                channel_sum(self.batch, self.channels, self.pixels, <const float *> self.dy,
+                            <float *> self.db)
         return 0
 
 
@@ -951,7 +674,8 @@ cdef int im2col_task(const Unfold *f, int64_t image, const real *x, real *cols) 
     for tap in range(g.taps):
         for d in range(g.out_size[0]):
             for h in range(g.out_size[1]):
-                memcpy(cols, view + f.row_at[tap] + d * g.step[0] + h * g.step[1], g.out_size[2] * sizeof(real))
+                memcpy(cols, view + f.row_at[tap] + d * g.step[0] + h * g.step[1],
+                       g.out_size[2] * sizeof(real))
                 cols += g.out_size[2]
     return 0
 
@@ -1038,7 +762,7 @@ cdef class Im2col(Kernel):
 
 
 cdef class Col2im(Kernel):
-    """x (N, C, *in) = the sum of the patches cols (N, C * prod(kernel_size), prod(out_size)): Im2col's adjoint."""
+    """x (N, C, *in) = cols (N, C * prod(kernel_size), prod(out_size)) added up; Im2col's adjoint."""
     cdef object arrays
     cdef const void *cols
     cdef void *x

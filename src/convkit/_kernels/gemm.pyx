@@ -1,8 +1,9 @@
 """Matrix products of row-major matrices, for dense layers, and sums over rows, for their bias gradient.
 
-Where op(b) has contiguous rows the outer tile runs down panels of a few vectors of columns; a panel is copied to
-scratch when many rows will use it, or when its last vector is not full.  Where b is transposed both operands are
-contiguous along k, and the dot tile reads them in place.
+The outer tile runs down panels of a few vectors of columns of op(b).  A panel is copied to scratch when many
+rows will use it, when its last vector is not full, or when b has to be transposed.  With few rows and b
+transposed copying would cost more than it saves: both operands are contiguous along k, and the dot tile reads
+them in place.
 """
 
 from cython.parallel cimport prange
@@ -95,7 +96,8 @@ cdef int outer_panel(const Product *p, int64_t m0, int64_t m1, int64_t n0, int n
         i0 = m0 + part_start(m1 - m0, tiles, t)
         i1 = m0 + part_start(m1 - m0, tiles, t + 1)
         if columns == width:
-            outer(<int> (i1 - i0), nv, k1 - k0, a + i0 * p.a_row + k0 * p.a_step, p.a_row, p.a_step, panel, ldb,
+            outer(<int> (i1 - i0), nv, k1 - k0, a + i0 * p.a_row + k0 * p.a_step, p.a_row, p.a_step, panel,
+                  ldb,
                   c + i0 * p.n + n0, p.n, mode, bias + n0 if bias != NULL else NULL)
             continue
         if mode & TILE_ADD:

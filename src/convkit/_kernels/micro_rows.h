@@ -68,23 +68,19 @@ typedef struct {
                                         real *dx);                                                           \
         void (*divide)(int64_t n, const real *x, const real *divisor, real factor, real *y);                 \
                                                                                                              \
-        /* Max pooling down the rows of a window, with places in the plane; a NaN counts as the largest. */  \
-        void (*max_down)(int64_t n, int64_t taps, const real *const *rows, real *y);                         \
-        void (*max_down_at)(int64_t n, int64_t taps, const real *const *rows, const real *plane, real *y,    \
-                            ireal *place);                                                                   \
-        /* Then along a row of such, `stride` apart, over `taps` columns `dilation` apart; of equal values   \
-           the lowest place wins. */                                                                         \
+        /* Max pooling down the rows of a window: `best` becomes the larger of it and x, a NaN being the     \
+           largest; the place in the plane is first + i.  Then along a row, `stride` apart, over `taps`      \
+           columns `dilation` apart; of equal values the lowest place wins. */                               \
+        void (*max_down)(int64_t n, const real *x, real *best);                                              \
+        void (*max_down_at)(int64_t n, const real *x, ireal first, real *best, ireal *place);                \
         void (*max_along)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const real *x,          \
                           real *y);                                                                          \
         void (*max_along_at)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const real *x,       \
                              const ireal *x_place, real *y, ireal *place);                                   \
         void (*places_i32)(int64_t n, const ireal *place, int32_t *out);                                     \
         void (*places_i64)(int64_t n, const ireal *place, int64_t *out);                                     \
-        /* Average pooling in the same two passes, y[o] = sum of x[o stride + k] / (factor divisor[o]);      \
-           and back along a row, x[o stride + k] += y[o]. */                                                 \
-        void (*sum_down)(int64_t n, int64_t taps, const real *const *rows, real *y);                         \
-        void (*mean_along)(int64_t n, int64_t taps, int64_t stride, const real *x, const real *divisor,      \
-                           real factor, real *y);                                                            \
+        /* Average pooling along a row and back: y[o] = sum of x[o stride + k];  x[o stride + k] += y[o] */  \
+        void (*sum_along)(int64_t n, int64_t taps, int64_t stride, const real *x, real *y);                  \
         void (*spread_along)(int64_t n, int64_t taps, int64_t stride, const real *y, real *x);               \
         /* 2 x 2 windows with stride 2: `rows` rows of n outputs; input rows are `width` long. */            \
         void (*max_2x2)(int64_t rows, int64_t n, int64_t width, const real *x, real *y);                     \
@@ -95,7 +91,8 @@ typedef struct {
         /* One update of n parameters; velocity may be NULL. */                                              \
         void (*sgd)(int64_t n, real *values, const real *grads, real *velocity, real lr, real momentum,      \
                     int nesterov, real weight_decay);                                                        \
-        void (*adam)(int64_t n, real *values, const real *grads, real *m, real *v, const ck_adam *coefficients);\
+        void (*adam)(int64_t n, real *values, const real *grads, real *m, real *v,                           \
+                     const ck_adam *coefficients);                                                           \
     } table;
 
 CK_ROWS_TABLE(float, int32_t, ck_rows_f32)

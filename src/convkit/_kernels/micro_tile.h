@@ -9,12 +9,16 @@
 
 #include <stdint.h>
 
-/* How a tile begins and ends: C is added to or overwritten; overwriting may start from a bias of each row or of
-   each column; ReLU comes last. */
+/* How a tile ends: C is overwritten or added to, a bias of each row or column comes on top, ReLU last. */
 enum { TILE_OVERWRITE = 0, TILE_ADD = 1, TILE_ROW_BIAS = 2, TILE_COLUMN_BIAS = 4, TILE_RELU = 8 };
 
-/* Bounds over all instruction sets: rows of a tile, values in a vector, columns of a tile, values in a tile. */
-enum { CK_MAX_ROWS = 8, CK_MAX_VECTOR = 16, CK_MAX_WIDTH = 3 * CK_MAX_VECTOR, CK_MAX_TILE = CK_MAX_ROWS * CK_MAX_WIDTH };
+/* Bounds over all instruction sets. */
+enum {
+    CK_MAX_ROWS = 8,    /* rows of a tile */
+    CK_MAX_VECTOR = 16, /* values in a vector */
+    CK_MAX_WIDTH = 3 * CK_MAX_VECTOR,
+    CK_MAX_TILE = CK_MAX_ROWS * CK_MAX_WIDTH
+};
 
 #define CK_TILE_TABLE(real, name)                                                                          \
     typedef struct {                                                                                       \

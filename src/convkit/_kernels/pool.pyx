@@ -127,20 +127,17 @@ cdef int max_plane(const Windows *w, const real *x, real *y, position *indices) 
         place = <int64_t *>scratch(3, n * sizeof(int64_t))
     if not (found and line and line_place and place):
         return OUT_OF_MEMORY
-    cdef int64_t depth, height, count
+    cdef int64_t depth, height, k, count
     rows.fill(length, -INFINITY, line)
     memset(line_place, -1, length * sizeof(line_place[0]))
     for depth in range(w.count[0]):
         for height in range(w.count[1]):
             count = window_rows(w, depth, height, x, found)
-            if count == 0:
-                rows.fill(inside, -INFINITY, line + pad)
-                memset(line_place + pad, -1, inside * sizeof(line_place[0]))
-            elif indices:
-                rows.max_down_at(inside, count, found, x, line + pad, line_place + pad)
-            else:
-                rows.max_down(inside, count, found, line + pad)
+            rows.fill(inside, -INFINITY, line + pad)
             if indices:
+                memset(line_place + pad, -1, inside * sizeof(line_place[0]))
+                for k in range(count):
+                    rows.max_down_at(inside, found[k], found[k] - x, line + pad, line_place + pad)
                 rows.max_along_at(n, w.kernel[2], w.stride[2], w.dilation[2], line, line_place, y, place)
                 if position is int32_t:
                     rows.places_i32(n, place, indices)
@@ -148,6 +145,8 @@ cdef int max_plane(const Windows *w, const real *x, real *y, position *indices) 
                     rows.places_i64(n, place, indices)
                 indices += n
             else:
+                for k in range(count):
+                    rows.max_down(inside, found[k], line + pad)
                 rows.max_along(n, w.kernel[2], w.stride[2], w.dilation[2], line, y)
             y += n
     return 0
@@ -305,7 +304,9 @@ cdef inline int64_t divisor(const Windows *w, bint count_pad, int axis, int64_t 
     return max(high - low, <int64_t>1)
 
 
-cdef inline double rows_divisor(const Windows *w, bint count_pad, int64_t depth, int64_t height) noexcept nogil:
+cdef inline double rows_divisor(
+    const Windows *w, bint count_pad, int64_t depth, int64_t height
+) noexcept nogil:
     return <double>divisor(w, count_pad, 0, depth) * divisor(w, count_pad, 1, height)
 
 
@@ -320,20 +321,17 @@ cdef int average_plane(const Windows *w, bint count_pad, const real *x, real *y)
         rows = &micro().rows_f32
     else:
         rows = &micro().rows_f64
-    cdef int64_t depth, height, i, count
+    cdef int64_t depth, height, i, k
     for i in range(n):
         widths[i] = divisor(w, count_pad, 2, i)
     memset(line, 0, length * sizeof(real))
     for depth in range(w.count[0]):
         for height in range(w.count[1]):
-            count = window_rows(w, depth, height, x, found)
-            if count == 0:
-                memset(line + pad, 0, inside * sizeof(real))
-            else:
-                rows.sum_down(inside, count, found, line + pad)
-            rows.mean_along(
-                n, w.kernel[2], w.stride[2], line, widths, <real>rows_divisor(w, count_pad, depth, height), y
-            )
+            memset(line + pad, 0, inside * sizeof(real))
+            for k in range(window_rows(w, depth, height, x, found)):
+                rows.binary[CK_MAP_ADD](inside, line + pad, found[k], line + pad)
+            rows.sum_along(n, w.kernel[2], w.stride[2], line, y)
+            rows.divide(n, y, widths, <real>rows_divisor(w, count_pad, depth, height), y)
             y += n
     return 0
 
@@ -351,7 +349,7 @@ cdef int spread_plane(const Windows *w, bint count_pad, const real *dy, real *dx
         rows = &micro().rows_f32
     else:
         rows = &micro().rows_f64
-    cdef int64_t depth, height, i, count
+    cdef int64_t depth, height, i, k
     for i in range(n):
         widths[i] = divisor(w, count_pad, 2, i)
     for depth in range(w.count[0]):
@@ -359,9 +357,8 @@ cdef int spread_plane(const Windows *w, bint count_pad, const real *dy, real *dx
             rows.divide(n, dy, widths, <real>rows_divisor(w, count_pad, depth, height), shares)
             memset(line, 0, length * sizeof(real))
             rows.spread_along(n, w.kernel[2], w.stride[2], shares, line)
-            count = window_rows(w, depth, height, <const real *>dx, found)
-            for i in range(count):
-                rows.binary[CK_MAP_ADD](inside, found[i], line + pad, <real *>found[i])
+            for k in range(window_rows(w, depth, height, <const real *>dx, found)):
+                rows.binary[CK_MAP_ADD](inside, found[k], line + pad, <real *>found[k])
             dy += n
     return 0
 

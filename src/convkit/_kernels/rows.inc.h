@@ -24,9 +24,9 @@ typedef uint64_t unsigned_f64;
     default: call(stride, __VA_ARGS__);                                                                      \
     }
 
-/* Runs `block(length, at, …)` over n values in blocks of constant length, so that rows of a dozen values are
-   vector code to the end.  The last block overlaps the one before: what it computes must not depend on what
-   stands in its output. */
+/* Runs `block(length, at, …)` over n values in blocks of constant length, so that rows of a dozen values
+   are vector code to the end.  The last block overlaps the one before: what it computes must not depend on
+   what stands in its output, nor should it be read there soon (a load across two stores waits for both). */
 #define IN_BLOCKS(n, block, ...)                                                                             \
     do {                                                                                                     \
         const int64_t length = (n) >= 16 ? 16 : (n) >= 8 ? 8 : (n) >= 4 ? 4 : 1;                             \
@@ -155,7 +155,10 @@ static double NAME(row_sum_squares)(int64_t n, const REAL *x) { SUM_OVER(n, TERM
 static double NAME(row_dot)(int64_t n, const REAL *a, const REAL *b) { SUM_OVER(n, TERM); }
 #undef TERM
 #define TERM(type, i) ((AT(type, a, i) - AT(type, b, i)) * (AT(type, a, i) - AT(type, b, i)))
-static double NAME(row_sum_squared_differences)(int64_t n, const REAL *a, const REAL *b) { SUM_OVER(n, TERM); }
+static double NAME(row_sum_squared_differences)(int64_t n, const REAL *a, const REAL *b)
+{
+    SUM_OVER(n, TERM);
+}
 #undef TERM
 #undef SUM_OVER
 
@@ -295,114 +298,71 @@ ALWAYS_INLINE REAL NAME(larger)(REAL v, REAL best)
     return v != v ? v : best;
 }
 
-ALWAYS_INLINE void NAME(max_down_block)(int length, int64_t at, int64_t taps, const REAL *const *rows,
-                                        REAL *RESTRICT y)
+static void NAME(max_down)(int64_t n, const REAL *RESTRICT x, REAL *RESTRICT best)
 {
-    REAL best[16];
-    for (int i = 0; i < length; i++)
-        best[i] = rows[0][at + i];
-    for (int64_t k = 1; k < taps; k++) {
-        const REAL *row = rows[k] + at;
-        for (int i = 0; i < length; i++)
-            best[i] = NAME(larger)(row[i], best[i]);
-    }
-    for (int i = 0; i < length; i++)
-        y[at + i] = best[i];
+    for (int64_t i = 0; i < n; i++)
+        best[i] = NAME(larger)(x[i], best[i]);
 }
 
-static void NAME(max_down)(int64_t n, int64_t taps, const REAL *const *rows, REAL *y)
+/* Whether v takes the place of what was found before it: of several NaNs the first stays. */
+ALWAYS_INLINE int NAME(exceeds)(REAL v, REAL best) { return !(v <= best) & (best == best); }
+
+/* Choosing places by masks keeps what is left over after the last whole vector free of branches, which
+   on data like these nobody could predict. */
+ALWAYS_INLINE IREAL NAME(choose)(int take, IREAL place, IREAL other)
 {
-    IN_BLOCKS(n, NAME(max_down_block), taps, rows, y);
+    const IREAL mask = -(IREAL)take;
+    return (place & mask) | (other & ~mask);
 }
 
-ALWAYS_INLINE void NAME(max_down_at_block)(int length, int64_t at, int64_t taps, const REAL *const *rows,
-                                           const REAL *plane, REAL *RESTRICT y, IREAL *RESTRICT place)
+static void NAME(max_down_at)(int64_t n, const REAL *RESTRICT x, IREAL first, REAL *RESTRICT best,
+                              IREAL *RESTRICT place)
 {
-    REAL best[16];
-    IREAL found[16];
-    for (int i = 0; i < length; i++) {
-        best[i] = rows[0][at + i];
-        found[i] = (IREAL)(rows[0] - plane + at) + i;
-    }
-    for (int64_t k = 1; k < taps; k++) {
-        const REAL *row = rows[k] + at;
-        const IREAL first = (IREAL)(row - plane);
-        for (int i = 0; i < length; i++) {
-            int take = row[i] > best[i] || row[i] != row[i];
-            best[i] = take ? row[i] : best[i];
-            found[i] = take ? first + i : found[i];
-        }
-    }
-    for (int i = 0; i < length; i++) {
-        y[at + i] = best[i];
-        place[at + i] = found[i];
+    for (int64_t i = 0; i < n; i++) {
+        int take = NAME(exceeds)(x[i], best[i]) | (place[i] < 0);
+        place[i] = NAME(choose)(take, first + (IREAL)i, place[i]);
+        best[i] = NAME(larger)(x[i], best[i]);
     }
 }
 
-static void NAME(max_down_at)(int64_t n, int64_t taps, const REAL *const *rows, const REAL *plane, REAL *y,
-                              IREAL *place)
+ALWAYS_INLINE void NAME(max_tap)(int64_t stride, int64_t n, const REAL *RESTRICT x, REAL *RESTRICT y)
 {
-    IN_BLOCKS(n, NAME(max_down_at_block), taps, rows, plane, y, place);
+    for (int64_t o = 0; o < n; o++)
+        y[o] = NAME(larger)(x[o * stride], y[o]);
 }
 
-ALWAYS_INLINE void NAME(max_along_block)(int length, int64_t at, int64_t stride, int64_t taps,
-                                         int64_t dilation, const REAL *x, REAL *RESTRICT y)
-{
-    REAL best[16];
-    for (int o = 0; o < length; o++)
-        best[o] = x[(at + o) * stride];
-    for (int64_t k = 1; k < taps; k++) {
-        const REAL *tap = x + at * stride + k * dilation;
-        for (int o = 0; o < length; o++)
-            best[o] = NAME(larger)(tap[o * stride], best[o]);
-    }
-    for (int o = 0; o < length; o++)
-        y[at + o] = best[o];
-}
-
-#define ALONG(stride, ...) IN_BLOCKS(n, NAME(max_along_block), stride, __VA_ARGS__)
 static void NAME(max_along)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const REAL *x, REAL *y)
 {
-    FOR_USUAL_STRIDES(stride, ALONG, taps, dilation, x, y)
+    for (int64_t o = 0; o < n; o++)
+        y[o] = x[o * stride];
+    for (int64_t k = 1; k < taps; k++)
+        FOR_USUAL_STRIDES(stride, NAME(max_tap), n, x + k * dilation, y)
 }
-#undef ALONG
 
 /* A place of -1 is none; as an unsigned number it comes after every other. */
-ALWAYS_INLINE void NAME(max_along_at_block)(int length, int64_t at, int64_t stride, int64_t taps,
-                                            int64_t dilation, const REAL *x, const IREAL *x_place,
-                                            REAL *RESTRICT y, IREAL *RESTRICT place)
+ALWAYS_INLINE void NAME(max_tap_at)(int64_t stride, int64_t n, const REAL *RESTRICT x,
+                                    const IREAL *RESTRICT x_place, REAL *RESTRICT y, IREAL *RESTRICT place)
 {
-    REAL best[16];
-    IREAL found[16];
-    for (int o = 0; o < length; o++) {
-        best[o] = x[(at + o) * stride];
-        found[o] = x_place[(at + o) * stride];
-    }
-    for (int64_t k = 1; k < taps; k++) {
-        const REAL *tap = x + at * stride + k * dilation;
-        const IREAL *tap_place = x_place + at * stride + k * dilation;
-        for (int o = 0; o < length; o++) {
-            REAL v = tap[o * stride];
-            IREAL p = tap_place[o * stride];
-            int earlier = v == best[o] && (NAME(unsigned))p < (NAME(unsigned))found[o];
-            int take = v > best[o] || v != v || earlier;
-            best[o] = take ? v : best[o];
-            found[o] = take ? p : found[o];
-        }
-    }
-    for (int o = 0; o < length; o++) {
-        y[at + o] = best[o];
-        place[at + o] = found[o];
+    for (int64_t o = 0; o < n; o++) {
+        REAL v = x[o * stride];
+        IREAL at = x_place[o * stride];
+        int tie = (v == y[o]) | ((v != v) & (y[o] != y[o]));
+        int earlier = tie & ((NAME(unsigned))at < (NAME(unsigned))place[o]);
+        place[o] = NAME(choose)(NAME(exceeds)(v, y[o]) | earlier, at, place[o]);
+        y[o] = NAME(larger)(v, y[o]);
     }
 }
 
-#define ALONG(stride, ...) IN_BLOCKS(n, NAME(max_along_at_block), stride, __VA_ARGS__)
 static void NAME(max_along_at)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const REAL *x,
                                const IREAL *x_place, REAL *y, IREAL *place)
 {
-    FOR_USUAL_STRIDES(stride, ALONG, taps, dilation, x, x_place, y, place)
+    for (int64_t o = 0; o < n; o++) {
+        y[o] = x[o * stride];
+        place[o] = x_place[o * stride];
+    }
+    for (int64_t k = 1; k < taps; k++)
+        FOR_USUAL_STRIDES(stride, NAME(max_tap_at), n, x + k * dilation, x_place + k * dilation, y, place)
 }
-#undef ALONG
 
 static void NAME(places_i32)(int64_t n, const IREAL *RESTRICT place, int32_t *RESTRICT out)
 {
@@ -438,12 +398,12 @@ ALWAYS_INLINE void NAME(max_2x2_at_block)(int length, int64_t at, const REAL *RE
 {
     for (int64_t o = at; o < at + length; o++) {
         REAL a0 = a[2 * o], a1 = a[2 * o + 1], b0 = b[2 * o], b1 = b[2 * o + 1];
-        int right_top = a1 > a0 || a1 != a1, right_bottom = b1 > b0 || b1 != b1;
-        REAL top = right_top ? a1 : a0, bottom = right_bottom ? b1 : b0;
-        int down = bottom > top || bottom != bottom;
-        y[o] = down ? bottom : top;
-        IREAL offset = down ? (right_bottom ? below + 1 : below) : (right_top ? (IREAL)1 : (IREAL)0);
-        place[o] = first + 2 * (IREAL)o + offset;
+        IREAL left = first + 2 * (IREAL)o, left_below = left + below;
+        REAL top = NAME(larger)(a1, a0), bottom = NAME(larger)(b1, b0);
+        IREAL top_place = NAME(choose)(NAME(exceeds)(a1, a0), left + 1, left);
+        IREAL bottom_place = NAME(choose)(NAME(exceeds)(b1, b0), left_below + 1, left_below);
+        y[o] = NAME(larger)(bottom, top);
+        place[o] = NAME(choose)(NAME(exceeds)(bottom, top), bottom_place, top_place);
     }
 }
 
@@ -455,48 +415,19 @@ static void NAME(max_2x2_at)(int64_t rows, int64_t n, int64_t width, const REAL 
 
 /* --- average pooling ----------------------------------------------------------------------- */
 
-ALWAYS_INLINE void NAME(sum_down_block)(int length, int64_t at, int64_t taps, const REAL *const *rows,
-                                        REAL *RESTRICT y)
+ALWAYS_INLINE void NAME(sum_tap)(int64_t stride, int64_t n, const REAL *RESTRICT x, REAL *RESTRICT y)
 {
-    REAL sum[16];
-    for (int i = 0; i < length; i++)
-        sum[i] = rows[0][at + i];
-    for (int64_t k = 1; k < taps; k++) {
-        const REAL *row = rows[k] + at;
-        for (int i = 0; i < length; i++)
-            sum[i] += row[i];
-    }
-    for (int i = 0; i < length; i++)
-        y[at + i] = sum[i];
+    for (int64_t o = 0; o < n; o++)
+        y[o] += x[o * stride];
 }
 
-static void NAME(sum_down)(int64_t n, int64_t taps, const REAL *const *rows, REAL *y)
+static void NAME(sum_along)(int64_t n, int64_t taps, int64_t stride, const REAL *x, REAL *y)
 {
-    IN_BLOCKS(n, NAME(sum_down_block), taps, rows, y);
+    for (int64_t o = 0; o < n; o++)
+        y[o] = x[o * stride];
+    for (int64_t k = 1; k < taps; k++)
+        FOR_USUAL_STRIDES(stride, NAME(sum_tap), n, x + k, y)
 }
-
-ALWAYS_INLINE void NAME(mean_along_block)(int length, int64_t at, int64_t stride, int64_t taps, const REAL *x,
-                                          const REAL *divisor, REAL factor, REAL *RESTRICT y)
-{
-    REAL sum[16];
-    for (int o = 0; o < length; o++)
-        sum[o] = x[(at + o) * stride];
-    for (int64_t k = 1; k < taps; k++) {
-        const REAL *tap = x + at * stride + k;
-        for (int o = 0; o < length; o++)
-            sum[o] += tap[o * stride];
-    }
-    for (int o = 0; o < length; o++)
-        y[at + o] = sum[o] / (factor * divisor[at + o]);
-}
-
-#define ALONG(stride, ...) IN_BLOCKS(n, NAME(mean_along_block), stride, __VA_ARGS__)
-static void NAME(mean_along)(int64_t n, int64_t taps, int64_t stride, const REAL *x, const REAL *divisor,
-                             REAL factor, REAL *y)
-{
-    FOR_USUAL_STRIDES(stride, ALONG, taps, x, divisor, factor, y)
-}
-#undef ALONG
 
 ALWAYS_INLINE void NAME(spread_tap)(int64_t stride, int64_t n, const REAL *RESTRICT y, REAL *RESTRICT x)
 {
@@ -578,7 +509,8 @@ static void NAME(adam)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT gr
 #define ROWS_TABLE(t)                                                                                        \
     {                                                                                                        \
         .unary = {[CK_MAP_RELU] = relu_##t, [CK_MAP_TANH] = tanh_##t, [CK_MAP_SIGMOID] = sigmoid_##t},       \
-        .binary = {[CK_MAP_ADD] = add_##t, [CK_MAP_SUBTRACT] = subtract_##t, [CK_MAP_MULTIPLY] = multiply_##t,\
+        .binary = {[CK_MAP_ADD] = add_##t, [CK_MAP_SUBTRACT] = subtract_##t,                                 \
+                   [CK_MAP_MULTIPLY] = multiply_##t,                                                         \
                    [CK_MAP_RELU_GRAD] = relu_grad_##t, [CK_MAP_TANH_GRAD] = tanh_grad_##t,                   \
                    [CK_MAP_SIGMOID_GRAD] = sigmoid_grad_##t},                                                \
         .fill = fill_##t, .scale = scale_##t, .scale_u8 = scale_u8_##t,                                      \
@@ -594,7 +526,7 @@ static void NAME(adam)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT gr
         .log_softmax_grad_across = log_softmax_grad_across_##t, .divide = divide_##t,                        \
         .max_down = max_down_##t, .max_down_at = max_down_at_##t, .max_along = max_along_##t,                \
         .max_along_at = max_along_at_##t, .places_i32 = places_i32_##t, .places_i64 = places_i64_##t,        \
-        .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t, .sum_down = sum_down_##t, .mean_along = mean_along_##t,\
+        .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t, .sum_along = sum_along_##t,                    \
         .spread_along = spread_along_##t, .average_2x2 = average_2x2_##t, .spread_2x2 = spread_2x2_##t,      \
         .sgd = sgd_##t, .adam = adam_##t,                                                                    \
     }

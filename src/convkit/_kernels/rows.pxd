@@ -52,8 +52,8 @@ cdef extern from "micro_rows.h" nogil:
         void (*log_softmax_grad_across)(int64_t n, const float *total, const float *y, const float *dy,
                                         float *dx) noexcept nogil
         void (*divide)(int64_t n, const float *x, const float *divisor, float factor, float *y) noexcept nogil
-        void (*max_down)(int64_t n, int64_t taps, const float *const *rows, float *y) noexcept nogil
-        void (*max_down_at)(int64_t n, int64_t taps, const float *const *rows, const float *plane, float *y,
+        void (*max_down)(int64_t n, const float *x, float *best) noexcept nogil
+        void (*max_down_at)(int64_t n, const float *x, int32_t first, float *best,
                             int32_t *place) noexcept nogil
         void (*max_along)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const float *x,
                           float *y) noexcept nogil
@@ -66,9 +66,7 @@ cdef extern from "micro_rows.h" nogil:
                            int32_t *place) noexcept nogil
         void (*average_2x2)(int64_t rows, int64_t n, int64_t width, const float *x, float *y) noexcept nogil
         void (*spread_2x2)(int64_t rows, int64_t n, int64_t width, const float *dy, float *dx) noexcept nogil
-        void (*sum_down)(int64_t n, int64_t taps, const float *const *rows, float *y) noexcept nogil
-        void (*mean_along)(int64_t n, int64_t taps, int64_t stride, const float *x, const float *divisor,
-                           float factor, float *y) noexcept nogil
+        void (*sum_along)(int64_t n, int64_t taps, int64_t stride, const float *x, float *y) noexcept nogil
         void (*spread_along)(int64_t n, int64_t taps, int64_t stride, const float *y, float *x) noexcept nogil
         void (*sgd)(int64_t n, float *values, const float *grads, float *velocity, float lr, float momentum,
                     int nesterov, float weight_decay) noexcept nogil
@@ -115,9 +113,9 @@ cdef extern from "micro_rows.h" nogil:
                                         double *dx) noexcept nogil
         void (*divide)(int64_t n, const double *x, const double *divisor, double factor,
                        double *y) noexcept nogil
-        void (*max_down)(int64_t n, int64_t taps, const double *const *rows, double *y) noexcept nogil
-        void (*max_down_at)(int64_t n, int64_t taps, const double *const *rows, const double *plane,
-                            double *y, int64_t *place) noexcept nogil
+        void (*max_down)(int64_t n, const double *x, double *best) noexcept nogil
+        void (*max_down_at)(int64_t n, const double *x, int64_t first, double *best,
+                            int64_t *place) noexcept nogil
         void (*max_along)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const double *x,
                           double *y) noexcept nogil
         void (*max_along_at)(int64_t n, int64_t taps, int64_t stride, int64_t dilation, const double *x,
@@ -130,9 +128,7 @@ cdef extern from "micro_rows.h" nogil:
         void (*average_2x2)(int64_t rows, int64_t n, int64_t width, const double *x, double *y) noexcept nogil
         void (*spread_2x2)(int64_t rows, int64_t n, int64_t width, const double *dy,
                            double *dx) noexcept nogil
-        void (*sum_down)(int64_t n, int64_t taps, const double *const *rows, double *y) noexcept nogil
-        void (*mean_along)(int64_t n, int64_t taps, int64_t stride, const double *x, const double *divisor,
-                           double factor, double *y) noexcept nogil
+        void (*sum_along)(int64_t n, int64_t taps, int64_t stride, const double *x, double *y) noexcept nogil
         void (*spread_along)(int64_t n, int64_t taps, int64_t stride, const double *y,
                              double *x) noexcept nogil
         void (*sgd)(int64_t n, double *values, const double *grads, double *velocity, double lr,

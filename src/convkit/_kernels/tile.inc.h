@@ -1,5 +1,5 @@
-/* Register tiles for one REAL.  Bodies are inlined with constant bounds, so that accumulators live in registers;
-   the largest tile leaves room for the vectors of B and one of A among the 16 or (AVX-512) 32 registers. */
+/* Register tiles for one REAL.  Bodies are inlined with constant bounds, so that accumulators live in
+   registers: the largest tile leaves room for the vectors of B and one of A among the 16 (AVX-512: 32). */
 #ifndef CK_TILE_SIZES
 #define CK_TILE_SIZES
 #if VBYTES == 64
@@ -58,7 +58,8 @@ ALWAYS_INLINE VEC NAME(relu_vector)(VEC v)
 }
 
 /* A(i, k) = a[i][a_at ? a_at[k] : k * a_step] */
-ALWAYS_INLINE void NAME(outer_body)(const int m, const int nv, int64_t k, const REAL *const *a, int64_t a_step,
+ALWAYS_INLINE void NAME(outer_body)(const int m, const int nv, int64_t k, const REAL *const *a,
+                                    int64_t a_step,
                                     const int64_t *a_at, const REAL *b, int64_t ldb, REAL *c, int64_t ldc,
                                     int mode, const REAL *bias)
 {
@@ -103,9 +104,11 @@ ALWAYS_INLINE void NAME(outer_body)(const int m, const int nv, int64_t k, const 
 #undef FOR_TILE
 }
 
-typedef void NAME(outer_t)(int64_t k, const REAL *const *a, int64_t a_step, const REAL *b, int64_t ldb, REAL *c,
+typedef void NAME(outer_t)(int64_t k, const REAL *const *a, int64_t a_step, const REAL *b, int64_t ldb,
+                           REAL *c,
                            int64_t ldc, int mode, const REAL *bias);
-typedef void NAME(outer_at_t)(int64_t k, const REAL *const *a, const int64_t *a_at, const REAL *b, int64_t ldb,
+typedef void NAME(outer_at_t)(int64_t k, const REAL *const *a, const int64_t *a_at, const REAL *b,
+                              int64_t ldb,
                               REAL *c, int64_t ldc, int mode);
 
 #define OUTER_TILE(m, nv)                                                                                  \
@@ -169,8 +172,9 @@ ALWAYS_INLINE REAL NAME(lanes_sum)(VEC v)
     return lane[0];
 }
 
-ALWAYS_INLINE void NAME(dot_body)(const int m, const int n, int64_t k, const REAL *a, int64_t lda, const REAL *b,
-                                  int64_t ldb, REAL *c, int64_t ldc, int mode, const REAL *bias)
+ALWAYS_INLINE void NAME(dot_body)(const int m, const int n, int64_t k, const REAL *a, int64_t lda,
+                                  const REAL *b, int64_t ldb, REAL *c, int64_t ldc, int mode,
+                                  const REAL *bias)
 {
     VEC acc[DOT_M][DOT_N];
     const VEC zero = {0};
@@ -209,13 +213,19 @@ ALWAYS_INLINE void NAME(dot_body)(const int m, const int n, int64_t k, const REA
         }
 }
 
-static void NAME(dot)(int m, int n, int64_t k, const REAL *a, int64_t lda, const REAL *b, int64_t ldb, REAL *c,
+static void NAME(dot)(int m, int n, int64_t k, const REAL *a, int64_t lda, const REAL *b, int64_t ldb,
+                      REAL *c,
                       int64_t ldc, int mode, const REAL *bias)
 {
-    if (m == DOT_M && n == DOT_N) {
-        NAME(dot_body)(DOT_M, DOT_N, k, a, lda, b, ldb, c, ldc, mode, bias);
-        return;
+#define WHOLE(rows)                                                                                        \
+    if (m == (rows) && n == DOT_N) {                                                                       \
+        NAME(dot_body)(rows, DOT_N, k, a, lda, b, ldb, c, ldc, mode, bias);                                \
+        return;                                                                                            \
     }
+    WHOLE(1)
+    WHOLE(2)
+    WHOLE(DOT_M)
+#undef WHOLE
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++)
             NAME(dot_body)(1, 1, k, a + i * lda, lda, b + j * ldb, ldb, c + i * ldc + j, ldc, mode,
@@ -244,7 +254,8 @@ static void NAME(copy_exactly)(int64_t n, const REAL *src, REAL *dst)
         dst[i] = src[i];
 }
 
-static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_t pieces, const int64_t *piece_at,
+static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_t pieces,
+                       const int64_t *piece_at,
                        const int64_t *piece_length, int64_t width, REAL *dst, const REAL *end)
 {
     int64_t reach = 0, filled = 0;
@@ -267,7 +278,8 @@ static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_
     }
 }
 
-static void NAME(pack_matrix)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, int64_t width, REAL *dst,
+static void NAME(pack_matrix)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, int64_t width,
+                              REAL *dst,
                               const REAL *end)
 {
     for (int64_t i = 0; i < rows; i++, src += lds, dst += width) {
@@ -281,9 +293,10 @@ static void NAME(pack_matrix)(int64_t rows, int64_t columns, const REAL *src, in
 }
 
 /* Squares of four by four values (two by two, for doubles): 16-byte vectors serve every level equally well.
-   A run of columns is done for all rows before the next, so that what is written stays in the first-level cache;
-   rows are too many streams for the hardware to follow, so what comes next in each is asked for ahead. */
-static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst, int64_t ldd)
+   A run of columns is done for all rows before the next, so that what is written stays in the first-level
+   cache; rows are too many streams for the hardware to follow, so what comes next in each is asked for. */
+static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst,
+                            int64_t ldd)
 {
     enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL), RUN = 8 * LINE, AHEAD = 4 * LINE };
     for (int64_t j0 = 0; j0 < columns; j0 += RUN) {
@@ -306,7 +319,8 @@ static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int6
     }
 }
 
-static void NAME(add_rows)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst, int64_t ldd)
+static void NAME(add_rows)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst,
+                           int64_t ldd)
 {
     for (int64_t i = 0; i < rows; i++, src += lds, dst += ldd) {
         int64_t j = 0;
@@ -365,7 +379,8 @@ static REAL NAME(sum)(int64_t n, const REAL *src)
     {                                                                                                      \
         .vl = VL_##suffix, .mr = MR, .nv = NV, .dot_m = DOT_M, .dot_n = DOT_N,                             \
         .outer = outer_##suffix, .outer_at = outer_at_##suffix, .dot = dot_##suffix,                       \
-        .pack = pack_##suffix, .pack_matrix = pack_matrix_##suffix, .transpose = transpose_##suffix, .add = add_rows_##suffix,                  \
+        .pack = pack_##suffix, .pack_matrix = pack_matrix_##suffix,                                        \
+        .transpose = transpose_##suffix, .add = add_rows_##suffix,                                         \
         .sum_rows = sum_rows_##suffix, .sum = sum_##suffix,                                                \
     }
 #define VL_f32 VL_F32

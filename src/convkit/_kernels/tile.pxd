@@ -1,4 +1,4 @@
-"""The register tiles of the chosen instruction set, generic over `real`: what the conv and gemm drivers build on."""
+"""The register tiles of the chosen instruction set, generic over `real`, for the conv and gemm drivers."""
 
 from libc.stdint cimport int64_t
 
@@ -9,7 +9,6 @@ cdef extern from "micro.h" nogil:
     enum:
         TILE_OVERWRITE, TILE_ADD, TILE_ROW_BIAS, TILE_COLUMN_BIAS, TILE_RELU
         CK_MAX_ROWS, CK_MAX_VECTOR, CK_MAX_WIDTH, CK_MAX_TILE
-
 
 
 cdef struct TileSize:
@@ -81,7 +80,8 @@ cdef inline void dot(int m, int n, int64_t k, const real *a, int64_t lda, const 
         micro().tile_f64.dot(m, n, k, a, lda, b, ldb, c, ldc, mode, bias)
 
 
-cdef inline void pack(int64_t n, const real *src, const int64_t *row_at, int64_t pieces, const int64_t *piece_at,
+cdef inline void pack(int64_t n, const real *src, const int64_t *row_at, int64_t pieces,
+                      const int64_t *piece_at,
                       const int64_t *piece_length, int64_t width, real *dst, const real *end) noexcept nogil:
     if real is float:
         micro().tile_f32.pack(n, src, row_at, pieces, piece_at, piece_length, width, dst, end)
@@ -89,7 +89,8 @@ cdef inline void pack(int64_t n, const real *src, const int64_t *row_at, int64_t
         micro().tile_f64.pack(n, src, row_at, pieces, piece_at, piece_length, width, dst, end)
 
 
-cdef inline void pack_matrix(int64_t rows, int64_t columns, const real *src, int64_t lds, int64_t width, real *dst,
+cdef inline void pack_matrix(int64_t rows, int64_t columns, const real *src, int64_t lds, int64_t width,
+                             real *dst,
                              const real *end) noexcept nogil:
     """The rows of a matrix one after the other, each filled up to `width` with zeros."""
     if real is float:
@@ -114,7 +115,8 @@ cdef inline void add_rows(int64_t rows, int64_t columns, const real *src, int64_
         micro().tile_f64.add(rows, columns, src, lds, dst, ldd)
 
 
-cdef inline void sum_rows(int64_t rows, int64_t columns, const real *src, int64_t lds, real *dst) noexcept nogil:
+cdef inline void sum_rows(int64_t rows, int64_t columns, const real *src, int64_t lds,
+                          real *dst) noexcept nogil:
     if real is float:
         micro().tile_f32.sum_rows(rows, columns, src, lds, dst)
     else:

@@ -195,7 +195,7 @@ class MAPCriterion:
         j, above 0: penalties far above it are not pushed further up.
     """
 
-    def __init__(self, rubbish_penalty: float = 20.0) -> None:
+    def __init__(self, rubbish_penalty: float = 1.0) -> None:
         if not rubbish_penalty > 0:
             raise ValueError(f"MAPCriterion: rubbish_penalty must be above 0, not {rubbish_penalty}")
         self.rubbish_penalty = float(rubbish_penalty)
@@ -232,7 +232,7 @@ class LeNet5(Module):
     paper="LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to document recognition",
     dataset="mnist",
     parameters=60_000,
-    recipe=Recipe(epochs=20, lr=1e-3, schedule="cosine"),
+    recipe=Recipe(epochs=20, lr=3e-3, schedule="cosine"),
     loss=MAPCriterion,
 )
 def lenet5_1998() -> Module:
