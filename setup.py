@@ -84,7 +84,7 @@ class BuildKernels(build_ext):
                 except (CompileError, LinkError):
                     continue
                 return compile_args, link_args
-        self.announce("convkit: the compiler has no OpenMP; building the serial version", level=3)
+        self.warn("the compiler has no OpenMP: building the serial version of convkit")
         return [], []
 
     def compile_level(self, name: str, flags: list[str]) -> str:
@@ -115,7 +115,7 @@ def extension(driver: str) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [extension(driver) for driver in DRIVERS if Path(f"{KERNELS}/{driver}.pyx").exists()],
+        [extension(driver) for driver in DRIVERS],
         compiler_directives={"language_level": 3, "cdivision": True},
     ),
     cmdclass={"build_ext": BuildKernels},

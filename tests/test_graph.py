@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import threading
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -225,6 +228,96 @@ def test_assigning_a_parameter_or_a_layer_reaches_plans_already_made() -> None:
     np.testing.assert_allclose(model(x), np.tanh([[6, 6]]))
 
 
+def unary(function) -> nn.Module:
+    class Unary(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    return Unary()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        F.relu, F.tanh, F.sigmoid, F.softmax, F.log_softmax, lambda x: x * 2.0, lambda x: -x,
+        lambda x: x + x * 0.5, lambda x: x * x, lambda x: x - F.tanh(x), lambda x: F.concat([x, F.relu(x)]),
+        lambda x: F.max_pool2d(F.relu(x), 2, return_indices=True)[0],
+    ],
+)  # fmt: skip
+def test_what_works_in_place_computes_the_same(function) -> None:
+    """Between two other ops, so that the memory of its input is free to be taken over."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 4))
+    model = unary(lambda x: function(x * 3.0) * 0.5)
+    model.double = nn.Buffer(np.zeros(1))
+    np.testing.assert_allclose(model(x), 0.5 * function_on_array(function, x * 3.0), rtol=1e-13)
+    loss = ck.value_and_grad(model, lambda y: (y * y).mean(), inputs=True)
+    direction = np.random.default_rng(1).normal(size=x.shape)
+    slope = (loss(x + 1e-6 * direction)[0] - loss(x - 1e-6 * direction)[0]) / 2e-6
+    assert float((loss(x)[2] * direction).sum()) == pytest.approx(slope, rel=1e-6, abs=1e-9)
+
+
+def function_on_array(function, x: np.ndarray) -> np.ndarray:
+    """`function` outside of any graph, op by op into fresh memory."""
+    return np.asarray(function(x))
+
+
+def test_rectifying_stays_before_a_pool_whose_indices_are_read() -> None:
+    x = -1 - np.random.default_rng(0).random((1, 1, 4, 4))
+    _, indices = unary(lambda x: F.max_pool2d(F.relu(x), 2, return_indices=True))(x)
+    np.testing.assert_array_equal(indices.ravel(), [0, 2, 8, 10])
+
+
+@pytest.mark.parametrize("called", [True, False])
+def test_replacing_a_parameter_drops_the_plans_even_of_modules_not_called(called: bool) -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            self.inner = nn.Linear(2, 2, bias=False)
+
+        def forward(self, x):
+            return self.inner(x) if called else F.linear(x, self.inner.weight)
+
+    model, x = Outer(), np.ones((1, 2), "f4")
+    model(x)
+    model.inner.weight = nn.Parameter(np.zeros((2, 2), "f4"))
+    np.testing.assert_array_equal(model(x), [[0, 0]])
+    with pytest.raises(TypeError, match=r"weight is a parameter; write its values with weight.assign"):
+        model.inner.weight = np.ones((2, 2), "f4")
+
+
+def test_a_constant_is_what_it_was_when_traced() -> None:
+    mask = np.ones(3, "f4")
+    model, x = unary(lambda x: x * mask), np.ones((1, 3), "f4")
+    model(x)
+    mask[:] = 0
+    np.testing.assert_array_equal(model(x), x)
+
+
+def test_a_forward_may_run_its_own_module_on_a_constant() -> None:
+    class Nested(nn.Module):
+        def forward(self, x):
+            return x + self(np.ones(3, "f4")) if x.ndim > 1 else F.relu(x)
+
+    np.testing.assert_array_equal(Nested()(np.ones((1, 3), "f4")), np.full((1, 3), 2.0))
+
+
+def test_a_model_can_be_copied_and_dies_when_dropped() -> None:
+    model = small_net()
+    x, labels = batch_of(4)
+    ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1))(x, labels)
+    before = model(x)
+    twin = copy.deepcopy(model)
+    ck.compile_step(twin, nn.CrossEntropyLoss(), optim.SGD(0.1))(x, labels)
+    np.testing.assert_array_equal(model(x), before)
+    assert not np.array_equal(twin(x), before)
+    gc.disable()
+    try:
+        reference = weakref.ref(model)
+        del model
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
 # --- the training step --------------------------------------------------------------------------------------
 
 
@@ -266,6 +359,56 @@ def test_a_frozen_parameter_stays_and_thaws() -> None:
     model[0].weight.trainable = True
     step(x, labels)
     assert not np.array_equal(model[0].weight.value, frozen)
+
+
+def test_a_layer_replaced_after_compiling_is_trained() -> None:
+    model = small_net()
+    x, labels = batch_of(6)
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.Adam(0.1))
+    step(x, labels)
+    setattr(model, "6", nn.Linear(8, 3))
+    start = model[6].weight.value.copy()
+    step(x, labels)
+    assert not np.array_equal(model[6].weight.value, start)
+    assert set(step.state_dict()) >= {"m/6.weight", "v/0.bias"}
+
+
+def test_a_model_converted_after_compiling_is_trained() -> None:
+    model, twin = small_net(), small_net().astype("float64")
+    x, labels = batch_of(6)
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1))
+    model.astype("float64")
+    other = ck.compile_step(twin, nn.CrossEntropyLoss(), optim.SGD(0.1))
+    assert [step(x, labels) for _ in range(3)] == [other(x, labels) for _ in range(3)]
+
+
+def test_a_parameter_moved_by_another_step_is_still_updated() -> None:
+    shared = nn.Linear(4, 4)
+    one, other = nn.Sequential(shared), nn.Sequential(shared, nn.Tanh())
+    x, target = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("f4")
+    first = ck.compile_step(one, nn.MSELoss(), optim.SGD(0.1))
+    second = ck.compile_step(other, nn.MSELoss(), optim.SGD(0.1))
+    del first
+    third = ck.compile_step(one, nn.MSELoss(), optim.SGD(0.1))
+    for step in (second, third, second):
+        before = shared.weight.value.copy()
+        step(x, target)
+        assert not np.array_equal(shared.weight.value, before)
+
+
+def test_two_parameters_with_one_gradient_are_both_updated() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            self.a, self.b = nn.Parameter(np.zeros((3, 4))), nn.Parameter(np.zeros((3, 4)))
+
+        def forward(self, x):
+            return F.linear(x, self.a + self.b)
+
+    model = Sum()
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1))(x, np.zeros(5, int))
+    assert model.a.value.any()
+    np.testing.assert_array_equal(model.a.value, model.b.value)
 
 
 def test_groups_have_their_own_rate() -> None:
@@ -377,6 +520,15 @@ def test_dropout_works_in_training_only_and_follows_the_seed() -> None:
     assert 0.3 < (dropped == 0).mean() < 0.7
 
 
+def test_dropout_draws_anew_in_ones_own_loop() -> None:
+    model = unary(lambda x: F.dropout(x, 0.5))
+    x = np.ones((1, 1000), "f4")
+    np.testing.assert_array_equal(model(x), x)
+    assert not np.array_equal(model(x, training=True), model(x, training=True))
+    loss = ck.value_and_grad(model, lambda y: y.sum(), inputs=True)
+    assert not np.array_equal(loss(x)[2], loss(x)[2])
+
+
 def test_the_gradient_of_dropout_uses_the_mask_of_the_forward_pass() -> None:
     class Dropped(nn.Module):
         def __init__(self) -> None:
@@ -436,6 +588,30 @@ def test_an_op_of_ones_own_takes_part() -> None:
     np.testing.assert_array_equal(Cube()(np.float64([1, 2])), [1, 8])
     x = np.random.default_rng(0).normal(size=(5, 4))
     assert gradient_error(Net().astype("float64"), nn.CrossEntropyLoss(), x, np.zeros(5, int)) < 1e-6
+
+
+def test_an_op_of_ones_own_cannot_write_over_its_inputs() -> None:
+    class Greedy(Cube):
+        def forward(self, x):
+            x *= 2
+            return x
+
+    with pytest.raises(ValueError, match="read-only"):
+        Greedy()(np.ones(3))
+    with pytest.raises(ValueError, match="read-only"):
+        unary(lambda x: Greedy()(x * 1.0))(np.ones((2, 3)))
+
+
+def test_a_gradient_that_no_op_gives_is_an_error_not_zero() -> None:
+    class Distilled(nn.Module):
+        def __init__(self) -> None:
+            self.student, self.teacher = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.student(x), F.softmax(self.teacher(x))
+
+    with pytest.raises(NotImplementedError, match="ProbabilityCrossEntropy has no gradient to all of its inputs"):
+        ck.value_and_grad(Distilled(), lambda y: F.cross_entropy(*y))(np.ones((2, 4), "f4"))
 
 
 # --- what is refused -----------------------------------------------------------------------------------------

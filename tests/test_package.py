@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,10 +79,20 @@ def test_threads_follow_affinity_and_the_control_group(monkeypatch: pytest.Monke
     ("content", "cores"), [("150000 100000\n", 2), ("100000 100000\n", 1), ("max 100000\n", None), ("5000 100000\n", 1)]
 )
 def test_the_quota_of_a_control_group_is_read_in_whole_cores(
-    content: str, cores: int | None, monkeypatch: pytest.MonkeyPatch
+    content: str, cores: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config.Path, "read_text", lambda path: content)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (tmp_path / "cpu.max").write_text(content)
+    (inner / "cpu.max").write_text("max 100000\n")
+    monkeypatch.setattr(config, "_cgroup_folders", lambda: [inner, tmp_path, tmp_path / "missing"])
     assert config._cgroup_cores() == cores
+
+
+def test_the_older_form_of_a_quota_is_read(tmp_path: Path) -> None:
+    (tmp_path / "cpu.cfs_quota_us").write_text("250000\n")
+    (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
+    assert config._quota(tmp_path) == 3
 
 
 @pytest.mark.parametrize("n", [0, -1])

@@ -6,7 +6,7 @@ from convkit.config import get_num_threads, set_num_threads, show_config
 from convkit.graph import CompiledStep, compile_step, value_and_grad
 from convkit.ops.base import Op, is_training
 from convkit.parameter import Buffer, Parameter
-from convkit.random import set_seed
+from convkit.seeding import set_seed
 from convkit.train import Trainer, load, load_model, save
 
 __all__ = [

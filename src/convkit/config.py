@@ -12,10 +12,15 @@ from convkit import errors
 from convkit._kernels import core
 from convkit._version import __version__
 
+MOST_THREADS = 1024
+
 
 def set_num_threads(n: int) -> None:
     """Use `n` threads in kernels from now on; results do not depend on it."""
-    core.set_threads(errors.integer("set_num_threads", "n", n, 1))
+    number = errors.integer("set_num_threads", "n", n, 1)
+    if number > MOST_THREADS:
+        raise ValueError(f"set_num_threads: n must be at most {MOST_THREADS}, not {number}")
+    core.set_threads(number)
 
 
 def get_num_threads() -> int:
@@ -43,25 +48,44 @@ def _default_threads() -> int:
     """OMP_NUM_THREADS, else the cores that affinity and the control group give this process."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if first.isdigit() and int(first) > 0:
-        return int(first)
+        return min(int(first), MOST_THREADS)
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(cores, _cgroup_cores() or cores))
 
 
 def _cgroup_cores() -> int | None:
-    """Whole cores in the CPU quota of this process's control group (version 2, then 1); None without one."""
+    """Whole cores in the smallest CPU quota of this process's control groups; None without one."""
+    quotas = [quota for folder in _cgroup_folders() if (quota := _quota(folder)) is not None]
+    return min(quotas, default=None)
+
+
+def _cgroup_folders() -> list[Path]:
+    """The folders of this process's control group and all above it, for versions 2 and 1."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in ("max", "-1"):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    folders = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or "cpu" in controllers.split(","):
+            root = Path("/sys/fs/cgroup") / ("cpu" if controllers else "")
+            inside = Path(path.lstrip("/"))
+            folders += [root / part for part in (inside, *inside.parents)]
+    return folders
+
+
+def _quota(folder: Path) -> int | None:
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+    except OSError:
         return None
-    return max(1, -(-int(quota) // int(period)))
+    return None if quota in ("max", "-1") else max(1, -(-int(quota) // int(period)))
 
 
 core.set_threads(_default_threads())

@@ -12,12 +12,12 @@ from convkit.ops.base import Operand
 
 
 class _Structure:
-    """Counts the changes after which a plan made earlier may be wrong: see `bump`."""
+    """Counts the changes of parameters after which a plan made earlier may be wrong: see `bump`."""
 
     version = 0
 
     def bump(self) -> None:
-        """Something that plans were made for has changed: arrays moved, layers replaced, parameters frozen."""
+        """Arrays have moved, or parameters were frozen or thawed."""
         self.version += 1
 
 
@@ -53,7 +53,7 @@ class _Owned(Operand):
 
     def assign(self, values: Any) -> None:
         """Overwrite the values with an array of the same shape."""
-        new = np.asarray(values)
+        new = np.asarray(values.value if isinstance(values, _Owned) else values)
         errors.shape(f"{type(self).__name__} {self.name!r}.assign", "values", new, self.shape)
         np.copyto(self._data, new, casting="same_kind")
 
@@ -95,8 +95,12 @@ class Parameter(_Owned):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
-        structure.bump()
+        if self._trainable != bool(value):
+            self._trainable = bool(value)
+            structure.bump()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        return Parameter(self._data, self._trainable)
 
     def claim(self, owner: Any) -> bool:
         """Let `owner` move the values into a buffer of its own, unless another living owner already has."""

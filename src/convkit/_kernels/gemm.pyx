@@ -20,7 +20,9 @@ cdef enum:
     K_BLOCK = 512           # depth of one pass: a panel of B this deep stays in the second-level cache
     DOT_K_BLOCK = 1024      # so that the few rows of B in a dot tile stay in the first-level cache
     DOT_ROWS = 8
-    ROWS_PER_TASK = 128
+    ROWS_PER_TASK = 128     # at most,
+    FEWEST_ROWS = 32        # and at least, since each task packs its panels of B for itself
+    TASKS = 16              # tasks wanted of a large problem, for any number of threads
     COLUMNS_PER_TASK = 256
     OPERATIONS_PER_TASK = 2000000
 
@@ -189,11 +191,11 @@ cdef class Gemm(Kernel):
         cdef TileSize size = tile_size(<double *> NULL) if self.double_ else tile_size(<float *> NULL)
         cdef int64_t width = size.dot_n if p.dot else size.vl * size.nv
         cdef int64_t panels = parts_of(p.n, width)
-        cdef int64_t wanted = min(64, <int64_t> (2.0 * p.m * p.n * p.k / OPERATIONS_PER_TASK) + 1)
+        cdef int64_t wanted = min(TASKS, <int64_t> (2.0 * p.m * p.n * p.k / OPERATIONS_PER_TASK) + 1)
         p.panel_parts = max(1, min(panels, wanted))
         p.row_parts = max(1, parts_of(p.m, ROWS_PER_TASK))
         if p.row_parts * p.panel_parts < wanted:
-            p.row_parts = max(1, min(parts_of(p.m, size.mr), parts_of(wanted, p.panel_parts)))
+            p.row_parts = max(p.row_parts, min(p.m // FEWEST_ROWS, parts_of(wanted, p.panel_parts)))
 
     cdef int execute(self) except -1:
         cdef int failed

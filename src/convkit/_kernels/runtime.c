@@ -70,6 +70,8 @@ int ck_threads(void)
         return 1;
     int limit = omp_get_max_threads();
     int n = limit < runtime_limit_at_import && limit < threads ? limit : threads;
+    if (n > omp_get_thread_limit())
+        n = omp_get_thread_limit();
     if (n > 1)
         team_started = 1;
     return n;

@@ -10,7 +10,7 @@ from convkit import errors
 from convkit.functional.operands import operand, operands
 from convkit.ops.base import Operand, active_recorder
 from convkit.ops.elementwise import Activation, Add, Arithmetic, Dropout, Multiply, Relu, Scale, Sigmoid, Subtract, Tanh
-from convkit.random import generator
+from convkit.seeding import generator
 
 
 def relu(x: Any) -> Any:
@@ -97,9 +97,11 @@ def multiply(a: Any, b: Any) -> Any:
 
 
 def _arithmetic(function: str, op: Arithmetic, a: Any, b: Any) -> Any:
-    if _is_number(b):
+    if _is_number(b) and not _is_number(a):
+        a = operand(function, "a", a)
         b = np.asarray(b, a.dtype)
-    if _is_number(a):
+    elif _is_number(a) and not _is_number(b):
+        b = operand(function, "b", b)
         a = np.asarray(a, b.dtype)
     a, b = operands(function, a=a, b=b)
     try:
@@ -122,8 +124,8 @@ def dropout(x: Any, p: float = 0.5, *, seed: int | None = None) -> Any:
     p : float
         From 0 to 1.
     seed : int, optional
-        What the mask is drawn from; by default the process-wide generator.  In a traced `forward` the mask follows
-        the seed of the run and the number of the step instead.
+        What the mask is drawn from; by default the process-wide generator.  In a `forward` it follows the seed of the
+        run and the number of the step instead, and without training nothing is dropped.
 
     Returns
     -------
@@ -143,7 +145,7 @@ def dropout(x: Any, p: float = 0.5, *, seed: int | None = None) -> Any:
         raise ValueError(f"dropout: p must be from 0 to 1, not {p}")
     recorder = active_recorder()
     if recorder is not None and isinstance(x, Operand):
-        return Dropout(float(p))(x, recorder.random_state())
+        return Dropout(float(p))(x, recorder.random_state()) if recorder.training else x
     return Dropout(float(p))(x, _state(seed))
 
 

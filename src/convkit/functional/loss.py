@@ -116,7 +116,8 @@ def _cross_entropy(
     function: str, logits: Any, labels: Any, label_smoothing: float, weight: Any, ignore_index: int | None
 ) -> tuple[CrossEntropy | ProbabilityCrossEntropy, tuple[Any, Any, Any]]:
     """The op for these arguments, every one checked, and its operands."""
-    logits = _class_scores(function, "logits", logits)
+    logits, weight = operands(function, logits=logits, weight=weight)
+    _check_classes(function, "logits", logits)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{function}: label_smoothing must be from 0 to 1, not {label_smoothing}")
     if weight is not None:
@@ -142,12 +143,10 @@ def _with_probabilities(
     return ProbabilityCrossEntropy(float(label_smoothing)), (logits, labels, weight)
 
 
-def _class_scores(function: str, argument: str, value: Any) -> Any:
-    """`value` ready for an op, with an axis of classes behind the batch's."""
-    scores = operand(function, argument, value)
+def _check_classes(function: str, argument: str, scores: Any) -> None:
+    """Refuse scores without an axis of classes behind the batch's."""
     if len(scores.shape) < 2 or scores.shape[1] == 0:
         raise ValueError(f"{function}: {argument} must have shape (N, C) or (N, C, …), not {tuple(scores.shape)}")
-    return scores
 
 
 def _class_numbers(function: str, labels: Any, scores: Any, expected: str) -> Any:
@@ -194,7 +193,8 @@ def nll_loss_backward(log_probabilities: Any, labels: Any, *, grad_output: Any =
 
 
 def _scores_and_labels(function: str, log_probabilities: Any, labels: Any) -> tuple[Any, Any]:
-    x = _class_scores(function, "log_probabilities", log_probabilities)
+    x = operand(function, "log_probabilities", log_probabilities)
+    _check_classes(function, "log_probabilities", x)
     if not isinstance(labels, Operand):
         labels = np.asarray(labels)
     return x, _class_numbers(function, labels, x, "integers")

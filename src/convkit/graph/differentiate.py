@@ -27,7 +27,9 @@ def differentiate(graph: Graph, loss: Symbol, wrt: Sequence[Symbol]) -> list[Sym
             graph.scope = node.scope
             incoming = node.op.gradient(node.inputs, node.outputs, outgoing)
             for symbol, gradient in zip(node.inputs, incoming, strict=True):
-                if symbol is not None and symbol in active and gradient is not None:
+                if symbol is not None and symbol in active:
+                    if gradient is None:
+                        raise NotImplementedError(f"{type(node.op).__name__} has no gradient to all of its inputs")
                     earlier = gradients.get(symbol)
                     gradients[symbol] = gradient if earlier is None else Add()(earlier, gradient)
     return [gradients.get(symbol) for symbol in wrt]

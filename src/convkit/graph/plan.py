@@ -7,10 +7,11 @@ results, which belong to the caller.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from convkit.ops.base import Spec
 from convkit.ops.shape import Reshape
 from convkit.parameter import Buffer, Parameter, structure
 
+if TYPE_CHECKING:
+    from convkit.nn.module import Module
+
 
 class Plan:
     """The given outputs of a graph, ready to be computed.
@@ -30,7 +34,8 @@ class Plan:
     ----------
     graph : Graph
     outputs : symbols whose values `run` returns
-    stored : symbols computed straight into arrays of the caller's, such as gradients
+    stored : (symbol, array) pairs
+        Values computed straight into arrays of the caller's, such as gradients.
     several : whether the traced function returned a tuple
     """
 
@@ -38,35 +43,29 @@ class Plan:
         self,
         graph: Graph,
         outputs: Sequence[Symbol],
-        stored: Mapping[Symbol, np.ndarray] | None = None,
+        stored: Sequence[tuple[Symbol, np.ndarray]] = (),
         several: bool = False,
     ) -> None:
         self.several = several
-        stored = dict(stored or {})
-        graph.keep_only([*outputs, *stored])
-        fuse(graph, [*outputs, *stored])
-        direct = {symbol: target for symbol, target in stored.items() if _is_written(symbol)}
-        blocks = assign_blocks(graph, [*outputs, *stored], direct)
-        self._arena = aligned_empty(lay_out(blocks.values()))
-        self._blocks = blocks
+        wanted = [*outputs, *(symbol for symbol, _ in stored)]
+        graph.keep_only(wanted)
+        fuse(graph, wanted)
+        # The first place asked for is written by the kernel itself, further ones are copies.
+        direct = {symbol: target for symbol, target in reversed(stored) if _is_written(symbol)}
+        self._blocks = assign_blocks(graph, wanted, direct)
+        self._arena = aligned_empty(lay_out(self._blocks.values()))
         self._arrays: dict[Symbol, np.ndarray] = dict(direct)
         self._random_states: dict[Symbol, np.ndarray] = {}
         kernels = [self._bind(node) for node in graph.nodes if not isinstance(node.op, Reshape)]
         kernels += [
             PythonKernel(_copying(self._array(symbol), target))
-            for symbol, target in stored.items()
-            if symbol not in direct
+            for symbol, target in stored
+            if direct.get(symbol) is not target
         ]
         self._work = Series(kernels)
         self._inputs = [self._array(symbol) for symbol in graph.inputs]
         self._outputs = [self._array(symbol) for symbol in outputs]
         self.lock = threading.Lock()
-        self.graph = graph
-
-    @property
-    def arena_bytes(self) -> int:
-        """Memory that all intermediate results share."""
-        return self._arena.nbytes
 
     def run(self, inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0) -> list[np.ndarray]:
         """Compute the outputs, fresh arrays, for these inputs; `seed` and `step` decide what noise is drawn."""
@@ -120,20 +119,21 @@ def _copying(source: np.ndarray, target: np.ndarray) -> Callable[[], None]:
 
 
 class PlanCache:
-    """The plans made most recently, by key; all of them dropped when the structure of any model changes.
+    """The plans made most recently for a model, by key; all dropped when the model or a parameter's place changes.
 
     A plan works in an arena of its own, so it is lent to one thread at a time: another thread that wants the same
     plan meanwhile gets a second one.
     """
 
-    def __init__(self, limit: int = 8) -> None:
+    def __init__(self, model: Module, limit: int = 8) -> None:
+        self._modules = _modules_of(model)
         self._limit = limit
-        self._plans: OrderedDict[Hashable, list[Any]] = OrderedDict()
-        self._version = structure.version
-        self._lock = threading.Lock()
+        self._plans: OrderedDict[Hashable, list[Plan]] = OrderedDict()
+        self._state = self._present_state()
+        self._lock = threading.RLock()  # tracing a forward may ask for another plan of the same model
 
     @contextmanager
-    def lend(self, key: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
+    def lend(self, key: Hashable, make: Callable[[], Plan]) -> Iterator[Plan]:
         """The plan for `key`, made if need be, for the length of a `with` block."""
         plan = self._checked_out(key, make)
         try:
@@ -141,23 +141,39 @@ class PlanCache:
         finally:
             plan.lock.release()
 
-    def _checked_out(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def is_current(self) -> bool:
+        """Whether nothing has changed since the last plan was lent."""
+        return self._state == self._present_state()
+
+    def _present_state(self) -> tuple[int, int]:
+        """Two counts, one of which has grown when a plan made earlier may be wrong."""
+        present = (reference() for reference in self._modules)
+        return structure.version, sum(module.version for module in present if module is not None)
+
+    def _checked_out(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
         with self._lock:
-            if self._version != structure.version:
+            if not self.is_current():
                 self._plans.clear()
-                self._version = structure.version
+                model = self._modules[0]()
+                assert model is not None
+                self._modules = _modules_of(model)
+                self._state = self._present_state()
             for plan in self._plans.get(key, ()):
                 if plan.lock.acquire(blocking=False):
                     self._plans.move_to_end(key)
                     return plan
             plan = make()
             plan.lock.acquire()
-            self._version = structure.version  # making a plan may have moved parameters into place
             self._plans.setdefault(key, []).append(plan)
             self._plans.move_to_end(key)
             while len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
             return plan
+
+
+def _modules_of(model: Module) -> list[weakref.ref[Module]]:
+    """The model, first, and all modules within it, without keeping them alive."""
+    return [weakref.ref(module) for _, module in model.modules()]
 
 
 def spec_of(values: np.ndarray) -> Spec:

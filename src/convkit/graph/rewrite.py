@@ -25,7 +25,7 @@ def reorder(graph: Graph, outputs: Sequence[Symbol]) -> None:
         producer = node.inputs[0].node if node.inputs and node.inputs[0] is not None else None
         if not (isinstance(node.op, MaxPool) and producer is not None and isinstance(producer.op, Relu)):
             continue
-        if users[producer.outputs[0]] == 1:
+        if users[producer.outputs[0]] == 1 and not users[node.outputs[1]]:
             _swap(graph, producer, node)
 
 

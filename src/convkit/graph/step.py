@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convkit._kernels import update as kernels
+from convkit.errors import integer
 from convkit.graph.differentiate import differentiate
 from convkit.graph.memory import ALIGNMENT, aligned_empty
 from convkit.graph.plan import Plan, PlanCache, spec_of
@@ -60,7 +62,7 @@ def _arrays(name: str, model: Module, x: Any, targets: Sequence[Any]) -> tuple[l
     return arrays + [target_input(name, values, model.dtype) for values in targets], len(inputs)
 
 
-def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False) -> Callable[..., Any]:
+def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False, *, seed: int = 0) -> Callable[..., Any]:
     """A function that computes a loss and its gradients to the model's parameters.
 
     Parameters
@@ -70,6 +72,8 @@ def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False) -
         ``loss_fn(outputs, *targets)`` of what the model returns; traced, so built of convkit's functions.
     inputs : bool
         Also return the gradient to the model's input (saliency, adversarial examples).
+    seed : int
+        Decides, with the number of the call, what dropout draws.
 
     Returns
     -------
@@ -78,7 +82,8 @@ def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False) -
         ``grads`` a dict of arrays by the names of the trainable parameters.  A model with several inputs takes
         them as a tuple `x`, and ``grad_x`` is then a tuple.
     """
-    cache = PlanCache()
+    cache = PlanCache(model)
+    calls = count()
 
     def evaluate(x: Any, *targets: Any) -> Any:
         arrays, n_inputs = _arrays("value_and_grad", model, x, targets)
@@ -97,7 +102,7 @@ def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False) -
 
         key = (tuple(specs), n_inputs)
         with cache.lend(key, make) as plan:
-            loss, *gradients = plan.run(arrays)
+            loss, *gradients = plan.run(arrays, seed, next(calls))
         grads = dict(zip(parameters, gradients, strict=False))
         if not inputs:
             return float(loss), grads
@@ -117,6 +122,14 @@ class Segment:
     lr_scale: float
     weight_decay: float
     members: dict[str, tuple[Parameter, int]]  # by name, with the offset of their values
+
+    def is_in_place(self) -> bool:
+        """Whether the parameters still live in this segment's memory."""
+        return all(
+            parameter.data.dtype == self.values.dtype
+            and parameter.data.ctypes.data == self.values.ctypes.data + start * self.values.itemsize
+            for parameter, start in self.members.values()
+        )
 
     def slot_of(self, slot: str, name: str) -> np.ndarray:
         """The part of an optimiser's slot that belongs to one parameter."""
@@ -154,7 +167,7 @@ class CompiledStep:
         self._clip_norm = clip_norm
         self._accumulate = accumulate
         self._calls = 0
-        self._cache = PlanCache()
+        self._cache = PlanCache(model)
         optimizer.check_groups(model.parameters())
         self._segments = self._make_segments()
         self._sums = self._zero_sums()
@@ -176,15 +189,23 @@ class CompiledStep:
     def _trainable(self) -> dict[str, Parameter]:
         return {name: p for name, p in self.model.parameters().items() if p.trainable}
 
-    def _follow_freezing(self) -> None:
-        """Lay the segments out anew when other parameters than before are trainable, keeping the slots' values."""
-        if structure.version == self._version:
+    def _follow_changes(self) -> None:
+        """Lay the segments out anew where parameters were frozen, replaced, converted or moved away meanwhile.
+
+        Slots of parameters that are still there keep their values.
+        """
+        if structure.version == self._version and self._cache.is_current():
             return
-        if self._trainable().keys() != {name for segment in self._segments for name in segment.members}:
-            kept = self.state_dict()
+        laid_out = {name: p for segment in self._segments for name, (p, _) in segment.members.items()}
+        if laid_out != self._trainable() or not all(segment.is_in_place() for segment in self._segments):
+            kept = {
+                key: values
+                for key, values in self._slots().items()
+                if laid_out[key.partition("/")[2]] is self._trainable().get(key.partition("/")[2])
+            }
             self._segments = self._make_segments()
             self._sums = self._zero_sums()
-            self._restore_slots({**self.state_dict(), **kept})
+            self._restore_slots({**self._slots(), **kept})
         self._version = structure.version
 
     def _segment(self, members: dict[str, Parameter], lr_scale: float, weight_decay: float, in_place: bool) -> Segment:
@@ -214,7 +235,7 @@ class CompiledStep:
 
     def __call__(self, x: Any, *targets: Any) -> float:
         """Train on one batch and return its loss (before the update)."""
-        self._follow_freezing()
+        self._follow_changes()
         arrays, n_inputs = _arrays("step", self.model, x, targets)
         specs = tuple(spec_of(array) for array in arrays)
         with self._cache.lend((specs, n_inputs), lambda: self._make_plan(specs, n_inputs)) as plan:
@@ -230,19 +251,18 @@ class CompiledStep:
 
     def _make_plan(self, specs: tuple[Spec, ...], n_inputs: int) -> Plan:
         traced = _trace_loss(self.model, self.loss_fn, specs, n_inputs)
-        targets = {
-            traced.graph.leaf(parameter): segment.grad_of(name)
+        targets = [
+            (traced.graph.leaf(parameter), segment.grad_of(name))
             for segment in self._segments
             for name, (parameter, _) in segment.members.items()
-        }
-        stored = {}
-        for (_, target), symbol in zip(
-            targets.items(), differentiate(traced.graph, traced.loss, list(targets)), strict=True
-        ):
-            if symbol is None:
+        ]
+        gradients = differentiate(traced.graph, traced.loss, [symbol for symbol, _ in targets])
+        stored = []
+        for (_, target), gradient in zip(targets, gradients, strict=True):
+            if gradient is None:
                 target.fill(0)
             else:
-                stored[symbol] = target
+                stored.append((gradient, target))
         outputs = traced.outputs if self._keep_outputs else ()
         return Plan(traced.graph, [traced.loss, *outputs], stored, several=traced.several)
 
@@ -283,7 +303,11 @@ class CompiledStep:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """What the step remembers besides the model: the counts, and every slot of the optimiser by parameter."""
-        state = {"count": np.array(self.count), "calls": np.array(self._calls)}
+        self._follow_changes()
+        return {"count": np.array(self.count), "calls": np.array(self._calls), **self._slots()}
+
+    def _slots(self) -> dict[str, np.ndarray]:
+        state = {}
         for segment in self._segments:
             for slot in segment.slots:
                 state.update({f"{slot}/{name}": segment.slot_of(slot, name).copy() for name in segment.members})
@@ -349,8 +373,7 @@ def compile_step(
         ``step(x, *targets)`` returns the batch's loss as a float; `x` may be uint8 images, which are scaled to
         [0, 1], and a tuple where the model has several inputs.
     """
-    if accumulate < 1:
-        raise ValueError(f"compile_step: accumulate must be at least 1, not {accumulate}")
+    integer("compile_step", "accumulate", accumulate, 1)
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"compile_step: clip_norm must be positive, not {clip_norm}")
     return CompiledStep(model, loss_fn, optimizer, outputs, clip_norm, accumulate, seed)

@@ -54,7 +54,7 @@ class Node:
     op: Primitive
     inputs: list[Symbol | None]
     outputs: list[Symbol] = field(default_factory=list)
-    scope: tuple[str, ...] = ()
+    scope: tuple[int, ...] = ()  # of the modules whose `forward` called the op, outermost first, their ids
 
 
 class Graph:
@@ -64,8 +64,8 @@ class Graph:
         self.training = training
         self.nodes: list[Node] = []
         self.inputs: list[Symbol] = []
-        self.scope: tuple[str, ...] = ()
-        self._leaves: dict[int, Symbol] = {}
+        self.scope: tuple[int, ...] = ()
+        self._leaves: dict[int, tuple[Any, Symbol]] = {}  # by id, with what keeps the id from being reused
         self._places = 0
 
     def input(self, spec: Spec) -> Symbol:
@@ -80,10 +80,11 @@ class Graph:
         return Symbol(self, Spec((3,), np.dtype(np.int64)), source=RandomState(self._places))
 
     def leaf(self, source: Parameter | Buffer | np.ndarray) -> Symbol:
-        """The symbol of a parameter, a buffer or a constant: one for each object, however often it is used."""
+        """The symbol of a parameter, a buffer or a constant (copied): one for each object, however often it is used."""
         if id(source) not in self._leaves:
-            self._leaves[id(source)] = Symbol(self, Spec(source.shape, source.dtype), source=source)
-        return self._leaves[id(source)]
+            kept = source.copy() if isinstance(source, np.ndarray) else source
+            self._leaves[id(source)] = source, Symbol(self, Spec(source.shape, source.dtype), source=kept)
+        return self._leaves[id(source)][1]
 
     def record(self, op: Primitive, inputs: Sequence[Any]) -> Any:
         """Append a node; called by the ops themselves."""

@@ -19,7 +19,7 @@ from convkit import nn
 from convkit.models.registry import Recipe, register
 from convkit.nn.module import Module
 from convkit.ops.shape import Scatter
-from convkit.random import generator
+from convkit.seeding import generator
 
 # Table I: for each map of C3, the maps of S2 that it sees.
 CONNECTIONS = (

@@ -6,7 +6,6 @@ from typing import Any
 
 from convkit import functional as F
 from convkit.nn.module import Module
-from convkit.ops.base import is_training
 
 
 class ReLU(Module):
@@ -68,7 +67,7 @@ class Dropout(Module):
         self.p = float(p)
 
     def forward(self, x: Any) -> Any:
-        return F.dropout(x, self.p) if is_training() else x
+        return F.dropout(x, self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -10,7 +10,7 @@ from math import prod, sqrt
 
 import numpy as np
 
-from convkit.random import generator
+from convkit.seeding import generator
 
 Initializer = Callable[[tuple[int, ...]], np.ndarray]
 
@@ -77,7 +77,10 @@ BY_NAME: dict[str, Initializer] = {
 def initial(layer: str, init: str | Initializer, shape: tuple[int, ...]) -> np.ndarray:
     """Values of this shape from an initialiser given as a function or by its name."""
     if callable(init):
-        return np.asarray(init(shape), np.float32)
+        values = np.asarray(init(shape), np.float32)
+        if values.shape != shape:
+            raise ValueError(f"{layer}: init must return an array of shape {shape}, not {values.shape}")
+        return values
     if init not in BY_NAME:
         raise ValueError(f"{layer}: init must be a function of a shape or one of {', '.join(BY_NAME)}, not {init!r}")
     return BY_NAME[init](shape).astype(np.float32)

@@ -13,7 +13,7 @@ from convkit.graph.symbols import Graph
 from convkit.graph.trace import model_input, symbols_of, trace
 from convkit.nn.summary import summarize
 from convkit.ops.base import Operand, Spec, active_recorder
-from convkit.parameter import Buffer, Parameter, structure
+from convkit.parameter import Buffer, Parameter
 
 
 class Module:
@@ -21,7 +21,8 @@ class Module:
 
     Write `forward` in ordinary Python with layers, functions of `convkit.functional` and ``+ - * @``; add,
     concatenate and branch as you like.  It runs once for each shape of input, on symbols; what it records is then
-    planned and run on arrays.  Modules in an attribute that is a list or dict are found too.
+    planned and run on arrays.  Modules and parameters in an attribute that is a list or dict are found too; to
+    change such a list later, assign a new one.
 
     Attributes
     ----------
@@ -41,6 +42,7 @@ class Module:
     ...         return F.relu(x + self.conv(x))
     """
 
+    _plans: PlanCache
     architecture: dict[str, Any] | None = None
     classes: list[str] | None = None
     input_shape: tuple[int, ...] | None = None
@@ -49,14 +51,22 @@ class Module:
         """The computation, in terms of what it is called with."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
+    version = 0  # counts the attributes set: plans made for another count are stale
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in ("classes", "architecture", "input_shape") and "_plans" in self.__dict__:
-            structure.bump()
+        present = self.__dict__.get(name)
+        if isinstance(present, (Parameter, Buffer)) and not isinstance(value, (Parameter, Buffer, type(None))):
+            kind = type(present).__name__.lower()
+            raise TypeError(f"{type(self).__name__}: {name} is a {kind}; write its values with {name}.assign(values)")
         super().__setattr__(name, value)
+        self.__dict__["version"] = self.version + 1
 
     def __delattr__(self, name: str) -> None:
-        structure.bump()
         super().__delattr__(name)
+        self.__dict__["version"] = self.version + 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_plans"}
 
     def __call__(self, *inputs: Any, training: bool = False) -> Any:
         """Apply to arrays, returning fresh arrays; within another module's `forward`, to symbols.
@@ -74,24 +84,20 @@ class Module:
         name = type(self).__name__
         arrays = [model_input(name, values, self.dtype) for values in inputs]
         specs = tuple(spec_of(array) for array in arrays)
-        with self._own_plans().lend((specs, training), lambda: self._make_plan(specs, training)) as plan:
-            outputs = plan.run(arrays)
+        if "_plans" not in self.__dict__:
+            self.__dict__["_plans"] = PlanCache(self)
+        self.__dict__["_calls"] = calls = self.__dict__.get("_calls", -1) + 1
+        with self._plans.lend((specs, training), lambda: self._make_plan(specs, training)) as plan:
+            outputs = plan.run(arrays, step=calls)
         return tuple(outputs) if plan.several else outputs[0]
 
     def _record(self, recorder: Any, inputs: tuple[Any, ...]) -> Any:
-        self._own_plans()  # from here on, changing an attribute drops the plans made of this module
         outer = recorder.scope
-        recorder.scope = (*outer, self)
+        recorder.scope = (*outer, id(self))
         try:
             return self.forward(*inputs)
         finally:
             recorder.scope = outer
-
-    def _own_plans(self) -> PlanCache:
-        if "_plans" not in self.__dict__:
-            self.__dict__["_plans"] = PlanCache()
-        plans: PlanCache = self.__dict__["_plans"]
-        return plans
 
     def _make_plan(self, specs: tuple[Spec, ...], training: bool) -> Plan:
         graph, result = self.trace(specs, training)
@@ -117,9 +123,8 @@ class Module:
 
     def _named(self, kind: type) -> Iterator[tuple[str, Any]]:
         for prefix, module in self.modules():
-            for name, value in module.__dict__.items():
-                if isinstance(value, kind):
-                    yield f"{prefix}.{name}" if prefix else name, value
+            for name, value in _members(module.__dict__, kind):
+                yield f"{prefix}.{name}" if prefix else name, value
 
     def _distinct(self, kind: type) -> dict[str, Any]:
         seen: dict[int, tuple[str, Any]] = {}
@@ -153,8 +158,11 @@ class Module:
         if unexpected := [name for name in state if name not in own]:
             raise ValueError(f"{where}: state has {', '.join(unexpected)}, which the model has not")
         for name, owned in own.items():
-            if np.shape(state[name]) != owned.shape:
-                raise ValueError(f"{where}: {name} must have shape {owned.shape}, not {np.shape(state[name])}")
+            new = np.asarray(state[name])
+            if new.shape != owned.shape:
+                raise ValueError(f"{where}: {name} must have shape {owned.shape}, not {new.shape}")
+            if not np.can_cast(new.dtype, owned.dtype, "same_kind"):
+                raise TypeError(f"{where}: {name} must be of numbers that {owned.dtype} can hold, not {new.dtype}")
         for name, owned in own.items():
             owned.assign(state[name])
 

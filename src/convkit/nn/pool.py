@@ -6,7 +6,7 @@ from typing import Any
 
 from convkit import functional as F
 from convkit.errors import integers
-from convkit.geometry import padding_pairs
+from convkit.geometry import checked_padding
 from convkit.nn.module import Module
 
 
@@ -36,7 +36,7 @@ class MaxPool2d(Module):
         layer = type(self).__name__
         self.kernel_size = integers(layer, "kernel_size", kernel_size, self.rank, 1)
         self.stride = self.kernel_size if stride is None else integers(layer, "stride", stride, self.rank, 1)
-        self.padding = padding_pairs(layer, padding, self.rank)
+        self.padding = checked_padding(layer, padding, self.rank)
         self.dilation = integers(layer, "dilation", dilation, self.rank, 1)
         self.ceil_mode = ceil_mode
 
@@ -82,7 +82,7 @@ class AvgPool2d(Module):
         layer = type(self).__name__
         self.kernel_size = integers(layer, "kernel_size", kernel_size, self.rank, 1)
         self.stride = self.kernel_size if stride is None else integers(layer, "stride", stride, self.rank, 1)
-        self.padding = padding_pairs(layer, padding, self.rank)
+        self.padding = checked_padding(layer, padding, self.rank)
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convkit.graph.trace import symbols_of
 from convkit.ops.base import Spec
@@ -17,20 +17,20 @@ HEADER = ("layer", "type", "output shape", "parameters", "FLOPs")
 def summarize(model: Module, input_shape: tuple[int, ...]) -> str:
     """Trace the model on one input and lay out one line for each layer that has no layers within."""
     graph, result = model.trace((Spec((1, *input_shape), model.dtype),))
-    names = {id(module): name for name, module in model.modules()}
-    outputs: dict[Any, tuple[int, ...]] = {}
-    flops: dict[Any, int] = defaultdict(int)
+    modules = {id(module): (name, module) for name, module in model.modules()}
+    outputs: dict[int, tuple[int, ...]] = {}
+    flops: dict[int, int] = defaultdict(int)
     for node in graph.nodes:
-        module = node.scope[-1] if node.scope else model
-        outputs[module] = node.outputs[0].shape[1:]
-        flops[module] += node.op.flops(node.inputs, node.outputs)
+        caller = node.scope[-1]
+        outputs[caller] = node.outputs[0].shape[1:]
+        flops[caller] += node.op.flops(node.inputs, node.outputs)
 
     rows = [("input", "", _shape(input_shape), "", "")]
-    for module, shape in outputs.items():
+    for key, shape in outputs.items():
+        name, module = modules[key]
         own = {id(p): p.size for name, p in module.parameters().items() if "." not in name}
         rows.append(
-            (names.get(id(module), "") or "(itself)", type(module).__name__, _shape(shape),
-             f"{sum(own.values()):,}", f"{flops[module]:,}")
+            (name or "(itself)", type(module).__name__, _shape(shape), f"{sum(own.values()):,}", f"{flops[key]:,}")
         )  # fmt: skip
     total = sum(parameter.size for parameter in model.parameters().values())
     trainable = sum(parameter.size for parameter in model.parameters().values() if parameter.trainable)

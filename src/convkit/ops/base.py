@@ -93,6 +93,9 @@ class Operand:
 
         return functional.mean(self)
 
+    def __array_function__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self.__array__()
+
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(
             f"a {type(self).__name__.lower()} has no values while a graph is recorded: "
@@ -243,14 +246,17 @@ class Op(Primitive):
     """
 
     def shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The output's shape, from those of the inputs."""
         raise NotImplementedError
 
     def forward(self, *arrays: np.ndarray) -> np.ndarray:
+        """The output, from read-only arrays of one float dtype."""
         raise NotImplementedError
 
     def backward(
         self, grad_output: np.ndarray, inputs: tuple[np.ndarray, ...], output: np.ndarray
     ) -> Sequence[np.ndarray | None]:
+        """The gradient of each input (None: zero), from that of the output; all arguments are read-only."""
         raise NotImplementedError
 
     def __call__(self, *inputs: Any) -> Any:
@@ -259,6 +265,8 @@ class Op(Primitive):
             operand if isinstance(operand, Operand) else errors.array(name, f"input {i}", operand)
             for i, operand in enumerate(inputs)
         ]
+        if any(operand.dtype not in errors.FLOATS for operand in operands):
+            raise TypeError(f"{name}: inputs must be float32 or float64, not {[str(o.dtype) for o in operands]}")
         return super().__call__(*operands)
 
     def infer(self, *inputs: Any) -> tuple[Spec, ...]:
@@ -266,7 +274,8 @@ class Op(Primitive):
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         [output] = outputs
-        return PythonKernel(lambda: self._store("forward", output, self.forward(*inputs)))
+        arguments = [_read_only(array) for array in inputs]
+        return PythonKernel(lambda: self._store("forward", output, self.forward(*arguments)))
 
     def _store(self, method: str, target: np.ndarray, values: Any) -> None:
         if np.shape(values) != target.shape:
@@ -280,6 +289,12 @@ class Op(Primitive):
         return gradients if isinstance(gradients, tuple) else (gradients,)
 
 
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True)
 class OpGradient(Primitive):
     """The gradients of a user's op to all its inputs: (grad_output, *inputs, output) -> grads."""
@@ -291,7 +306,7 @@ class OpGradient(Primitive):
         return tuple(Spec(tuple(operand.shape), operand.dtype) for operand in operands[1 : 1 + self.count])
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
-        grad, *arguments, output = inputs
+        grad, *arguments, output = (_read_only(array) for array in inputs)
 
         def run() -> None:
             gradients = self.op.backward(grad, tuple(arguments), output)

@@ -28,7 +28,6 @@ class Softmax(Primitive):
 
     axis: int
     log: bool = False
-    in_place = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return like(x)
@@ -69,7 +68,14 @@ class CrossEntropy(Primitive):
         logits, labels, weight = inputs
         loss, probabilities = outputs
         return kernels.CrossEntropyForward(
-            logits, labels, loss, probabilities, *_rows(logits.shape, 1), self.label_smoothing, weight, self.ignore_index
+            logits,
+            labels,
+            loss,
+            probabilities,
+            *_rows(logits.shape, 1),
+            self.label_smoothing,
+            weight,
+            self.ignore_index,
         )
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:

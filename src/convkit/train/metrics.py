@@ -1,7 +1,8 @@
 """Metrics: how good outputs are, as functions of outputs and targets, and their means over an epoch.
 
 A metric is any callable ``metric(outputs, *targets)`` that returns one value for each sample, or their mean
-over the batch. Its name in the history is its attribute ``name``, or the function's own name. Where a model
+over the batch. Where the loss has an `ignore_index`, samples with that label are dropped from what metrics
+return. A metric's name in the history is its attribute ``name``, or the function's own name. Where a model
 returns several outputs, a metric gets the first.
 """
 
@@ -20,6 +21,7 @@ class TopK:
     """The fraction of samples whose label is among the k largest outputs.
 
     Of outputs that tie with the label's, those before it count as larger, so that k = 1 agrees with argmax.
+    NaN is never right, and neither is a label that is no class.
 
     Parameters
     ----------
@@ -54,44 +56,28 @@ class TopK:
 
         Raises
         ------
+        TypeError
+            For labels that are not integers.
         ValueError
             When the shapes do not belong together, or there are fewer than k classes.
         """
         labels = _labels(self.name, outputs, np.asarray(targets))
         if self.k > outputs.shape[1]:
             raise ValueError(f"{self.name}: outputs must have at least {self.k} classes, not shape {outputs.shape}")
-        chosen = np.expand_dims(labels, 1)
+        is_class = (labels >= 0) & (labels < outputs.shape[1])
+        chosen = np.expand_dims(np.where(is_class, labels, 0), 1)
         score = np.take_along_axis(outputs, chosen, axis=1)
         before = np.arange(outputs.shape[1]).reshape(-1, *[1] * (outputs.ndim - 2)) < chosen
         ahead = (outputs > score) | ((outputs == score) & before) | np.isnan(outputs)
-        return np.count_nonzero(ahead, axis=1) < self.k
+        return is_class & (np.count_nonzero(ahead, axis=1) < self.k)
 
 
-class Accuracy:
+class Accuracy(TopK):
     """The fraction of samples whose largest output is the label's (of equal ones, the first counts)."""
 
-    name = "accuracy"
-
-    def __call__(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return for each sample (and each position, where there are several) whether it was right.
-
-        Parameters
-        ----------
-        outputs : ndarray (N, C, ...)
-            Scores of C classes.
-        targets : ndarray (N, ...) of integers, or (N, C, ...) of probabilities
-            The right classes; of probabilities, the largest counts.
-
-        Returns
-        -------
-        ndarray of bool (N, ...)
-
-        Raises
-        ------
-        ValueError
-            When the shapes do not belong together.
-        """
-        return outputs.argmax(axis=1) == _labels("accuracy", outputs, np.asarray(targets))
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.name = "accuracy"
 
 
 def _labels(name: str, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -101,7 +87,11 @@ def _labels(name: str, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
             f"{name}: outputs must be (N, classes, ...) and targets (N, ...) or as outputs, "
             f"not {outputs.shape} and {targets.shape}"
         )
-    return targets.argmax(axis=1) if targets.ndim == outputs.ndim else targets
+    if targets.ndim == outputs.ndim:
+        return targets.argmax(axis=1)
+    if targets.dtype.kind not in "iub":
+        raise TypeError(f"{name}: labels must be integers, not {targets.dtype}")
+    return targets.astype(np.int64, copy=False)
 
 
 def named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
@@ -148,26 +138,43 @@ class Means:
     ----------
     metrics : dict
         Metrics by name.
+    ignore_index : int, optional
+        A label of the first target whose samples (or positions within a sample) do not count; a batch in
+        which none counts is passed over.
     """
 
-    def __init__(self, metrics: dict[str, Metric]) -> None:
+    def __init__(self, metrics: dict[str, Metric], ignore_index: int | None = None) -> None:
         self._metrics = metrics
+        self._ignore_index = ignore_index
         self.sums: dict[str, list[float]] = {}  # name: [sum of the values, how many]
 
     def add(self, loss: float, outputs: Any, targets: Sequence[Any], samples: int) -> None:
         """Take in a batch: its mean loss, its outputs (looked at only by metrics), its targets, its size."""
-        self._add("loss", np.asarray(loss), samples)
+        counts = self._counting(targets[0])
+        weight = samples if counts is None else int(np.count_nonzero(counts))
+        if not weight:
+            return
+        self._add("loss", np.asarray(loss), weight)
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         for name, metric in self._metrics.items():
-            self._add(name, np.asarray(metric(first, *targets)), samples)
+            values = np.asarray(metric(first, *targets))
+            if counts is not None and values.shape == counts.shape:
+                values = values[counts]
+            self._add(name, values, weight)
 
-    def _add(self, name: str, values: np.ndarray, samples: int) -> None:
+    def _counting(self, labels: Any) -> np.ndarray | None:
+        """Which labels count, as an array of bool; None for all."""
+        if self._ignore_index is None:
+            return None
+        counts = np.asarray(labels) != self._ignore_index
+        return None if counts.all() else counts
+
+    def _add(self, name: str, values: np.ndarray, weight: int) -> None:
         # A single value is taken for the batch's mean; an array counts with every entry.
-        weight = samples if values.ndim == 0 else values.size
-        total = float(values) * samples if values.ndim == 0 else float(values.sum(dtype=np.float64))
+        single = values.ndim == 0
         entry = self.sums.setdefault(name, [0.0, 0])
-        entry[0] += total
-        entry[1] += weight
+        entry[0] += float(values) * weight if single else float(values.sum(dtype=np.float64))
+        entry[1] += weight if single else values.size
 
     def result(self) -> dict[str, float]:
         """Return the means by name, loss first; empty before the first batch."""
