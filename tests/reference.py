@@ -602,8 +602,8 @@ def adam(
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 
 
-def relative_error(actual: ArrayLike, expected: ArrayLike) -> float:
-    """Largest difference over the whole array, divided by the largest magnitude of the whole expected array.
+def relative_error(actual: ArrayLike, expected: ArrayLike, scale: float = 0.0) -> float:
+    """Largest difference over the whole array, divided by the largest magnitude (or `scale` if that is larger).
 
     So a small entry is measured by its array's scale, which is what sums in floating point can promise. Where
     both have the same infinity there is no difference, nor where both have NaN; zeros only have scale 1.
@@ -615,19 +615,22 @@ def relative_error(actual: ArrayLike, expected: ArrayLike) -> float:
         difference = np.abs(actual - expected)
     same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
     difference = np.where(same, 0.0, difference)
-    scale = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+    scale = np.abs(expected[np.isfinite(expected)]).max(initial=scale)
     worst = difference.max() / (scale or 1.0)
     return float("inf") if np.isnan(worst) else float(worst)
 
 
-def assert_close(actual: Any, expected: ArrayLike, dtype: Any, factor: float = 1.0, what: str = "") -> None:
-    """`actual` must be an array of `dtype` and of the expected shape, and as close as `dtype` promises."""
+def assert_close(actual: Any, expected: ArrayLike, dtype: Any, *, scale: float = 0.0, what: str = "") -> None:
+    """`actual` must be an array of `dtype` and of the expected shape, and as close as `dtype` promises.
+
+    Where the result is a difference of larger numbers, `scale` is the size of these.
+    """
     expected = np.asarray(expected)
     assert isinstance(actual, np.ndarray), f"{what}: {type(actual).__name__} is not an array"
     assert actual.dtype == dtype, f"{what}: dtype {actual.dtype}, expected {np.dtype(dtype)}"
     assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
-    error = relative_error(actual, expected)
-    limit = factor * TOLERANCE[np.dtype(dtype)]
+    error = relative_error(actual, expected, scale)
+    limit = TOLERANCE[np.dtype(dtype)]
     assert error <= limit, f"{what}: relative error {error:.3g}, allowed {limit:.3g}"
 
 

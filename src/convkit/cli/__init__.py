@@ -15,7 +15,17 @@ from typing import NoReturn
 import convkit as ck
 from convkit._version import __version__
 from convkit.cli.apply import evaluate, predict
-from convkit.cli.names import DATASETS, OPTIMIZERS, SCHEDULES, count, dataset, model_entry, rate, whole
+from convkit.cli.names import (
+    DATASETS,
+    OPTIMIZERS,
+    count,
+    dataset,
+    model_entry,
+    optimizer,
+    rate,
+    schedule,
+    seed,
+)
 from convkit.cli.training import train
 from convkit.models import REGISTRY
 
@@ -96,18 +106,18 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--optimizer",
         metavar="NAME",
-        choices=OPTIMIZERS,
+        type=optimizer,
         help=f"{', '.join(OPTIMIZERS)} (the last two are sgd with momentum 0.9)",
     )
     command.add_argument(
         "--schedule",
         metavar="NAME",
-        choices=SCHEDULES,
+        type=schedule,
         help="the learning rate over the run: constant; step (to a tenth after each third); exponential (to "
         "a hundredth at the end); cosine (to 0 at the end); warmup-cosine (the same, after rising over the "
         "first tenth); lecun1998 (the five rates of LeNet-5's paper, in proportion)",
     )
-    command.add_argument("--seed", metavar="N", type=whole, help="what weights, order and dropout are drawn from")
+    command.add_argument("--seed", metavar="N", type=seed, help="what weights, order and dropout are drawn from")
     command.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/MODEL-1, -2, …)")
     command.add_argument("--resume", metavar="DIR", help="go on with the run of this folder")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors and notes")

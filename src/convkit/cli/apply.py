@@ -37,6 +37,8 @@ def predict(options: argparse.Namespace) -> int:
     names, images = read_pictures(options.images, entry.input_shape, invert=options.invert)
     for start in range(0, len(images), _BATCH):
         probabilities = F.softmax(model(images[start : start + _BATCH]))
+        if model.classes and len(model.classes) != probabilities.shape[1]:
+            raise ValueError(f"{options.file}: names {len(model.classes)} classes for {probabilities.shape[1]} outputs")
         for name, row in zip(names[start : start + _BATCH], probabilities, strict=True):
             likeliest = np.argsort(-row, kind="stable")[: options.top]
             print(f"{name}: {', '.join(f'{_class(model, place)} {row[place]:.3f}' for place in likeliest)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from convkit import optim
 from convkit.data.sources import COLLECTIONS
@@ -44,23 +44,41 @@ def model_entry(name: str) -> ModelEntry:
 
 def dataset(name: str) -> str:
     """The data set of this name, with '-' or '_' between its words."""
-    if name.replace("_", "-") not in DATASETS:
-        raise argparse.ArgumentTypeError(f"no data set {name!r}; there are {', '.join(DATASETS)}")
-    return name.replace("_", "-")
+    return _one_of(DATASETS, "data set", name.replace("_", "-"))
+
+
+def optimizer(name: str) -> str:
+    """The optimiser of this name."""
+    return _one_of(OPTIMIZERS, "optimiser", name)
+
+
+def schedule(name: str) -> str:
+    """The schedule of this name."""
+    return _one_of(SCHEDULES, "schedule", name)
+
+
+def _one_of(known: Iterable[str], kind: str, name: str) -> str:
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"no {kind} {name!r}; there are {', '.join(known)}")
+    return name
 
 
 def count(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+    """A whole number above 0, of at most nine digits."""
+    if not _is_whole(text, digits=9) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0 and below 10**9, not {text!r}")
     return int(text)
 
 
-def whole(text: str) -> int:
-    """A whole number."""
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
+def seed(text: str) -> int:
+    """A whole number that fits where the kernels keep it."""
+    if not _is_whole(text, digits=19) or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"must be a whole number below 2**63, not {text!r}")
     return int(text)
+
+
+def _is_whole(text: str, digits: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text.lstrip("0")) <= digits
 
 
 def rate(text: str) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,13 +20,15 @@ from typing import Any
 import convkit as ck
 from convkit import data
 from convkit._version import __version__
-from convkit.cli.names import OPTIMIZERS, SCHEDULES
+from convkit.cli.names import OPTIMIZERS, SCHEDULES, count, dataset, optimizer, rate, schedule, seed
 from convkit.files import write_whole
 from convkit.models import ModelEntry
 from convkit.train import BestCheckpoint, CSVLog, Trainer
 
-# What may be named anew for a run that is resumed. All else is as it was, or the bits would be others.
+# What may be named anew for a run that is resumed. All else is as it was, or the bits would be others; so are
+# the epochs when a schedule is spread over them.
 MAY_CHANGE = ("epochs", "data")
+MAY_CHANGE_UNDER_SCHEDULE = ("data",)
 
 
 @dataclass
@@ -43,6 +46,20 @@ class Config:
     seed: int
 
 
+# How each of them is read.
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "model": str,
+    "dataset": dataset,
+    "data": str,
+    "epochs": count,
+    "batch_size": count,
+    "lr": rate,
+    "optimizer": optimizer,
+    "schedule": schedule,
+    "seed": seed,
+}
+
+
 def train(options: argparse.Namespace) -> int:
     """Run the command."""
     entry: ModelEntry = options.model
@@ -55,8 +72,8 @@ def train(options: argparse.Namespace) -> int:
 
     ck.set_seed(config.seed)
     model = entry.build()
-    schedule = SCHEDULES[config.schedule](config.lr, config.epochs)
-    trainer = Trainer(model, entry.loss(), OPTIMIZERS[config.optimizer](schedule), metrics=["accuracy"])
+    rates = SCHEDULES[config.schedule](config.lr, config.epochs)
+    trainer = Trainer(model, entry.loss(), OPTIMIZERS[config.optimizer](rates), metrics=["accuracy"])
 
     folder = Path(options.resume) if options.resume else _new_folder(options.out, config.model)
     settings = json.dumps({**asdict(config), "convkit": __version__}, indent=2)
@@ -115,17 +132,26 @@ def _resumed(options: argparse.Namespace) -> Config:
     path = Path(options.resume, "config.json")
     try:
         stored = json.loads(path.read_text())
-        config = Config(**{field.name: stored[field.name] for field in fields(Config)})
+        config = Config(**{name: _parsed(name, stored[name]) for name in PARSERS})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--resume: {path} is damaged ({error})") from error
     wanted = {"model": options.model.name.replace("_", "-"), **_given(options)}
+    may_change = MAY_CHANGE if config.schedule == "constant" else MAY_CHANGE_UNDER_SCHEDULE
     for name, value in wanted.items():
-        if name in MAY_CHANGE:
+        if name in may_change:
             setattr(config, name, value)
         elif value != getattr(config, name):
             kept = getattr(config, name)
             raise ValueError(f"--resume: {name} is {kept} in {path}, and cannot become {value}")
     return config
+
+
+def _parsed(name: str, stored: Any) -> Any:
+    """A setting of config.json, held to the rules of the command line."""
+    try:
+        return PARSERS[name](str(stored))
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

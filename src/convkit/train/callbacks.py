@@ -18,10 +18,9 @@ returns from `state_dict`, as plain numbers, strings, lists and dicts.
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
-from convkit.train.checkpoint import save
+from convkit.train.checkpoint import FilePath, save
 from convkit.train.history import Row
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ class BestCheckpoint(_Watch):
         For an unknown `mode`; at the end of the first epoch, for a figure that is not measured.
     """
 
-    def __init__(self, path: str | os.PathLike[str], monitor: str = "val_loss", mode: str | None = None) -> None:
+    def __init__(self, path: FilePath, monitor: str = "val_loss", mode: str | None = None) -> None:
         super().__init__(monitor, mode)
         self.path = path
 
@@ -127,6 +126,8 @@ class BestCheckpoint(_Watch):
 
 class EarlyStopping(_Watch):
     """End the run when a figure has not improved for some epochs.
+
+    A run that it ended stays ended when resumed, unless patience is larger then.
 
     Parameters
     ----------
@@ -165,9 +166,13 @@ class EarlyStopping(_Watch):
         super().on_fit_begin(trainer)
         if not len(trainer.history):
             self.waited = 0
+        self._stop_if_waited_enough(trainer)
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         self.waited = 0 if self.improved(row) else self.waited + 1
+        self._stop_if_waited_enough(trainer)
+
+    def _stop_if_waited_enough(self, trainer: Trainer) -> None:
         if self.waited >= self.patience:
             trainer.stop()
 
@@ -191,7 +196,7 @@ class CSVLog(Callback):
         The file.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: FilePath) -> None:
         self.path = path
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:

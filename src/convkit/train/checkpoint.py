@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,13 +27,31 @@ if TYPE_CHECKING:
     from convkit.graph.step import CompiledStep
     from convkit.nn import Module
 
-Path = str | os.PathLike[str]
+FilePath = str | os.PathLike[str]
 
 FORMAT = 1  # raised when a file of today could no longer be read as one of then
 _STEP = "step/"
 
+# What safetensors calls the dtypes that parameters, buffers and counts can be read from.
+_DTYPES = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
 
-def save(model: Module, path: Path) -> None:
+# The entries of the JSON, and of a training run's position in it, with their types.
+_ABOUT = {
+    "architecture": (dict, NoneType),
+    "classes": (list, NoneType),
+    "dtype": (str,),
+}
+PROGRESS = {
+    "settings": (dict,),
+    "epoch": (int,),
+    "batch": (int,),
+    "means": (dict,),
+    "history": (list,),
+    "callbacks": (dict,),
+}
+
+
+def save(model: Module, path: FilePath) -> None:
     """Write a model's weights, and what it takes to build it again, to a safetensors file.
 
     Parameters
@@ -49,7 +69,7 @@ def save(model: Module, path: Path) -> None:
     _write(path, model.state_dict(), _description(model))
 
 
-def load(model: Module, path: Path) -> None:
+def load(model: Module, path: FilePath) -> None:
     """Read weights from a safetensors file into a model that has the same parameters.
 
     Files of other libraries will do, where names and shapes agree.
@@ -66,14 +86,14 @@ def load(model: Module, path: Path) -> None:
     OSError
         When the file cannot be read.
     ValueError
-        When it is damaged or no safetensors file, and when its arrays are not those of the model; the model
-        then stays as it was.
+        When it is damaged or no safetensors file, holds what is neither float16, 32 or 64 nor an integer, and
+        when its arrays are not those of the model; the model then stays as it was.
     """
     arrays, _ = _read("load", path)
     _fill("load", path, model, arrays)
 
 
-def load_model(path: Path) -> Module:
+def load_model(path: FilePath) -> Module:
     """Build the model that a file describes, and read its weights.
 
     Parameters
@@ -91,8 +111,8 @@ def load_model(path: Path) -> Module:
     OSError
         When the file cannot be read.
     ValueError
-        When it is damaged, does not name an architecture of `convkit.models`, or its arrays are not that
-        one's.
+        When it is damaged, does not name an architecture of `convkit.models` with arguments that this one
+        takes, or its arrays are not that one's.
     """
     from convkit.models import REGISTRY
 
@@ -103,16 +123,20 @@ def load_model(path: Path) -> Module:
             f"load_model: {os.fspath(path)} does not say which network its weights belong to; "
             "build the model yourself and call convkit.load(model, path)"
         )
-    if architecture["name"] not in REGISTRY:
-        raise ValueError(f"load_model: {os.fspath(path)} is for a network {architecture['name']!r}, unknown here")
-    model = REGISTRY[architecture["name"]].build(**architecture["arguments"])
+    name, arguments = architecture["name"], architecture["arguments"]
+    if name not in REGISTRY:
+        raise ValueError(f"load_model: {os.fspath(path)} is for a network {name!r}, unknown here")
+    try:
+        model = REGISTRY[name].build(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"load_model: {os.fspath(path)} asks for a {name} that cannot be built: {error}") from error
     model.astype(about["dtype"])
     model.classes = about["classes"]
     _fill("load_model", path, model, arrays)
     return model
 
 
-def save_training(path: Path, model: Module, step: CompiledStep, progress: dict[str, Any]) -> None:
+def save_training(path: FilePath, model: Module, step: CompiledStep, progress: dict[str, Any]) -> None:
     """Write a checkpoint from which a run goes on as if it had never stopped.
 
     Parameters
@@ -124,7 +148,7 @@ def save_training(path: Path, model: Module, step: CompiledStep, progress: dict[
     step : CompiledStep
         Its training step, between two calls.
     progress : dict
-        What else the run needs, as JSON can hold it.
+        What else the run needs, as JSON can hold it: see `PROGRESS`.
 
     Raises
     ------
@@ -135,7 +159,9 @@ def save_training(path: Path, model: Module, step: CompiledStep, progress: dict[
     _write(path, arrays, _description(model) | {"training": progress})
 
 
-def load_training(path: Path, model: Module, step: CompiledStep) -> dict[str, Any]:
+def load_training(
+    path: FilePath, model: Module, step: CompiledStep, check: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     """Read a checkpoint of `save_training` into a model and its training step.
 
     Parameters
@@ -144,6 +170,8 @@ def load_training(path: Path, model: Module, step: CompiledStep) -> dict[str, An
         The file.
     model, step : Module, CompiledStep
         As they were when it was written: same network, same optimiser.
+    check : callable
+        Called with the `progress` that was written; where it raises, model and step stay as they were.
 
     Returns
     -------
@@ -160,6 +188,8 @@ def load_training(path: Path, model: Module, step: CompiledStep) -> dict[str, An
     arrays, about = _read("resume", path)
     if "training" not in about:
         raise ValueError(f"resume: {os.fspath(path)} holds no training run, only weights; convkit.load reads them")
+    _check_entries("resume", path, about["training"], PROGRESS)
+    check(about["training"])
     state = {name.removeprefix(_STEP): value for name, value in arrays.items() if name.startswith(_STEP)}
     try:
         step.load_state_dict(state)
@@ -174,27 +204,27 @@ def _description(model: Module) -> dict[str, Any]:
         "format": FORMAT,
         "version": __version__,
         "architecture": model.architecture,
-        "classes": model.classes,
-        "input_shape": model.input_shape,
+        "classes": None if model.classes is None else [str(name) for name in model.classes],
+        "input_shape": None if model.input_shape is None else [int(size) for size in model.input_shape],
         "dtype": np.dtype(model.dtype).name,
     }
 
 
-def _fill(function: str, path: Path, model: Module, arrays: dict[str, np.ndarray]) -> None:
+def _fill(function: str, path: FilePath, model: Module, arrays: dict[str, np.ndarray]) -> None:
     try:
         model.load_state_dict({name: value for name, value in arrays.items() if not name.startswith(_STEP)})
     except (KeyError, ValueError) as error:
         raise ValueError(f"{function}: {os.fspath(path)} does not fit the model: {error}") from error
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+def _write(path: FilePath, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
     from safetensors.numpy import save as serialize
 
     contiguous = {name: np.asarray(value, order="C") for name, value in arrays.items()}
     write_whole(path, serialize(contiguous, metadata={"convkit": json.dumps(about)}))
 
 
-def _read(function: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(function: str, path: FilePath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """All arrays of a file by name, and what its metadata say; empty for files of others."""
     from safetensors import SafetensorError, safe_open
 
@@ -204,12 +234,42 @@ def _read(function: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, A
     try:
         with safe_open(name, framework="numpy") as file:
             names = file.keys()  # the file itself is not iterable
-            arrays = {key: file.get_tensor(key) for key in names}
-            about = json.loads((file.metadata() or {}).get("convkit", "{}"))
+            dtypes = {key: file.get_slice(key).get_dtype() for key in names}
+            arrays = {key: file.get_tensor(key) for key in names if dtypes[key] in _DTYPES}
+            text = (file.metadata() or {}).get("convkit")
+            about = None if text is None else json.loads(text)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{function}: {name} is damaged or not a safetensors file ({error})") from error
-    if about.get("format", FORMAT) > FORMAT:
-        raise ValueError(
-            f"{function}: {name} was written by convkit {about['version']}; {__version__} is too old for it"
-        )
-    return arrays, about
+    for key in dtypes.keys() - arrays.keys():
+        raise ValueError(f"{function}: {name} holds {key} as {dtypes[key]}; only {', '.join(_DTYPES)} can be read")
+    return arrays, {} if text is None else _checked(function, path, about)
+
+
+def _checked(function: str, path: FilePath, about: Any) -> dict[str, Any]:
+    """Metadata, if they are what `_description` makes."""
+    name = os.fspath(path)
+    _check_entries(function, path, about, {"format": (int,)})
+    if about["format"] > FORMAT:
+        version = about.get("version")
+        raise ValueError(f"{function}: {name} was written by convkit {version}; {__version__} is too old for it")
+    _check_entries(function, path, about, _ABOUT)
+    if about["architecture"]:
+        _check_entries(function, path, about["architecture"], {"name": (str,), "arguments": (dict,)})
+    if about["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"{function}: {name} is no file of convkit: its dtype is {about['dtype']!r}")
+    if not all(isinstance(label, str) for label in about["classes"] or ()):
+        raise ValueError(f"{function}: {name} is no file of convkit: its classes are {about['classes']!r}")
+    checked: dict[str, Any] = about
+    return checked
+
+
+def _check_entries(function: str, path: FilePath, found: Any, expected: dict[str, tuple[type, ...]]) -> None:
+    """Refuse metadata that lack an entry, or have one of another type, with what is wrong with them."""
+    wrong = f"{function}: {os.fspath(path)} is no file of convkit"
+    if not isinstance(found, dict):
+        raise ValueError(f"{wrong}: {found!r} is where a table of its metadata should be")
+    for entry, types in expected.items():
+        if entry not in found:
+            raise ValueError(f"{wrong}: its metadata lack {entry!r}")
+        if type(found[entry]) not in types:
+            raise ValueError(f"{wrong}: {entry!r} cannot be {found[entry]!r}")

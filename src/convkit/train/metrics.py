@@ -163,11 +163,8 @@ class Means:
             self._add(name, values, weight)
 
     def _counting(self, labels: Any) -> np.ndarray | None:
-        """Which labels count, as an array of bool; None for all."""
-        if self._ignore_index is None:
-            return None
-        counts = np.asarray(labels) != self._ignore_index
-        return None if counts.all() else counts
+        """Which labels count, as an array of bool; None where there are none that might not."""
+        return None if self._ignore_index is None else np.asarray(labels) != self._ignore_index
 
     def _add(self, name: str, values: np.ndarray, weight: int) -> None:
         # A single value is taken for the batch's mean; an array counts with every entry.

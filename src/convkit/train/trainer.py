@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import is_dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from convkit.graph.step import compile_step
 from convkit.graph.trace import target_input
 from convkit.optim import Optimizer
 from convkit.train.callbacks import Callback
-from convkit.train.checkpoint import load_training, save_training
+from convkit.train.checkpoint import FilePath, load_training, save_training
 from convkit.train.feed import Feed
 from convkit.train.history import History
 from convkit.train.interrupt import Interruption
@@ -25,8 +27,6 @@ from convkit.train.progress import reporter
 
 if TYPE_CHECKING:
     from convkit.nn import Module
-
-Path = str | os.PathLike[str]
 
 
 class Trainer:
@@ -79,7 +79,7 @@ class Trainer:
         self.accumulate = integer("Trainer", "accumulate", accumulate, 1)
         self.history = History()
         self.epoch = self.batch = 0
-        self._means = Means(self.metrics)
+        self._means = self._no_means()
         self._step: Any = None
 
     def fit(
@@ -91,15 +91,15 @@ class Trainer:
         batch_size: int = 64,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
-        checkpoint: Path | None = None,
-        resume: Path | None = None,
+        checkpoint: FilePath | None = None,
+        resume: FilePath | None = None,
         verbose: int = 1,
     ) -> History:
         """Train the model, from its present weights and with the optimiser as new.
 
         Ctrl-C ends the run after the batch under way: the model keeps what it has learnt, the checkpoint
-        (where there is one) is written, and the history is returned with ``interrupted`` set. A second
-        Ctrl-C raises KeyboardInterrupt at once.
+        (where there is one) is written, and the history is returned with ``interrupted`` set, unless that
+        was the end of the run anyway. A second Ctrl-C raises KeyboardInterrupt at once.
 
         Parameters
         ----------
@@ -115,14 +115,16 @@ class Trainer:
         batch_size : int
             Samples in a batch, for data sets and arrays; an epoch's last batch may be smaller.
         seed : int
-            What shuffling and dropout are drawn from.
+            What shuffling and dropout are drawn from, below 2**63.
         callbacks : sequence of Callback
             What else to do on the way (see `convkit.train.callbacks`).
         checkpoint : path, optional
             A file to which the whole run is written after each epoch and after Ctrl-C.
         resume : path, optional
             Such a file: the run goes on where it was written, and ends with the same bits as one that was
-            never stopped. All other arguments must be as they were (`epochs` may grow).
+            never stopped. All else must be as it was, but `epochs` may grow. Other settings of run,
+            optimiser, schedule and loss are refused; data, and what functions and objects of classes of
+            your own do, cannot be compared and are taken on trust.
         verbose : int
             0: silence. 1: a bar where standard output is a terminal, else a line for each epoch. 2: lines.
 
@@ -141,20 +143,23 @@ class Trainer:
         """
         integer("fit", "epochs", epochs, 1)
         batch_size, seed = integer("fit", "batch_size", batch_size, 1), integer("fit", "seed", seed, 0)
+        if seed >= 2**63:
+            raise ValueError(f"fit: seed must be below 2**63, not {seed}")
         show = reporter(verbose)
         feed = Feed("fit", train, batch_size, seed)
         held_out = None if validation is None else Feed("fit", validation, batch_size, None)
         batches = feed.batches()
-        if isinstance(train, Dataset) and self.model.classes is None:
-            self.model.classes = list(train.classes)
-        self._begin(batches, {"seed": seed, "batch_size": batch_size}, callbacks)
+        self._begin(batches, seed, batch_size, callbacks)
         if resume is not None:
             self._resume(resume)
+        if isinstance(train, Dataset):
+            self.model.classes = list(train.classes)
 
         with Interruption() as interruption:
             try:
                 self._tell("on_fit_begin")
                 while self.epoch < epochs and not self._stopping:
+                    interruption.check()
                     began = time.perf_counter()
                     self._tell("on_epoch_begin")
                     show.epoch_begin(self.epoch + 1, epochs, batches, self.batch)
@@ -176,12 +181,11 @@ class Trainer:
                     row["lr"] = self.optimizer.rate(max(self._step.count - 1, 0))
                     row["seconds"] = time.perf_counter() - began
                     self.history.rows.append(row)
-                    self.epoch, self.batch, self._means = self.epoch + 1, 0, Means(self.metrics)
+                    self.epoch, self.batch, self._means = self.epoch + 1, 0, self._no_means()
                     show.epoch_end(row)
                     self._tell("on_epoch_end", row)
                     if checkpoint is not None:
                         self.save_checkpoint(checkpoint)
-                    interruption.check()
             except KeyboardInterrupt:
                 if interruption.forced:
                     raise
@@ -190,9 +194,9 @@ class Trainer:
                     self.save_checkpoint(checkpoint)
             finally:
                 show.close()
-            if self.history.interrupted:
-                show.say(self._where(epochs, batches, checkpoint))
-            self._tell("on_fit_end")
+        if self.history.interrupted:
+            show.say(self._where(epochs, batches, checkpoint))
+        self._tell("on_fit_end")
         return self.history
 
     def evaluate(self, data: Any, batch_size: int = 256) -> dict[str, float]:
@@ -208,12 +212,13 @@ class Trainer:
         Returns
         -------
         dict
-            ``{"loss": …, "accuracy": …}``: means over all samples.
+            ``{"loss": …, "accuracy": …}``: means over all samples, but for those whose label is the loss'
+            `ignore_index`. (A loss with class weights is weighted within a batch, not between batches.)
 
         Raises
         ------
         TypeError, ValueError
-            For data of another kind, and data without batches.
+            For data of another kind, and data without batches or without a label that counts.
         """
         return self._measure(Feed("evaluate", data, integer("evaluate", "batch_size", batch_size, 1), None))
 
@@ -222,8 +227,8 @@ class Trainer:
 
         Parameters
         ----------
-        x : ndarray (N, ...) or Dataset
-            The inputs.
+        x : ndarray (N, ...), tuple of them, or Dataset
+            The inputs; a tuple for a model with several.
         batch_size : int
             Samples looked at together.
 
@@ -231,11 +236,20 @@ class Trainer:
         -------
         ndarray (N, ...)
             The outputs, in the model's dtype; a tuple of arrays for a model with several.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a `batch_size` below 1, and inputs of different lengths.
         """
         integer("predict", "batch_size", batch_size, 1)
-        inputs = x.images if isinstance(x, Dataset) else np.asarray(x)
-        starts = range(0, max(len(inputs), 1), batch_size)  # of nothing, one empty batch: it has a shape too
-        parts = [self.model(inputs[start : start + batch_size]) for start in starts]
+        given = x if isinstance(x, tuple) else (x.images if isinstance(x, Dataset) else x,)
+        inputs = [np.asarray(array) for array in given]
+        lengths = [len(array) for array in inputs]
+        if len(set(lengths)) != 1:
+            raise ValueError(f"predict: x must be arrays of one length, not of {lengths}")
+        starts = range(0, max(lengths[0], 1), batch_size)  # of nothing, one empty batch: it has a shape too
+        parts = [self.model(*(array[start : start + batch_size] for array in inputs)) for start in starts]
         if isinstance(parts[0], tuple):
             return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return np.concatenate(parts)
@@ -244,7 +258,7 @@ class Trainer:
         """End the run of `fit` after the present epoch; for callbacks."""
         self._stopping = True
 
-    def save_checkpoint(self, path: Path) -> None:
+    def save_checkpoint(self, path: FilePath) -> None:
         """Write the run of `fit` as it stands to a file that `resume` takes; for callbacks, and after Ctrl-C.
 
         Parameters
@@ -258,7 +272,7 @@ class Trainer:
             When the file cannot be written; a file that was there stays as it was.
         """
         progress = {
-            **self._settings,
+            "settings": self._settings,
             "epoch": self.epoch,
             "batch": self.batch,
             "means": self._means.sums,
@@ -267,7 +281,7 @@ class Trainer:
         }
         save_training(path, self.model, self._step, progress)
 
-    def _begin(self, batches: int | None, settings: dict[str, int], callbacks: Sequence[Callback]) -> None:
+    def _begin(self, batches: int | None, seed: int, batch_size: int, callbacks: Sequence[Callback]) -> None:
         """Set everything to the beginning of a run, the optimiser included."""
         if batches is not None:
             self.optimizer.bind(batches / self.accumulate)
@@ -279,22 +293,33 @@ class Trainer:
             outputs=bool(self.metrics),
             clip_norm=self.clip_norm,
             accumulate=self.accumulate,
-            seed=settings["seed"],
+            seed=seed,
         )
-        self._settings = settings
+        self._settings = {
+            "seed": seed,
+            "batch_size": batch_size,
+            "batches": batches,
+            "dtype": self.model.dtype.name,
+            "clip_norm": self.clip_norm,
+            "accumulate": self.accumulate,
+            **_settings_of("loss", self.loss, look_inside=True),
+            **_settings_of("optimizer", self.optimizer, look_inside=True),
+        }
         self._callbacks = list(callbacks)
-        self._means = Means(self.metrics)
+        self._means = self._no_means()
         self.history = History()
         self.epoch = self.batch = 0
         self._stopping = False
 
-    def _resume(self, path: Path) -> None:
-        progress = load_training(path, self.model, self._step)
-        for name, value in self._settings.items():
-            if progress[name] != value:
-                raise ValueError(
-                    f"fit: {name} must be {progress[name]}, as in the run of {os.fspath(path)}, not {value}"
-                )
+    def _resume(self, path: FilePath) -> None:
+        def check(progress: dict[str, Any]) -> None:
+            stored, own = progress["settings"], self._settings
+            for name in {**stored, **own}:
+                there, here = stored.get(name, "absent"), own.get(name, "absent")
+                if there != here:
+                    raise ValueError(f"fit: {name} must be {there}, as in the run of {os.fspath(path)}, not {here}")
+
+        progress = load_training(path, self.model, self._step, check)
         self.epoch, self.batch = progress["epoch"], progress["batch"]
         self._means.sums = progress["means"]
         self.history = History(progress["history"])
@@ -314,18 +339,21 @@ class Trainer:
         for callback in self._callbacks:
             getattr(callback, hook)(self, *arguments)
 
+    def _no_means(self) -> Means:
+        return Means(self.metrics, getattr(self.loss, "ignore_index", None))
+
     def _measure(self, feed: Feed, check: Callable[[], None] = lambda: None) -> dict[str, float]:
-        means = Means(self.metrics)
+        means = self._no_means()
         for x, *given in feed.epoch(0):
             targets = [target_input("evaluate", values, self.model.dtype) for values in given]
             outputs = self.model(*x) if isinstance(x, tuple) else self.model(x)
             means.add(self.loss(outputs, *targets), outputs, targets, _samples(x))
             check()
         if not means.sums:
-            raise ValueError("evaluate: data has no batches")
+            raise ValueError("evaluate: data has no batches, or no label that counts")
         return means.result()
 
-    def _where(self, epochs: int, batches: int | None, checkpoint: Path | None) -> str:
+    def _where(self, epochs: int, batches: int | None, checkpoint: FilePath | None) -> str:
         """Where Ctrl-C ended the run, and what is left of it."""
         place = f"stopped after {self.epoch} of {epochs} epochs"
         if self.batch:
@@ -334,6 +362,29 @@ class Trainer:
         if checkpoint is None:
             return f"{place}; the model keeps what it has learnt"
         return f"{place}; {os.fspath(checkpoint)} holds the run, to be resumed"
+
+
+def _settings_of(name: str, value: Any, look_inside: bool = False) -> dict[str, Any]:
+    """What can be compared about a thing that a run depends on, by dotted names, as JSON gives it back.
+
+    Of dataclasses (schedules and groups are) that is the class' name and the fields, of arrays a checksum, of
+    functions and other objects the name alone; of the thing itself, asked to `look_inside`, the attributes too.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return {name: value}
+    if isinstance(value, np.ndarray):
+        return {name: f"{value.dtype} array {value.shape}, checksum {zlib.crc32(value.tobytes()):08x}"}
+    if isinstance(value, (tuple, list)):
+        settings: dict[str, Any] = {name: f"{len(value)} entries"}
+        parts = {str(place): part for place, part in enumerate(value)}
+    else:
+        settings = {name: getattr(value, "__qualname__", type(value).__name__)}
+        looked_into = look_inside or (is_dataclass(value) and not isinstance(value, type))
+        inside = getattr(value, "__dict__", {}) if looked_into else {}
+        parts = {key: part for key, part in inside.items() if not key.startswith("_")}
+    for key, part in parts.items():
+        settings |= _settings_of(f"{name}.{key}", part)
+    return settings
 
 
 def _samples(x: Any) -> int:
