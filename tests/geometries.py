@@ -235,8 +235,7 @@ def pool_case(rank: int, seed: int, *, dilated: bool) -> PoolCase:
         written: dict[str, Any] = {"kernel_size": _short(rng, kernel)}
         if stride != kernel or rng.random() < 0.5:
             written["stride"] = _short(rng, stride)
-        written.update(_written(rng, padding=written_padding, dilation=dilation))
-        written.update(_written(rng, ceil_mode=ceil_mode) if not ceil_mode else {"ceil_mode": True})
+        written.update(_written(rng, padding=written_padding, dilation=dilation, ceil_mode=ceil_mode))
         written["count_include_pad"] = count_include_pad
         case = PoolCase(
             batch=_batch(rng),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import convkit as ck
 from convkit import data, optim
@@ -214,7 +214,7 @@ def test_control_c_saves_ends_with_130_and_the_resumed_run_has_the_same_bits(
 
 
 def test_more_epochs_can_be_had(in_folder: Path, data_folder: Path) -> None:
-    assert main(train_words(data_folder, Path("out"), epochs=1)) == 0
+    assert main([*train_words(data_folder, Path("out"), epochs=1), "--schedule", "constant"]) == 0
     assert main(["train", SMALL, "--resume", "out", "--epochs", "2", "--quiet"]) == 0
     assert len(Path("out", "log.csv").read_text().splitlines()) == 3
     assert json.loads(Path("out", "config.json").read_text())["epochs"] == 2
@@ -225,6 +225,7 @@ def test_more_epochs_can_be_had(in_folder: Path, data_folder: Path) -> None:
     [
         (["--seed", "3"], r"--resume: seed is 2 in .*config.json, and cannot become 3"),
         (["--optimizer", "sgd"], r"--resume: optimizer is adam in .*, and cannot become sgd"),
+        (["--epochs", "7"], r"--resume: epochs is 6 in .*, and cannot become 7: the cosine schedule is spread over"),
         (["--out", "x"], r"--out: a resumed run stays in its folder"),
     ],
 )
@@ -249,6 +250,31 @@ def test_damaged_runs_are_refused(run_folder: Path, tmp_path: Path, capsys: pyte
     assert_fails(words, r"convkit train: --resume: .*config.json is damaged", capsys)
     (folder / "config.json").write_text('{"model": "lenet5"}')
     assert_fails(words, r"convkit train: --resume: .*config.json is damaged \('dataset'\)", capsys)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"optimizer": "foo"}, r"optimizer: no optimiser 'foo'; there are adam"),
+        ({"schedule": "foo"}, r"schedule: no schedule 'foo'; there are constant"),
+        ({"dataset": ["mnist"]}, r"dataset: no data set"),
+        ({"epochs": "three"}, r"epochs: must be a whole number above 0"),
+        ({"epochs": 10**400}, r"epochs: must be a whole number above 0"),
+        ({"batch_size": 0.5}, r"batch_size: must be a whole number above 0"),
+        ({"lr": "a"}, r"lr: must be a number above 0, not 'a'"),
+        ({"seed": -1}, r"seed: must be a whole number"),
+        ({"seed": 2**63}, r"seed: must be a whole number below 2\*\*63"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, object], message: str
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    settings = json.loads((run_folder / "config.json").read_text()) | changed
+    (folder / "config.json").write_text(json.dumps(settings))
+    words = ["train", SMALL, "--resume", str(folder), "--quiet"]
+    assert_fails(words, rf"convkit train: --resume: .*config.json is damaged \({message}", capsys)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(
@@ -382,6 +408,31 @@ def test_what_is_no_picture_is_refused(
     assert_fails(["predict", str(run_folder / "best.safetensors"), str(path)], f"convkit predict: {message}", capsys)
 
 
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ([], r"load_model: .*odd is no file of convkit"),
+        ({"format": 1, "architecture": {"name": "lenet5"}}, r"load_model: .*odd is no file of convkit"),
+        (
+            {
+                "format": 1,
+                "architecture": {"name": "lenet5", "arguments": {}},
+                "classes": ["zero", "one"],
+                "dtype": "float32",
+            },
+            r".*odd: names 2 classes for 10 outputs",
+        ),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], about: object, message: str
+) -> None:
+    save_file(ck.models.lenet5().state_dict(), tmp_path / "odd", metadata={"convkit": json.dumps(about)})
+    data.write_idx(tmp_path / "x.idx", np.zeros((28, 28), np.uint8))
+    words = ["predict", str(tmp_path / "odd"), str(tmp_path / "x.idx")]
+    assert_fails(words, f"convkit predict: {message}", capsys)
+
+
 def test_without_pillow_the_message_names_the_command(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -436,15 +487,28 @@ def assert_fails(words: list[str], message: str, capsys: pytest.CaptureFixture[s
         ("train lenet9", r"convkit train: argument MODEL: no network 'lenet9'; there are .*lenet5"),
         (
             "train lenet5 --epochs 0",
-            r"convkit train: argument --epochs: must be a whole number above 0, not '0'",
+            r"convkit train: argument --epochs: must be a whole number above 0 and below 10\*\*9, not '0'",
         ),
         ("train lenet5 --epochs two", r"convkit train: argument --epochs: must be .* not 'two'"),
         ("train lenet5 --batch-size -1", r"convkit train: argument --batch-size: "),
         ("train lenet5 --lr -1", r"convkit train: argument --lr: must be a number above 0, not '-1'"),
         ("train lenet5 --lr nan", r"convkit train: argument --lr: must be a number above 0, not 'nan'"),
-        ("train lenet5 --seed -1", r"convkit train: argument --seed: must be a whole number, not '-1'"),
-        ("train lenet5 --optimizer magic", r"convkit train: argument --optimizer: invalid choice: 'magic'"),
-        ("train lenet5 --schedule magic", r"convkit train: argument --schedule: invalid choice: 'magic'"),
+        ("train lenet5 --seed -1", r"convkit train: argument --seed: must be a whole number below 2\*\*63, not '-1'"),
+        (
+            "train lenet5 --data sample --seed 99999999999999999999999",
+            r"convkit train: argument --seed: must be a whole number below 2\*\*63, not '9{23}'",
+        ),
+        ("train lenet5 --epochs 1" + "0" * 400, r"convkit train: argument --epochs: must be a whole number"),
+        ("train lenet5 --data sample --threads 99999999999", r"convkit train: argument --threads: must be a whole"),
+        ("train lenet5 --data sample --threads 999999999", r"convkit train: set_num_threads: n must be at most"),
+        (
+            "train lenet5 --optimizer magic",
+            r"convkit train: argument --optimizer: no optimiser 'magic'; there are adam",
+        ),
+        (
+            "train lenet5 --schedule magic",
+            r"convkit train: argument --schedule: no schedule 'magic'; there are constant",
+        ),
         (
             "train lenet5 --dataset cats",
             r"convkit train: argument --dataset: no data set 'cats'; there are mnist",

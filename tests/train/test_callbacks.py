@@ -72,6 +72,15 @@ def test_a_new_run_begins_anew_and_a_resumed_one_does_not() -> None:
     assert (callback.best, callback.waited) == (None, 0)
 
 
+def test_a_run_that_has_waited_enough_is_ended_as_it_begins_again() -> None:
+    patient, impatient, run = EarlyStopping("loss", patience=3), EarlyStopping("loss", patience=2), Run()
+    run.history.rows.append({"loss": 1.0})
+    for callback, stops in ((patient, False), (impatient, True)):
+        callback.load_state_dict({"best": 1.0, "waited": 2})
+        callback.on_fit_begin(run)
+        assert run.stopped == stops
+
+
 def test_state_goes_round() -> None:
     callback, run = EarlyStopping("loss"), Run()
     for _ in range(3):

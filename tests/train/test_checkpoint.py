@@ -101,17 +101,108 @@ def test_a_model_without_architecture_is_loaded_by_hand_only(make_model: Make, t
         ck.load_model(tmp_path / "own")
 
 
+ABOUT = {
+    "format": 1,
+    "version": "9",
+    "architecture": {"name": "lenet5", "arguments": {}},
+    "classes": None,
+    "input_shape": [1, 28, 28],
+    "dtype": "float32",
+}
+
+
 def write_header(path: Path, **about: Any) -> None:
     save_file({"x": np.zeros(1, np.float32)}, path, metadata={"convkit": json.dumps(about)})
 
 
 def test_networks_and_formats_of_the_future_are_refused(make_model: Make, tmp_path: Path) -> None:
-    write_header(tmp_path / "a", format=1, version="9", architecture={"name": "brain", "arguments": {}})
+    write_header(tmp_path / "a", **{**ABOUT, "architecture": {"name": "brain", "arguments": {}}})
     with pytest.raises(ValueError, match=r"load_model: .* is for a network 'brain', unknown here"):
         ck.load_model(tmp_path / "a")
     write_header(tmp_path / "b", format=99, version="9.0")
     with pytest.raises(ValueError, match=r"load: .* was written by convkit 9.0; .* is too old for it"):
         ck.load(make_model(), tmp_path / "b")
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in ABOUT.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ([], r"is no file of convkit: \[\] is where a table of its metadata should be"),
+        (3, r"is no file of convkit: 3 is where a table"),
+        (None, r"is no file of convkit: None is where a table"),
+        (without("format"), r"is no file of convkit: its metadata lack 'format'"),
+        (without("architecture"), r"its metadata lack 'architecture'"),
+        (without("classes"), r"its metadata lack 'classes'"),
+        (without("dtype"), r"its metadata lack 'dtype'"),
+        ({**ABOUT, "format": "x"}, r"'format' cannot be 'x'"),
+        ({**ABOUT, "architecture": "lenet5"}, r"'architecture' cannot be 'lenet5'"),
+        ({**ABOUT, "architecture": {"name": "lenet5"}}, r"its metadata lack 'arguments'"),
+        ({**ABOUT, "architecture": {"name": [], "arguments": {}}}, r"'name' cannot be \[\]"),
+        (
+            {**ABOUT, "architecture": {"name": "lenet5", "arguments": {"wings": 2}}},
+            r"asks for a lenet5 that cannot be built: .*wings",
+        ),
+        ({**ABOUT, "dtype": "complex64"}, r"its dtype is 'complex64'"),
+        ({**ABOUT, "dtype": None}, r"'dtype' cannot be None"),
+        ({**ABOUT, "classes": "abc"}, r"'classes' cannot be 'abc'"),
+        ({**ABOUT, "classes": [1, 2]}, r"its classes are \[1, 2\]"),
+    ],
+)
+def test_metadata_that_say_something_else_are_refused(tmp_path: Path, about: Any, message: str) -> None:
+    arrays = models.lenet5().state_dict()
+    save_file(arrays, tmp_path / "odd.safetensors", metadata={"convkit": json.dumps(about)})
+    with pytest.raises(ValueError, match=rf"load_model: .*odd\.safetensors .*{message}"):
+        ck.load_model(tmp_path / "odd.safetensors")
+
+
+def test_a_training_run_that_is_not_whole_is_refused(make_model: Make, train_set: data.Dataset, tmp_path: Path) -> None:
+    def trainer() -> ck.Trainer:
+        return ck.Trainer(make_model(), nn.CrossEntropyLoss(), optim.SGD(0.1))
+
+    path = tmp_path / "run"
+    trainer().fit(train_set, epochs=1, checkpoint=path, verbose=0)
+    whole, arrays = metadata(path), load_file(path)
+    for training, message in (
+        ([], r"resume: .*run is no file of convkit: \[\] is where"),
+        ({**whole["training"], "epoch": "1"}, r"'epoch' cannot be '1'"),
+        ({**whole["training"], "settings": None}, r"'settings' cannot be None"),
+        ({name: 0 for name in whole["training"] if name != "means"}, r"'settings' cannot be 0"),
+    ):
+        save_file(arrays, path, metadata={"convkit": json.dumps({**whole, "training": training})})
+        with pytest.raises(ValueError, match=message):
+            trainer().fit(train_set, epochs=2, resume=path, verbose=0)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("C64", 8), ("F8_E4M3", 1), ("Q7", 4)])
+def test_values_that_parameters_cannot_have_are_refused(
+    make_model: Make, tmp_path: Path, dtype: str, size: int
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    header = json.dumps({"0.weight": {"dtype": dtype, "shape": [2], "data_offsets": [0, 2 * size]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(2 * size))
+    for read in (lambda: ck.load(make_model(), path), lambda: ck.load_model(path)):
+        with pytest.raises(ValueError, match=rf"load(_model)?: .*odd\.safetensors .*{dtype}"):
+            read()
+
+
+def test_half_precision_and_integers_load(make_model: Make, tmp_path: Path) -> None:
+    for dtype in ("float16", "int8"):
+        arrays = {name: np.ones(values.shape, dtype) for name, values in make_model().state_dict().items()}
+        save_file(arrays, tmp_path / dtype)
+        model = make_model()
+        ck.load(model, tmp_path / dtype)
+        assert all((values == 1).all() for values in model.state_dict().values())
+
+
+def test_classes_may_be_an_array(tmp_path: Path) -> None:
+    model = models.lenet5()
+    model.classes = np.array([f"digit {number}" for number in range(10)])  # type: ignore[assignment]
+    ck.save(model, tmp_path / "weights")
+    assert ck.load_model(tmp_path / "weights").classes == [f"digit {number}" for number in range(10)]
 
 
 @pytest.mark.parametrize("damage", ["cut header", "cut data", "text", "empty", "torch", "not JSON"])

@@ -37,10 +37,21 @@ def test_top_one_is_accuracy_on_random_scores() -> None:
     np.testing.assert_array_equal(TopK(1)(scores, labels), Accuracy()(scores, labels))
 
 
-def test_undefined_scores_are_never_right_but_where_argmax_takes_them() -> None:
-    broken = np.full((2, 3), np.nan)
-    assert not TopK(2)(broken, np.array([1, 2])).any()
-    assert not Accuracy()(broken, np.array([1, 2])).any()
+def test_undefined_scores_are_never_right() -> None:
+    broken = np.full((3, 3), np.nan)
+    assert not TopK(2)(broken, np.arange(3)).any()
+    assert not Accuracy()(broken, np.arange(3)).any()
+
+
+@pytest.mark.parametrize("metric", [Accuracy(), TopK(2), TopK(3)])
+def test_a_label_that_is_no_class_is_never_right(metric: Any) -> None:
+    labels = np.array([1, -100, 3, 2])
+    np.testing.assert_array_equal(metric(np.eye(4, 3)[[1, 0, 2, 2]], labels), [True, False, False, True])
+
+
+def test_labels_are_integers() -> None:
+    with pytest.raises(TypeError, match="top2: labels must be integers, not float64"):
+        TopK(2)(SCORES, LABELS.astype(float))
 
 
 def test_probabilities_as_targets_and_positions_within_a_sample() -> None:
@@ -109,6 +120,26 @@ def test_means_count_positions_within_a_sample() -> None:
     means = Means(named(["accuracy"]))
     means.add(1.0, SCORES.T.reshape(1, 3, 2, 2), (LABELS.reshape(1, 2, 2),), 1)
     assert means.result()["accuracy"] == 1 / 4
+
+
+def test_samples_whose_label_is_ignored_do_not_count() -> None:
+    means = Means(named(["accuracy", "top2", worst]), ignore_index=-100)
+    means.add(2.0, SCORES, (np.array([1, -100, -100, 0]),), 4)
+    means.add(np.nan, SCORES[:1], (np.array([-100]),), 1)
+    means.add(5.0, SCORES[1:2], ([2],), 1)
+    result = means.result()
+    assert result["loss"] == (2.0 * 2 + 5.0) / 3
+    assert result["accuracy"] == 1 / 3
+    assert result["top2"] == 2 / 3
+    assert result["worst"] == pytest.approx(0.2 / 3)
+
+
+def test_positions_whose_label_is_ignored_do_not_count() -> None:
+    planes = SCORES.T.reshape(1, 3, 2, 2)
+    means = Means(named(["accuracy"]), ignore_index=2)
+    means.add(1.0, planes, (LABELS.reshape(1, 2, 2),), 1)
+    means.add(3.0, planes, (np.array([[[1, 0], [0, 1]]]),), 1)  # none of four is ignored
+    assert means.result() == {"loss": (1.0 * 3 + 3.0 * 4) / 7, "accuracy": (1 + 2) / 7}
 
 
 def test_of_several_outputs_the_first_is_judged() -> None:

@@ -80,6 +80,33 @@ def test_each_epochs_loss_is_the_mean_of_its_own_batches(make_model: Make, train
     assert history["loss"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "top2"])
+def test_ignored_labels_do_not_count_whatever_the_batch_size(
+    make_model: Make, test_set: data.Dataset, metric: str
+) -> None:
+    x, labels = test_set.images, test_set.labels.copy()
+    labels[5:40] = -100
+    counts = labels >= 0
+    loss = nn.CrossEntropyLoss(ignore_index=-100)
+    trainer = ck.Trainer(without_dropout(make_model()), loss, optim.SGD(0.0), metrics=[metric])
+    expected = trainer.evaluate((x[counts], labels[counts]))
+    for batch_size in (1, 7, 60):
+        assert trainer.evaluate((x, labels), batch_size) == pytest.approx(expected, rel=1e-5)
+    history = trainer.fit((x, labels), epochs=1, batch_size=7, verbose=0)
+    assert history["loss"] + history[metric] == pytest.approx(list(expected.values()), rel=1e-5)
+    with pytest.raises(ValueError, match=r"evaluate: data has no batches, or no label that counts"):
+        trainer.evaluate((x[5:40], labels[5:40]))
+
+
+def test_the_classes_are_those_of_the_last_data_set(make_model: Make, train_set: data.Dataset) -> None:
+    trainer = new_trainer(make_model())
+    trainer.model.classes = ["left", "right"]
+    trainer.fit(train_set, epochs=1, verbose=0)
+    assert trainer.model.classes == ["top", "middle", "bottom"]
+    trainer.fit((train_set.images, train_set.labels), epochs=1, verbose=0)
+    assert trainer.model.classes == ["top", "middle", "bottom"]
+
+
 def test_predict_is_the_model_in_pieces(make_model: Make, test_set: data.Dataset) -> None:
     trainer = new_trainer(make_model())
     expected = trainer.model(test_set.images)
@@ -195,6 +222,7 @@ def test_other_data_is_refused(make_model: Make, source: Any, error: type[Except
         ({"epochs": 1, "batch_size": 0}, r"batch_size must be at least 1, not 0"),
         ({"epochs": 1, "verbose": 5}, r"fit: verbose must be 0 \(silent\)"),
         ({"epochs": 1, "seed": -1}, r"seed must be at least 0, not -1"),
+        ({"epochs": 1, "seed": 2**63}, r"fit: seed must be below 2\*\*63, not 9223372036854775808"),
     ],
 )
 def test_bad_numbers_are_refused(
@@ -243,8 +271,12 @@ def test_models_of_several_inputs_and_outputs() -> None:
         return cross_entropy(outputs[0], targets) + 0.1 * cross_entropy(outputs[1], targets)
 
     trainer = ck.Trainer(TwoIn(), loss, optim.Adam(0.05), metrics=["accuracy"])
-    history = trainer.fit(batches, validation=batches, epochs=30, verbose=0)
+    history = trainer.fit(batches, validation=batches, epochs=30, seed=2**63 - 1, verbose=0)
     assert history["val_accuracy"][-1] > 0.9
+    for part, whole in zip(trainer.predict((a, b), batch_size=40), trainer.model(a, b), strict=True):
+        np.testing.assert_allclose(part, whole, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"predict: x must be arrays of one length, not of \[90, 80\]"):
+        trainer.predict((a, b[:80]))
     assert history["accuracy"][-1] == pytest.approx(history["val_accuracy"][-1], abs=0.05)
 
 
@@ -355,6 +387,28 @@ def test_control_c_waits_for_the_batch_and_a_second_one_does_not(make_model: Mak
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_control_c_at_the_end_of_the_last_epoch_changes_nothing(make_model: Make, train_set: data.Dataset) -> None:
+    class PressAt(Callback):
+        def on_epoch_end(self, trainer: ck.Trainer, row: dict[str, float]) -> None:
+            if trainer.epoch == 2:
+                press_control_c()
+
+    complete = new_trainer(make_model()).fit(train_set, epochs=2, callbacks=[PressAt()], verbose=0)
+    assert (len(complete), complete.interrupted) == (2, False)
+    broken = new_trainer(make_model()).fit(train_set, epochs=3, callbacks=[PressAt()], verbose=0)
+    assert (len(broken), broken.interrupted) == (2, True)
+
+
+def test_control_c_after_the_run_is_not_lost(make_model: Make, train_set: data.Dataset) -> None:
+    class PressAtEnd(Callback):
+        def on_fit_end(self, trainer: ck.Trainer) -> None:
+            press_control_c()
+
+    with pytest.raises(KeyboardInterrupt):
+        new_trainer(make_model()).fit(train_set, epochs=1, callbacks=[PressAtEnd()], verbose=0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 # --- resuming ---
 
 
@@ -450,17 +504,87 @@ def test_callbacks_go_on_where_they_were(
     assert (tmp_path / "best.safetensors").stat().st_mtime_ns == written
 
 
-def test_resuming_with_other_settings_is_refused(make_model: Make, train_set: data.Dataset, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_early_stays_stopped(
+    make_model: Make, train_set: data.Dataset, test_set: data.Dataset, tmp_path: Path
+) -> None:
     path = tmp_path / "run.safetensors"
-    new_trainer(make_model()).fit(train_set, epochs=1, seed=4, checkpoint=path, verbose=0)
-    with pytest.raises(ValueError, match=r"fit: seed must be 4, as in the run of .*run.safetensors, not 0"):
-        new_trainer(make_model()).fit(train_set, epochs=2, resume=path, verbose=0)
-    with pytest.raises(ValueError, match=r"fit: batch_size must be 64, .* not 16"):
-        new_trainer(make_model()).fit(train_set, epochs=2, seed=4, batch_size=16, resume=path, verbose=0)
-    with pytest.raises(ValueError, match=r"resume: .*run.safetensors is of another network or optimiser"):
-        new_trainer(make_model(), optim.SGD(0.1)).fit(train_set, epochs=2, seed=4, resume=path, verbose=0)
+    common: dict[str, Any] = {"epochs": 9, "batch_size": 50, "verbose": 0}
+    first = new_trainer(make_model(), optim.SGD(0.0))  # nothing ever improves after the first epoch
+    first.fit(train_set, test_set, callbacks=[EarlyStopping(patience=2)], checkpoint=path, **common)
+    assert first.epoch == 3
+    for patience, epochs in ((2, 3), (4, 5)):
+        resumed = new_trainer(make_model(), optim.SGD(0.0))
+        history = resumed.fit(train_set, test_set, callbacks=[EarlyStopping(patience=patience)], resume=path, **common)
+        assert len(history) == epochs
+
+
+def test_resuming_with_other_settings_is_refused_and_changes_nothing(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    def other_function(index: int) -> float:
+        return 0.1
+
+    def fit(optimizer: optim.Optimizer, loss: Any = None, options: Any = None, **run: Any) -> None:
+        model = make_model()
+        before = model.state_dict()
+        trainer = ck.Trainer(model, loss or nn.CrossEntropyLoss(), optimizer, ["accuracy"], **(options or {}))
+        try:
+            trainer.fit(train_set, **{"epochs": 2, "seed": 4, "verbose": 0, **run})
+        except (ValueError, OSError):
+            assert model.classes is None
+            for name, values in model.state_dict().items():
+                np.testing.assert_array_equal(values, before[name])
+            raise
+
+    def weighted(*weight: float) -> nn.CrossEntropyLoss:
+        return nn.CrossEntropyLoss(weight=np.array(weight))
+
+    group = optim.ParamGroup("*.bias", lr_scale=2.0)
+    path = tmp_path / "run.safetensors"
+    fit(optim.SGD(0.1, groups=[group]), weighted(1, 2, 3), epochs=1, checkpoint=path)
+    for arguments, message in (
+        ({"seed": 0}, r"fit: seed must be 4, as in the run of .*run.safetensors, not 0"),
+        ({"batch_size": 16}, r"fit: batch_size must be 64, .* not 16"),
+        ({"options": {"accumulate": 2}}, r"fit: accumulate must be 1, .* not 2"),
+        ({"options": {"clip_norm": 1.0}}, r"fit: clip_norm must be None, .* not 1.0"),
+        ({"loss": other_function}, r"fit: loss must be CrossEntropyLoss, .* not .*other_function"),
+        ({"loss": weighted(1, 2, 4)}, r"fit: loss.weight must be .*, as in"),
+        ({"optimizer": optim.Adam(0.1)}, r"fit: optimizer must be SGD, .* not Adam"),
+        ({"optimizer": optim.SGD(0.9, groups=[group])}, r"fit: optimizer.schedule.lr must be 0.1, .* not 0.9"),
+        ({"optimizer": optim.SGD(0.1, 0.5, groups=[group])}, r"fit: optimizer.momentum must be 0.0, .* not 0.5"),
+        ({"optimizer": optim.SGD(0.1)}, r"fit: optimizer.groups must be 1 entries, .* not 0 entries"),
+        (
+            {"optimizer": optim.SGD(0.1, groups=[optim.ParamGroup("*.bias")])},
+            r"fit: optimizer.groups.0.lr_scale must be 2.0, .* not 1.0",
+        ),
+        (
+            {"optimizer": optim.SGD(optim.Cosine(0.1, epochs=2), groups=[group])},
+            r"fit: optimizer.schedule must be Constant, .* not Cosine",
+        ),
+        (
+            {"optimizer": optim.SGD(other_function, groups=[group])},
+            r"fit: optimizer.schedule must be Constant, .* not .*other_function",
+        ),
+    ):
+        same = {"optimizer": optim.SGD(0.1, groups=[group]), "loss": weighted(1, 2, 3)}
+        with pytest.raises(ValueError, match=message):
+            fit(resume=path, **{**same, **arguments})
     with pytest.raises(FileNotFoundError):
-        new_trainer(make_model()).fit(train_set, epochs=2, resume=tmp_path / "none", verbose=0)
+        fit(optim.SGD(0.1), resume=tmp_path / "none")
+    fit(optim.SGD(0.1, groups=[group]), weighted(1, 2, 3), resume=path)
+
+
+def test_another_model_or_data_of_another_size_is_refused(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    new_trainer(make_model()).fit(train_set, epochs=1, checkpoint=path, verbose=0)
+    with pytest.raises(ValueError, match=r"resume: .*run.safetensors is of another network or optimiser"):
+        new_trainer(nn.Sequential(nn.Flatten(), nn.Linear(64, 3))).fit(train_set, epochs=2, resume=path, verbose=0)
+    with pytest.raises(ValueError, match=r"fit: dtype must be float32, .* not float64"):
+        new_trainer(make_model().astype("float64")).fit(train_set, epochs=2, resume=path, verbose=0)
+    with pytest.raises(ValueError, match=r"fit: batches must be 3, .* not 1"):
+        new_trainer(make_model()).fit(train_set[:50], epochs=2, resume=path, verbose=0)
 
 
 def test_a_complete_run_resumed_has_nothing_left_to_do(

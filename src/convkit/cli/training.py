@@ -25,10 +25,9 @@ from convkit.files import write_whole
 from convkit.models import ModelEntry
 from convkit.train import BestCheckpoint, CSVLog, Trainer
 
-# What may be named anew for a run that is resumed. All else is as it was, or the bits would be others; so are
-# the epochs when a schedule is spread over them.
+# What may be named anew for a run that is resumed (the epochs where no schedule is spread over them). All else
+# is as it was, or the bits would be others.
 MAY_CHANGE = ("epochs", "data")
-MAY_CHANGE_UNDER_SCHEDULE = ("data",)
 
 
 @dataclass
@@ -136,13 +135,14 @@ def _resumed(options: argparse.Namespace) -> Config:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--resume: {path} is damaged ({error})") from error
     wanted = {"model": options.model.name.replace("_", "-"), **_given(options)}
-    may_change = MAY_CHANGE if config.schedule == "constant" else MAY_CHANGE_UNDER_SCHEDULE
     for name, value in wanted.items():
-        if name in may_change:
+        kept = getattr(config, name)
+        spread = name == "epochs" and config.schedule != "constant"
+        if name in MAY_CHANGE and not spread:
             setattr(config, name, value)
-        elif value != getattr(config, name):
-            kept = getattr(config, name)
-            raise ValueError(f"--resume: {name} is {kept} in {path}, and cannot become {value}")
+        elif value != kept:
+            why = f": the {config.schedule} schedule is spread over them" if spread else ""
+            raise ValueError(f"--resume: {name} is {kept} in {path}, and cannot become {value}{why}")
     return config
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -263,7 +263,7 @@ def _checked(function: str, path: FilePath, about: Any) -> dict[str, Any]:
     return checked
 
 
-def _check_entries(function: str, path: FilePath, found: Any, expected: dict[str, tuple[type, ...]]) -> None:
+def _check_entries(function: str, path: FilePath, found: Any, expected: Mapping[str, tuple[type, ...]]) -> None:
     """Refuse metadata that lack an entry, or have one of another type, with what is wrong with them."""
     wrong = f"{function}: {os.fspath(path)} is no file of convkit"
     if not isinstance(found, dict):
