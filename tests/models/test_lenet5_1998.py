@@ -99,6 +99,7 @@ def test_the_squashing_function_maps_one_to_one() -> None:
 
 
 def test_weights_begin_within_limits_set_by_the_number_of_inputs() -> None:
+    ck.set_seed(0)
     state = models.lenet5_1998().state_dict()
     for name in state:
         if name.endswith("bias"):
