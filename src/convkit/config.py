@@ -17,10 +17,7 @@ MOST_THREADS = 1024
 
 def set_num_threads(n: int) -> None:
     """Use `n` threads in kernels from now on; results do not depend on it."""
-    number = errors.integer("set_num_threads", "n", n, 1)
-    if number > MOST_THREADS:
-        raise ValueError(f"set_num_threads: n must be at most {MOST_THREADS}, not {number}")
-    core.set_threads(number)
+    core.set_threads(errors.integer("set_num_threads", "n", n, 1, MOST_THREADS))
 
 
 def get_num_threads() -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+LARGEST_INTEGER = 2**63 - 1  # of an int64
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -18,8 +19,8 @@ class GeometryError(ValueError):
     """A window, padding or size that does not fit; the message says what would."""
 
 
-def integer(function: str, argument: str, value: Any, minimum: int) -> int:
-    """`value` as an int of at least `minimum`; booleans and floats are refused."""
+def integer(function: str, argument: str, value: Any, minimum: int, maximum: int = LARGEST_INTEGER) -> int:
+    """`value` as an int from `minimum` to `maximum`; booleans and floats are refused."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
@@ -28,6 +29,8 @@ def integer(function: str, argument: str, value: Any, minimum: int) -> int:
         raise TypeError(f"{function}: {argument} must be an integer, not {value!r}") from None
     if number < minimum:
         raise ValueError(f"{function}: {argument} must be at least {minimum}, not {number}")
+    if number > maximum:
+        raise ValueError(f"{function}: {argument} must be at most {maximum}, not {number}")
     return number
 
 

@@ -68,6 +68,7 @@ def windows(
     extents = tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilations, strict=True))
     padding = checked_padding(function, padding, rank)
     pairs = _resolved(padding, input_size, extents, strides) if isinstance(padding, str) else padding
+    check_volume(function, tuple(n + lo + hi for n, (lo, hi) in zip(input_size, pairs, strict=True)), "padded input")
     return Windows(kernel_size, strides, pairs, dilations)
 
 
@@ -109,11 +110,11 @@ def output_size(function: str, input_size: Sizes, windows: Windows, ceil_mode: b
     for axis, n in enumerate(input_size):
         (lo, hi), m, s = windows.padding[axis], windows.extent[axis], windows.stride[axis]
         room = n + lo + hi - m
-        if room < 0 or n == 0:
-            raise GeometryError(_does_not_fit(function, windows, axis, n))
         count = room // s + 1
         if ceil_mode and room % s and count * s < n + lo:
             count += 1
+        if count < 1 or n == 0:
+            raise GeometryError(_does_not_fit(function, windows, axis, n))
         result.append(count)
     return tuple(result)
 
@@ -154,10 +155,10 @@ def transposed_output_size(function: str, input_size: Sizes, windows: Windows, o
     return tuple(result)
 
 
-def check_volume(function: str, shape: Sizes) -> None:
+def check_volume(function: str, shape: Sizes, what: str = "output") -> None:
     """Refuse a shape with more values than any memory holds."""
     volume = 1
     for size in shape:
         volume *= size
     if volume > LARGEST:
-        raise GeometryError(f"{function}: the output would have shape {shape}, more values than can be addressed")
+        raise GeometryError(f"{function}: the {what} would have shape {shape}, more values than can be addressed")

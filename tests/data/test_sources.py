@@ -167,9 +167,7 @@ def test_folder_given_is_the_only_place_looked_at(tmp_path: Path, mirrors: list[
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataNotFound, match=r"empty holds no train-images-idx3-ubyte and train-labels"):
         mnist("train", tmp_path / "empty")
-    with pytest.raises(
-        DataNotFound, match=r"source must be 'auto', 'sample' or a folder, .*no folder sampel"
-    ):
+    with pytest.raises(DataNotFound, match=r"source must be 'auto', 'sample' or a folder, .*no folder sampel"):
         mnist("train", "sampel")
     assert not mirrors[0].asked
 
@@ -217,9 +215,7 @@ def test_the_other_split_under_this_name_is_refused(tmp_path: Path) -> None:
         ("labels-idx1", np.full(20, 10, np.uint8), "labels up to 9, not 10"),
     ],
 )
-def test_files_of_another_form_are_refused(
-    tmp_path: Path, part: str, array: np.ndarray, message: str
-) -> None:
+def test_files_of_another_form_are_refused(tmp_path: Path, part: str, array: np.ndarray, message: str) -> None:
     lay_out(tmp_path, {**OWN, f"train-{part}-ubyte": array})
     with pytest.raises(IdxError, match=f"train-{part}-ubyte.gz should hold .*{message}"):
         mnist("train", tmp_path)
@@ -361,18 +357,14 @@ def test_connection_that_breaks_leaves_nothing(
 
 
 @pytest.mark.parametrize("how", ["altered", "cut", "empty", "another"])
-def test_only_what_is_damaged_in_the_cache_is_fetched_again(
-    cache: Path, mirrors: list[Mirror], how: str
-) -> None:
+def test_only_what_is_damaged_in_the_cache_is_fetched_again(cache: Path, mirrors: list[Mirror], how: str) -> None:
     kept = lay_out(cache, DIGITS) / "t10k-images-idx3-ubyte.gz"
     kept.write_bytes(damaged(kept.read_bytes(), how))
     assert_digits(mnist("train"))
     assert not mirrors[0].asked
     assert_digits(mnist("test"), "t10k")
     assert mirrors[0].asked == ["/t10k-images-idx3-ubyte.gz"]
-    np.testing.assert_array_equal(
-        read_idx(cache / "t10k-images-idx3-ubyte.gz"), DIGITS["t10k-images-idx3-ubyte"]
-    )
+    np.testing.assert_array_equal(read_idx(cache / "t10k-images-idx3-ubyte.gz"), DIGITS["t10k-images-idx3-ubyte"])
 
 
 def test_cache_that_cannot_be_written_is_one_clear_error(cache: Path, mirrors: list[Mirror]) -> None:

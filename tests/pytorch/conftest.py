@@ -56,9 +56,7 @@ def torch_process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[s
 
 
 @pytest.fixture
-def ask_torch(
-    torch_process: subprocess.Popen[str], tmp_path: Path
-) -> Callable[[str, list[Call]], list[Named]]:
+def ask_torch(torch_process: subprocess.Popen[str], tmp_path: Path) -> Callable[[str, list[Call]], list[Named]]:
     """Ask PyTorch to answer each of the calls with the function of torch_answers.py that `question` names."""
 
     def ask(question: str, calls: list[Call]) -> list[Named]:

@@ -64,7 +64,7 @@ class Batches:
         self.size = len(self.arrays[0])
         self.batch_size = integer("Batches", "batch_size", batch_size, 1)
         self.shuffle = shuffle
-        self.seed = _key("seed", seed)
+        self.seed = integer("Batches", "seed", seed, 0, _MAX_KEY)
         self.drop_last = drop_last
         if len(self) == 0:
             least = self.batch_size if drop_last else 1
@@ -77,7 +77,7 @@ class Batches:
 
     def order(self, epoch: int) -> np.ndarray:
         """The sample indices of an epoch in the order they are served, int64 of shape (size,)."""
-        epoch = _key("epoch", epoch)
+        epoch = integer("Batches", "epoch", epoch, 0, _MAX_KEY)
         if not self.shuffle:
             return np.arange(self.size)
         numbers = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)).random_raw(self.size)
@@ -115,17 +115,8 @@ def _arrays(data: Dataset | tuple[Any, ...]) -> tuple[np.ndarray, ...]:
     for place, array in enumerate(arrays):
         if array.ndim == 0 or array.dtype == object:
             came = f"shape {array.shape} and dtype {array.dtype}"
-            raise TypeError(
-                f"Batches: data[{place}] must be an array with a first axis of samples, not {came}"
-            )
+            raise TypeError(f"Batches: data[{place}] must be an array with a first axis of samples, not {came}")
     if len({len(array) for array in arrays}) > 1:
         lengths = ", ".join(str(len(array)) for array in arrays)
         raise ValueError(f"Batches: the arrays of data must hold equally many samples, but hold {lengths}")
     return arrays
-
-
-def _key(argument: str, value: int) -> int:
-    number = integer("Batches", argument, value, 0)
-    if number > _MAX_KEY:
-        raise ValueError(f"Batches: {argument} must be at most 2**64 - 1, not {number}")
-    return number

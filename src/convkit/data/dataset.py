@@ -104,9 +104,7 @@ def _labels(value: Any, count: int, classes: int) -> np.ndarray:
     if labels.dtype.kind not in "iu" and labels.size > 0:
         raise TypeError(f"Dataset: labels must be integers, not {labels.dtype}")
     if labels.shape != (count,):
-        raise ValueError(
-            f"Dataset: labels must have shape ({count},) as there are images, not {labels.shape}"
-        )
+        raise ValueError(f"Dataset: labels must have shape ({count},) as there are images, not {labels.shape}")
     if count and not 0 <= labels.min() <= labels.max() < classes:
         found = f"{labels.min()} … {labels.max()}"
         raise ValueError(f"Dataset: labels must be 0 … {classes - 1} for {classes} classes, but are {found}")

@@ -220,9 +220,7 @@ def load(
     raise DataNotFound(_advice(collection, looked))
 
 
-def read_folder(
-    folder: Path, collection: Collection, split: Split, *, published_only: bool = False
-) -> Dataset:
+def read_folder(folder: Path, collection: Collection, split: Split, *, published_only: bool = False) -> Dataset:
     """Read one split from the IDX files in a folder, or in the folder in it that bears the set's name.
 
     Parameters
@@ -250,9 +248,7 @@ def read_folder(
     _check(image_path, images, (images.size // (28 * 28), 28, 28))
     _check(label_path, labels, (len(images),))
     if labels.size and labels.max() >= len(collection.classes):
-        raise IdxError(
-            f"{label_path} should hold labels up to {len(collection.classes) - 1}, not {labels.max()}"
-        )
+        raise IdxError(f"{label_path} should hold labels up to {len(collection.classes) - 1}, not {labels.max()}")
     # Both are looked at, for either may turn out to be another set's.
     published = [
         _is_published(image_path, images, (collection.name, stems[0])),
@@ -373,9 +369,7 @@ def _find(folder: Path, name: str, stems: list[str]) -> list[Path]:
             return found
     if not folder.is_dir():
         raise DataNotFound(f"{folder} does not exist")
-    raise DataNotFound(
-        f"{folder} holds no {' and '.join(stems)} (plain or .gz), nor does a folder {name} in it"
-    )
+    raise DataNotFound(f"{folder} holds no {' and '.join(stems)} (plain or .gz), nor does a folder {name} in it")
 
 
 def _file(folder: Path, stem: str) -> Path | None:

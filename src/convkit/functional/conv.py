@@ -127,7 +127,7 @@ def _conv(
     dilation: Any,
     groups: Any,
 ) -> Any:
-    x, weight, bias = operands(function, x=x, weight=weight, bias=bias)
+    x, weight, bias = operands(function, optional="bias", x=x, weight=weight, bias=bias)
     op = _convolution(function, rank, x, weight, stride, padding, dilation, groups)
     if bias is not None:
         errors.shape(function, "bias", bias, (weight.shape[0],))
@@ -304,7 +304,7 @@ def _conv_transpose(
     groups: Any,
     dilation: Any,
 ) -> Any:
-    x, weight, bias = operands(function, x=x, weight=weight, bias=bias)
+    x, weight, bias = operands(function, optional="bias", x=x, weight=weight, bias=bias)
     op = _transposed(function, rank, x, weight, stride, padding, output_padding, groups, dilation)
     if bias is not None:
         errors.shape(function, "bias", bias, (weight.shape[1] * op.groups,))

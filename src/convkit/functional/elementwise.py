@@ -140,20 +140,20 @@ def dropout(x: Any, p: float = 0.5, *, seed: int | None = None) -> Any:
     ----------
     Srivastava et al. 2014.
     """
-    x = operand("dropout", "x", x)
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p must be from 0 to 1, not {p}")
-    recorder = active_recorder()
-    if recorder is not None and isinstance(x, Operand):
-        return Dropout(float(p))(x, recorder.random_state()) if recorder.training else x
-    return Dropout(float(p))(x, _state(seed))
+    return _dropout("dropout", "x", x, p, seed)
 
 
 def dropout_backward(grad_output: Any, p: float = 0.5, *, seed: int) -> Any:
     """Gradient of `dropout` with the same p and seed: the same mask and scale, applied to grad_output."""
-    return dropout(grad_output, p, seed=seed)
+    return _dropout("dropout_backward", "grad_output", grad_output, p, seed)
 
 
-def _state(seed: int | None) -> np.ndarray:
-    drawn = int(generator().integers(2**62)) if seed is None else errors.integer("dropout", "seed", seed, 0)
-    return np.array([drawn, 0, 0], np.int64)
+def _dropout(function: str, argument: str, x: Any, p: float, seed: int | None) -> Any:
+    x = operand(function, argument, x)
+    if not 0 <= p <= 1:
+        raise ValueError(f"{function}: p must be from 0 to 1, not {p}")
+    recorder = active_recorder()
+    if recorder is not None and isinstance(x, Operand):
+        return Dropout(float(p))(x, recorder.random_state()) if recorder.training else x
+    drawn = int(generator().integers(2**62)) if seed is None else errors.integer(function, "seed", seed, 0)
+    return Dropout(float(p))(x, np.array([drawn, 0, 0], np.int64))

@@ -32,7 +32,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     ValueError
         For shapes that do not fit together.
     """
-    x, weight, bias = operands("linear", x=x, weight=weight, bias=bias)
+    x, weight, bias = operands("linear", optional="bias", x=x, weight=weight, bias=bias)
     _check("linear", x, weight)
     if bias is not None:
         errors.shape("linear", "bias", bias, (weight.shape[0],))

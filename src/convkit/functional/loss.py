@@ -116,7 +116,7 @@ def _cross_entropy(
     function: str, logits: Any, labels: Any, label_smoothing: float, weight: Any, ignore_index: int | None
 ) -> tuple[CrossEntropy | ProbabilityCrossEntropy, tuple[Any, Any, Any]]:
     """The op for these arguments, every one checked, and its operands."""
-    logits, weight = operands(function, logits=logits, weight=weight)
+    logits, weight = operands(function, optional="weight", logits=logits, weight=weight)
     _check_classes(function, "logits", logits)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{function}: label_smoothing must be from 0 to 1, not {label_smoothing}")

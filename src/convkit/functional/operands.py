@@ -13,9 +13,12 @@ def operand(function: str, argument: str, value: Any) -> Any:
     return value if isinstance(value, Operand) else errors.array(function, argument, value)
 
 
-def operands(function: str, **values: Any) -> list[Any]:
-    """All values ready for an op, None where None was given, and all of one dtype."""
-    ready = {name: None if v is None else operand(function, name, v) for name, v in values.items()}
+def operands(function: str, optional: str = "", **values: Any) -> list[Any]:
+    """All values ready for an op and of one dtype; the one named `optional` may be None."""
+    ready = {
+        name: None if value is None and name == optional else operand(function, name, value)
+        for name, value in values.items()
+    }
     errors.same_dtype(function, **ready)
     return list(ready.values())
 

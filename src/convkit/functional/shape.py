@@ -65,31 +65,33 @@ def concat(arrays: Sequence[Any], axis: int = 1) -> Any:
     TypeError, ValueError
         For mixed dtypes, and shapes that do not fit together.
     """
-    ready = _concatenable("concat", arrays)
-    axis = axis_of("concat", "axis", axis, len(ready[0].shape))
-    for i, item in enumerate(ready):
-        if not _equal_but_for(axis, item.shape, ready[0].shape):
-            raise ValueError(
-                f"concat: arrays[{i}] has shape {tuple(item.shape)}, which differs from {tuple(ready[0].shape)} "
-                f"in more than axis {axis}"
-            )
+    ready, axis = _concatenable("concat", arrays, axis)
     return ops.Concat(axis)(*ready)
 
 
 def concat_backward(grad_output: Any, arrays: Sequence[Any], axis: int = 1) -> tuple[Any, ...]:
     """Gradients of `concat` to each array: the parts of grad_output that belong to it."""
-    ready = _concatenable("concat_backward", arrays)
+    ready, axis = _concatenable("concat_backward", arrays, axis)
     grad = operand("concat_backward", "grad_output", grad_output)
-    axis = axis_of("concat_backward", "axis", axis, len(ready[0].shape))
+    errors.same_dtype("concat_backward", grad_output=grad, arrays=ready[0])
     op = ops.Concat(axis)
     errors.shape("concat_backward", "grad_output", grad, op.infer(*ready)[0].shape)
     return tuple(op.gradient(ready, (None,), (grad,)))
 
 
-def _concatenable(function: str, arrays: Sequence[Any]) -> list[Any]:
-    if not arrays:
+def _concatenable(function: str, arrays: Sequence[Any], axis: int) -> tuple[list[Any], int]:
+    """The arrays ready for an op, checked to fit together along the axis, and that axis counted from the front."""
+    if len(arrays) == 0:
         raise ValueError(f"{function}: arrays must hold one array or more")
-    return operands(function, **{f"arrays[{i}]": item for i, item in enumerate(arrays)})
+    ready = operands(function, **{f"arrays[{i}]": item for i, item in enumerate(arrays)})
+    axis = axis_of(function, "axis", axis, len(ready[0].shape))
+    for i, item in enumerate(ready):
+        if not _equal_but_for(axis, item.shape, ready[0].shape):
+            raise ValueError(
+                f"{function}: arrays[{i}] has shape {tuple(item.shape)}, which differs from {tuple(ready[0].shape)} "
+                f"in more than axis {axis}"
+            )
+    return ready, axis
 
 
 def _equal_but_for(axis: int, a: Sequence[int], b: Sequence[int]) -> bool:
@@ -116,7 +118,7 @@ def pad(x: Any, padding: Any, value: float = 0.0) -> Any:
         For other dtypes than float32 and float64, and padding that is not of this form.
     """
     x = operand("pad", "x", x)
-    op = ops.Pad(_spatial_padding("pad", x, padding), float(value))
+    op = ops.Pad(_spatial_padding("pad", "x", x, padding), float(value))
     geometry.check_volume("pad", op.infer(x)[0].shape)
     return op(x)
 
@@ -124,17 +126,17 @@ def pad(x: Any, padding: Any, value: float = 0.0) -> Any:
 def pad_backward(grad_output: Any, padding: Any) -> Any:
     """Gradient of `pad` to x: what of grad_output lies within the padding."""
     grad = operand("pad_backward", "grad_output", grad_output)
-    pairs = _spatial_padding("pad_backward", grad, padding)
+    pairs = _spatial_padding("pad_backward", "grad_output", grad, padding)
     for n, (lo, hi) in zip(grad.shape, pairs, strict=True):
         if lo + hi > n:
             raise ValueError(f"pad_backward: padding {padding!r} is more than grad_output's shape {grad.shape} has")
     return ops.Crop(pairs)(grad)
 
 
-def _spatial_padding(function: str, x: Any, padding: Any) -> geometry.Pairs:
+def _spatial_padding(function: str, argument: str, x: Any, padding: Any) -> geometry.Pairs:
     rank = len(x.shape) - 2
     if rank < 1:
-        raise ValueError(f"{function}: x must have 3 axes (N, C, L) or more, not shape {tuple(x.shape)}")
+        raise ValueError(f"{function}: {argument} must have 3 axes (N, C, L) or more, not shape {tuple(x.shape)}")
     return ((0, 0), (0, 0), *geometry.padding_pairs(function, padding, rank))
 
 

@@ -143,8 +143,6 @@ class Trainer:
         """
         integer("fit", "epochs", epochs, 1)
         batch_size, seed = integer("fit", "batch_size", batch_size, 1), integer("fit", "seed", seed, 0)
-        if seed >= 2**63:
-            raise ValueError(f"fit: seed must be below 2**63, not {seed}")
         show = reporter(verbose)
         feed = Feed("fit", train, batch_size, seed)
         held_out = None if validation is None else Feed("fit", validation, batch_size, None)
