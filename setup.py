@@ -64,6 +64,10 @@ def levels() -> dict[str, list[str]]:
 class BuildKernels(build_ext):
     """build_ext that finds OpenMP and compiles micro.c once for each instruction set."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or True  # as many extensions at a time as there are cores
+
     def build_extensions(self) -> None:
         compile_args, link_args = self.openmp_flags()
         for extension in self.extensions:
