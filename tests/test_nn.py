@@ -153,6 +153,14 @@ def test_state_moves_between_models_and_is_a_copy() -> None:
     np.testing.assert_array_equal(other.conv1.weight.value, one.conv1.weight.value)
 
 
+def test_a_shared_weight_may_come_under_all_of_its_names() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    state = {name: np.full(p.shape, 3.0) for name, p in model.parameters().items()}
+    model.load_state_dict({**state, "1.weight": state["0.weight"]})
+    np.testing.assert_array_equal(model[1].weight.value, np.full((2, 2), 3.0))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -23,12 +23,32 @@ def relu(x: Any) -> Any:
     Returns
     -------
     array of x's shape
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64.
     """
     return Relu()(operand("relu", "x", x))
 
 
 def relu_backward(grad_output: Any, x: Any) -> Any:
-    """Gradient of `relu` to x: grad_output where x > 0, else 0."""
+    """Gradient of `relu` to x: grad_output where x > 0, else 0.
+
+    Parameters
+    ----------
+    grad_output : array of x's shape and dtype
+    x : as given to `relu`
+
+    Returns
+    -------
+    grad_x : array of x's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `relu`, for mixed dtypes, and where `grad_output` has not x's shape.
+    """
     return _backward("relu_backward", Relu(), grad_output, x)
 
 
@@ -42,12 +62,32 @@ def tanh(x: Any) -> Any:
     Returns
     -------
     array of x's shape
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64.
     """
     return Tanh()(operand("tanh", "x", x))
 
 
 def tanh_backward(grad_output: Any, x: Any) -> Any:
-    """Gradient of `tanh` to x: ``grad_output · (1 - tanh²(x))``."""
+    """Gradient of `tanh` to x: ``grad_output · (1 - tanh²(x))``.
+
+    Parameters
+    ----------
+    grad_output : array of x's shape and dtype
+    x : as given to `tanh`
+
+    Returns
+    -------
+    grad_x : array of x's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `tanh`, for mixed dtypes, and where `grad_output` has not x's shape.
+    """
     return _backward("tanh_backward", Tanh(), grad_output, x)
 
 
@@ -61,12 +101,32 @@ def sigmoid(x: Any) -> Any:
     Returns
     -------
     array of x's shape
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64.
     """
     return Sigmoid()(operand("sigmoid", "x", x))
 
 
 def sigmoid_backward(grad_output: Any, x: Any) -> Any:
-    """Gradient of `sigmoid` to x: ``grad_output · σ(x) · (1 - σ(x))``."""
+    """Gradient of `sigmoid` to x: ``grad_output · σ(x) · (1 - σ(x))``.
+
+    Parameters
+    ----------
+    grad_output : array of x's shape and dtype
+    x : as given to `sigmoid`
+
+    Returns
+    -------
+    grad_x : array of x's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `sigmoid`, for mixed dtypes, and where `grad_output` has not x's shape.
+    """
     return _backward("sigmoid_backward", Sigmoid(), grad_output, x)
 
 
@@ -78,17 +138,68 @@ def _backward(function: str, op: Activation, grad: Any, x: Any) -> Any:
 
 
 def add(a: Any, b: Any) -> Any:
-    """``a + b``, broadcast as NumPy does; either may be a number."""
+    """``a + b``, broadcast as NumPy does; either may be a number.
+
+    Parameters
+    ----------
+    a, b : arrays of one dtype, float32 or float64, or one of them a number
+        A number takes the array's dtype.
+
+    Returns
+    -------
+    array of the shape that a and b broadcast to
+
+    Raises
+    ------
+    TypeError
+        For other or mixed dtypes.
+    ValueError
+        For shapes that do not broadcast.
+    """
     return _arithmetic("add", Add(), a, b)
 
 
 def subtract(a: Any, b: Any) -> Any:
-    """``a - b``, broadcast as NumPy does; either may be a number."""
+    """``a - b``, broadcast as NumPy does; either may be a number.
+
+    Parameters
+    ----------
+    a, b : arrays of one dtype, float32 or float64, or one of them a number
+        A number takes the array's dtype.
+
+    Returns
+    -------
+    array of the shape that a and b broadcast to
+
+    Raises
+    ------
+    TypeError
+        For other or mixed dtypes.
+    ValueError
+        For shapes that do not broadcast.
+    """
     return _arithmetic("subtract", Subtract(), a, b)
 
 
 def multiply(a: Any, b: Any) -> Any:
-    """``a · b``, broadcast as NumPy does; either may be a number."""
+    """``a · b``, broadcast as NumPy does; either may be a number.
+
+    Parameters
+    ----------
+    a, b : arrays of one dtype, float32 or float64, or one of them a number
+        A number takes the array's dtype.
+
+    Returns
+    -------
+    array of the shape that a and b broadcast to
+
+    Raises
+    ------
+    TypeError
+        For other or mixed dtypes.
+    ValueError
+        For shapes that do not broadcast.
+    """
     if _is_number(b):
         return Scale(float(b))(operand("multiply", "a", a))
     if _is_number(a):
@@ -133,8 +244,10 @@ def dropout(x: Any, p: float = 0.5, *, seed: int | None = None) -> Any:
 
     Raises
     ------
+    TypeError
+        For dtypes other than float32 and float64, and a seed that is no integer.
     ValueError
-        For p outside of [0, 1].
+        For p outside of [0, 1], and a seed below 0.
 
     References
     ----------
@@ -144,7 +257,24 @@ def dropout(x: Any, p: float = 0.5, *, seed: int | None = None) -> Any:
 
 
 def dropout_backward(grad_output: Any, p: float = 0.5, *, seed: int) -> Any:
-    """Gradient of `dropout` with the same p and seed: the same mask and scale, applied to grad_output."""
+    """Gradient of `dropout` with the same p and seed: the same mask and scale, applied to grad_output.
+
+    Parameters
+    ----------
+    grad_output : array of the shape and dtype of `dropout`'s x
+    p : float
+    seed : int
+        The one given to `dropout`.
+
+    Returns
+    -------
+    grad_x : array of grad_output's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout`.
+    """
     return _dropout("dropout_backward", "grad_output", grad_output, p, seed)
 
 

@@ -85,11 +85,12 @@ def _check(function: str, x: Any, weight: Any) -> None:
 
 
 def matmul(a: Any, b: Any) -> Any:
-    """The product of two matrices.
+    """The product of two matrices: ``y[m, n] = Σ_k a[m, k] · b[k, n]``.
 
     Parameters
     ----------
     a : array (M, K)
+        float32 or float64.
     b : array (K, N)
         Of the same dtype.
 
@@ -100,7 +101,7 @@ def matmul(a: Any, b: Any) -> Any:
     Raises
     ------
     TypeError, ValueError
-        For other dtypes than float32 and float64, and shapes that do not fit together.
+        For dtypes other than float32 and float64, or mixed ones, and shapes that do not fit together.
     """
     a, b = operands("matmul", a=a, b=b)
     errors.dimensions("matmul", "a", a, 2, "(M, K)")

@@ -24,22 +24,79 @@ def softmax(x: Any, axis: int = 1) -> Any:
     Returns
     -------
     array of x's shape
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64, and an axis that is no integer.
+    ValueError
+        For an axis that x has not.
     """
     return _softmax("softmax", x, axis, log=False)
 
 
 def log_softmax(x: Any, axis: int = 1) -> Any:
-    """``log(softmax(x))`` along an axis, exact also where softmax is almost 0."""
+    """``log(softmax(x))`` along an axis, exact also where softmax is almost 0.
+
+    ``y = x - log Σ exp(x)``
+
+    Parameters
+    ----------
+    x : array of float32 or float64
+    axis : int
+        By default that of the classes.
+
+    Returns
+    -------
+    array of x's shape
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64, and an axis that is no integer.
+    ValueError
+        For an axis that x has not.
+    """
     return _softmax("log_softmax", x, axis, log=True)
 
 
 def softmax_backward(grad_output: Any, x: Any, axis: int = 1) -> Any:
-    """Gradient of `softmax` to x: ``y · (grad - Σ grad · y)``."""
+    """Gradient of `softmax` to x: ``y · (grad - Σ grad · y)``.
+
+    Parameters
+    ----------
+    grad_output : array of x's shape and dtype
+    x, axis : as given to `softmax`
+
+    Returns
+    -------
+    grad_x : array of x's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`, for mixed dtypes, and where `grad_output` has not x's shape.
+    """
     return _softmax_backward("softmax_backward", grad_output, x, axis, log=False)
 
 
 def log_softmax_backward(grad_output: Any, x: Any, axis: int = 1) -> Any:
-    """Gradient of `log_softmax` to x: ``grad - softmax(x) · Σ grad``."""
+    """Gradient of `log_softmax` to x: ``grad - softmax(x) · Σ grad``.
+
+    Parameters
+    ----------
+    grad_output : array of x's shape and dtype
+    x, axis : as given to `log_softmax`
+
+    Returns
+    -------
+    grad_x : array of x's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `log_softmax`, for mixed dtypes, and where `grad_output` has not x's shape.
+    """
     return _softmax_backward("log_softmax_backward", grad_output, x, axis, log=True)
 
 
@@ -105,7 +162,25 @@ def cross_entropy_backward(
     ignore_index: int | None = None,
     grad_output: Any = 1.0,
 ) -> Any:
-    """Gradient of `cross_entropy` to the logits: ``grad_output · (softmax(logits) - q) / N`` without weights."""
+    """Gradient of `cross_entropy` to the logits: ``grad_output · (softmax(logits) - q) / N`` without weights.
+
+    N counts the labels that are not ignored.
+
+    Parameters
+    ----------
+    logits, labels, label_smoothing, weight, ignore_index : as given to `cross_entropy`
+    grad_output : float or array of shape ()
+        The gradient to the loss.
+
+    Returns
+    -------
+    grad_logits : array of the shape of logits
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `cross_entropy`.
+    """
     op, operands = _cross_entropy("cross_entropy_backward", logits, labels, label_smoothing, weight, ignore_index)
     grad = np.asarray(grad_output, operands[0].dtype).reshape(())
     grad_logits, *_ = op.gradient(operands, op(*operands), (grad, None))
@@ -184,7 +259,25 @@ def nll_loss(log_probabilities: Any, labels: Any) -> Any:
 
 
 def nll_loss_backward(log_probabilities: Any, labels: Any, *, grad_output: Any = 1.0) -> Any:
-    """Gradient of `nll_loss` to the log-probabilities: ``-grad_output / N`` at the labels, else 0."""
+    """Gradient of `nll_loss` to the log-probabilities: ``-grad_output / N`` at the labels, else 0.
+
+    N is the number of labels.
+
+    Parameters
+    ----------
+    log_probabilities, labels : as given to `nll_loss`
+    grad_output : float or array of shape ()
+        The gradient to the loss.
+
+    Returns
+    -------
+    array of the shape of log_probabilities
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `nll_loss`.
+    """
     x, labels = _scores_and_labels("nll_loss_backward", log_probabilities, labels)
     op = NegativeLikelihood()
     grad = np.asarray(grad_output, x.dtype).reshape(())
@@ -207,17 +300,41 @@ def mse_loss(prediction: Any, target: Any) -> Any:
     ----------
     prediction, target : arrays of one shape and dtype, float32 or float64
 
+    Returns
+    -------
+    array of shape ()
+        NaN where they are empty.
+
     Raises
     ------
-    TypeError, ValueError
-        Where shapes or dtypes differ.
+    TypeError
+        For dtypes other than float32 and float64, or mixed ones.
+    ValueError
+        Where the shapes differ.
     """
     prediction, target = _pair("mse_loss", prediction, target)
     return MeanSquaredError()(prediction, target)
 
 
 def mse_loss_backward(prediction: Any, target: Any, *, grad_output: Any = 1.0) -> tuple[Any, Any]:
-    """Gradients of `mse_loss`: ``± 2 · grad_output · (prediction - target) / size``."""
+    """Gradients of `mse_loss`: ``± 2 · grad_output · (prediction - target) / size``.
+
+    Parameters
+    ----------
+    prediction, target : as given to `mse_loss`
+    grad_output : float or array of shape ()
+        The gradient to the loss.
+
+    Returns
+    -------
+    grad_prediction, grad_target : arrays of the shape of prediction
+        With + and with -.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `mse_loss`.
+    """
     prediction, target = _pair("mse_loss_backward", prediction, target)
     grad = np.asarray(grad_output, prediction.dtype).reshape(())
     grad_prediction, grad_target = MeanSquaredError().gradient((prediction, target), (None,), (grad,))

@@ -45,6 +45,7 @@ def max_pool2d(
     Returns
     -------
     y : array (N, C, H', W')
+        H' = floor((H + padding - dilation·(kh - 1) - 1) / stride) + 1, and one more where `ceil_mode` adds it.
     indices : int64 array of the same shape, only with `return_indices`
         Places counted within one plane of x, row by row.
 
@@ -183,6 +184,7 @@ def avg_pool2d(
     Returns
     -------
     y : array (N, C, H', W')
+        H' = floor((H + padding - kh) / stride) + 1, and one more where `ceil_mode` adds it.
 
     Raises
     ------

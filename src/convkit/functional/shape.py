@@ -12,10 +12,22 @@ from convkit.ops import shape as ops
 
 
 def reshape(x: Any, shape: Any) -> Any:
-    """The same values under another shape; one size may be -1.
+    """The same values, in the same order, under another shape.
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+    shape : int or sequence of int
+        One size may be -1: it follows from the others.
+
+    Returns
+    -------
+    array of that shape
 
     Raises
     ------
+    TypeError
+        For dtypes other than float32 and float64, and sizes that are no integers.
     ValueError
         Where the number of values differs.
     """
@@ -33,8 +45,21 @@ def reshape(x: Any, shape: Any) -> Any:
 def flatten(x: Any, start_dim: int = 1, end_dim: int = -1) -> Any:
     """Axes from `start_dim` to `end_dim` made one; by default all but the batch's.
 
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape of one axis or more
+    start_dim, end_dim : int
+        First and last of the axes; negative ones count from the end.
+
+    Returns
+    -------
+    array
+        By default (N, C·H·W) of an x of shape (N, C, H, W).
+
     Raises
     ------
+    TypeError
+        For dtypes other than float32 and float64, and axes that are no integers.
     ValueError
         For axes that x has not, or in the wrong order.
     """
@@ -53,24 +78,42 @@ def concat(arrays: Sequence[Any], axis: int = 1) -> Any:
     Parameters
     ----------
     arrays : sequence of arrays
-        One or more, of one dtype, that differ in shape along `axis` alone.
+        One or more, all float32 or all float64, that differ in shape along `axis` alone.
     axis : int
 
     Returns
     -------
     array
+        Of their shape, but along `axis` as long as all of them together.
 
     Raises
     ------
-    TypeError, ValueError
-        For mixed dtypes, and shapes that do not fit together.
+    TypeError
+        For dtypes other than float32 and float64, or mixed ones.
+    ValueError
+        For shapes that do not fit together, an axis that they have not, and no array at all.
     """
     ready, axis = _concatenable("concat", arrays, axis)
     return ops.Concat(axis)(*ready)
 
 
 def concat_backward(grad_output: Any, arrays: Sequence[Any], axis: int = 1) -> tuple[Any, ...]:
-    """Gradients of `concat` to each array: the parts of grad_output that belong to it."""
+    """Gradients of `concat` to each array: the parts of grad_output that belong to it.
+
+    Parameters
+    ----------
+    grad_output : array of the shape and dtype of `concat`'s result
+    arrays, axis : as given to `concat`
+
+    Returns
+    -------
+    tuple of arrays of the shapes of `arrays`
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `concat`, and where `grad_output` has not the output's shape and dtype.
+    """
     ready, axis = _concatenable("concat_backward", arrays, axis)
     grad = operand("concat_backward", "grad_output", grad_output)
     errors.same_dtype("concat_backward", grad_output=grad, arrays=ready[0])
@@ -107,10 +150,12 @@ def pad(x: Any, padding: Any, value: float = 0.0) -> Any:
         float32 or float64.
     padding : int, one for each spatial axis, or pairs (low, high) for each
     value : float
+        What x is surrounded with.
 
     Returns
     -------
     array (N, C, *larger)
+        Each spatial axis longer by its low + high.
 
     Raises
     ------
@@ -124,7 +169,23 @@ def pad(x: Any, padding: Any, value: float = 0.0) -> Any:
 
 
 def pad_backward(grad_output: Any, padding: Any) -> Any:
-    """Gradient of `pad` to x: what of grad_output lies within the padding."""
+    """Gradient of `pad` to x: what of grad_output lies within the padding.
+
+    Parameters
+    ----------
+    grad_output : array (N, C, *larger)
+        float32 or float64.
+    padding : as given to `pad`
+
+    Returns
+    -------
+    grad_x : array (N, C, *spatial)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `pad`, and for more padding than `grad_output` has values.
+    """
     grad = operand("pad_backward", "grad_output", grad_output)
     pairs = _spatial_padding("pad_backward", "grad_output", grad, padding)
     for n, (lo, hi) in zip(grad.shape, pairs, strict=True):
@@ -141,10 +202,39 @@ def _spatial_padding(function: str, argument: str, x: Any, padding: Any) -> geom
 
 
 def sum(x: Any) -> Any:
-    """The sum of all values, of shape ()."""
+    """The sum of all values, of shape ().
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+
+    Returns
+    -------
+    array of shape (), of x's dtype
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64.
+    """
     return ops.Sum()(operand("sum", "x", x))
 
 
 def mean(x: Any) -> Any:
-    """The mean of all values, of shape ()."""
+    """The mean of all values, of shape ().
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+
+    Returns
+    -------
+    array of shape (), of x's dtype
+        0 where x is empty.
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64.
+    """
     return ops.mean(operand("mean", "x", x))

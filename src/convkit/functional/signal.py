@@ -31,7 +31,8 @@ def correlate1d(x: Any, kernel: Any, mode: str = "valid", stride: int = 1) -> An
 
     Returns
     -------
-    array, 1-D
+    array (ceil(width / stride),)
+        Where width is the number of values that `mode` gives.
 
     Raises
     ------
@@ -44,7 +45,10 @@ def correlate1d(x: Any, kernel: Any, mode: str = "valid", stride: int = 1) -> An
 
 
 def correlate2d(x: Any, kernel: Any, mode: str = "valid", stride: Any = 1) -> Any:
-    """Slide a kernel (kh, kw) over an image (H, W); as `correlate1d`, on both axes."""
+    """Slide a kernel (kh, kw) over an image (H, W); as `correlate1d`, on both axes.
+
+    ``y[p, q] = Σ_{u,v} kernel[u, v] · x[p·stride + u - pad, q·stride + v - pad]``; stride may be one for each axis.
+    """
     return _slide("correlate2d", 2, x, kernel, mode, stride, flip=False)
 
 
@@ -58,7 +62,10 @@ def convolve1d(x: Any, kernel: Any, mode: str = "valid", stride: int = 1) -> Any
 
 
 def convolve2d(x: Any, kernel: Any, mode: str = "valid", stride: Any = 1) -> Any:
-    """The convolution of an image (H, W) with a kernel (kh, kw) rotated by 180°; as `convolve1d`, on both axes."""
+    """The convolution of an image (H, W) with a kernel (kh, kw) rotated by 180°; as `convolve1d`, on both axes.
+
+    ``y[p, q] = Σ_{u,v} kernel[u, v] · x[p - u, q - v]``; stride may be one for each axis.
+    """
     return _slide("convolve2d", 2, x, kernel, mode, stride, flip=True)
 
 

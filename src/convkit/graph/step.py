@@ -145,7 +145,21 @@ class Segment:
 
 
 class CompiledStep:
-    """One planned training step: forward, backward and the optimiser's update.  Made by `compile_step`."""
+    """One planned training step: forward, backward and the optimiser's update.  Made by `compile_step`.
+
+    Attributes
+    ----------
+    model : Module
+        What is trained.
+    optimizer : Optimizer
+        The rule of the update.
+    seed : int
+        Decides, with the number of the call, what dropout draws.
+    count : int
+        Updates done; with `accumulate` fewer than calls.
+    outputs : array, tuple of arrays or None
+        What the model returned for the last batch, before the update; None unless made with ``outputs=True``.
+    """
 
     def __init__(
         self,

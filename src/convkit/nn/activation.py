@@ -9,21 +9,21 @@ from convkit.nn.module import Module
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """max(x, 0): x of any shape → y of the same."""
 
     def forward(self, x: Any) -> Any:
         return F.relu(x)
 
 
 class Tanh(Module):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent: x of any shape → y of the same."""
 
     def forward(self, x: Any) -> Any:
         return F.tanh(x)
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)): x of any shape → y of the same."""
 
     def forward(self, x: Any) -> Any:
         return F.sigmoid(x)
@@ -31,6 +31,8 @@ class Sigmoid(Module):
 
 class Softmax(Module):
     """exp(x) / Σ exp(x) along an axis.
+
+    Shape: x (N, C) or (N, C, *spatial) → y of the same; any other that has the axis, too.
 
     Parameters
     ----------
@@ -51,10 +53,17 @@ class Softmax(Module):
 class Dropout(Module):
     """In training, zero each value with probability p and scale the rest by 1 / (1 - p); else nothing.
 
+    Shape: x of any shape → y of the same.
+
     Parameters
     ----------
     p : float
         From 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        For p outside of [0, 1].
 
     References
     ----------

@@ -12,10 +12,17 @@ from convkit.nn.module import Module
 class Sequential(Module):
     """Modules applied one after the other.
 
+    Shape: x as the first layer takes it → y as the last one returns it; x itself without layers.
+
     Parameters
     ----------
     *layers : Module
         Their parameters are named by position: ``0.weight``, ``0.bias``, ….
+
+    Raises
+    ------
+    TypeError
+        For a layer that is no Module.
     """
 
     def __init__(self, *layers: Module) -> None:
@@ -46,6 +53,8 @@ class Sequential(Module):
 
 class Flatten(Module):
     """Axes from `start_dim` to `end_dim` made one.
+
+    Shape: x (N, C, H, W) → y (N, C·H·W) by default.
 
     Parameters
     ----------

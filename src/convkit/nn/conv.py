@@ -57,6 +57,9 @@ class _Conv(Module):
 class Conv2d(_Conv):
     """Two-dimensional convolution, y[n, o] = bias[o] + Σ_i weight[o, i] ⋆ x[n, i].
 
+    Shape: x (N, in_channels, H, W) → y (N, out_channels, H', W'),
+    H' = floor((H + padding - dilation·(kh - 1) - 1) / stride) + 1.
+
     Parameters
     ----------
     in_channels, out_channels : int
@@ -77,7 +80,7 @@ class Conv2d(_Conv):
     Raises
     ------
     TypeError, ValueError
-        For sizes that are not positive integers, and channels that are not divisible by `groups`.
+        For sizes that are not positive integers, channels not divisible by `groups`, and an unknown `init`.
     """
 
     rank = 2
@@ -103,13 +106,19 @@ class Conv2d(_Conv):
 
 
 class Conv1d(Conv2d):
-    """One-dimensional convolution; arguments and attributes as in `Conv2d`, with one spatial axis."""
+    """One-dimensional convolution; arguments and attributes as in `Conv2d`, with one spatial axis.
+
+    Shape: x (N, in_channels, L) → y (N, out_channels, L').
+    """
 
     rank = 1
 
 
 class ConvTranspose2d(_Conv):
     """Two-dimensional transposed convolution, the adjoint of `Conv2d` with the same weight.
+
+    Shape: x (N, in_channels, H, W) → y (N, out_channels, H', W'),
+    H' = (H - 1)·stride + dilation·(kh - 1) + 1 - padding + output_padding.
 
     Parameters
     ----------
@@ -128,7 +137,7 @@ class ConvTranspose2d(_Conv):
     Raises
     ------
     TypeError, ValueError
-        For sizes that are not positive integers, and channels that are not divisible by `groups`.
+        For sizes that are not positive integers, channels not divisible by `groups`, and an unknown `init`.
 
     References
     ----------
@@ -165,6 +174,9 @@ class ConvTranspose2d(_Conv):
 
 
 class ConvTranspose1d(ConvTranspose2d):
-    """One-dimensional transposed convolution; arguments and attributes as in `ConvTranspose2d`, with one axis."""
+    """One-dimensional transposed convolution; arguments and attributes as in `ConvTranspose2d`, with one axis.
+
+    Shape: x (N, in_channels, L) → y (N, out_channels, L').
+    """
 
     rank = 1

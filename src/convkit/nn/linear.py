@@ -14,10 +14,13 @@ from convkit.parameter import Parameter
 class Linear(Module):
     """y = x · weightᵀ + bias.
 
+    Shape: x (..., in_features) → y (..., out_features).
+
     Parameters
     ----------
     in_features, out_features : int
     bias : bool
+        Whether to add a bias to each output.
     init : str or callable
         Initialiser of the weight, as in `Conv2d`.
 
@@ -25,6 +28,11 @@ class Linear(Module):
     ----------
     weight : Parameter, (out_features, in_features)
     bias : Parameter, (out_features,), zero at first; or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are not positive integers, and an unknown `init`.
     """
 
     def __init__(

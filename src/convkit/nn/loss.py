@@ -12,6 +12,8 @@ from convkit import functional as F
 class CrossEntropyLoss:
     """The mean over a batch of -log softmax(logits)[label]; see `convkit.functional.cross_entropy`.
 
+    Shape: logits (N, C) or (N, C, *spatial), labels (N,) or (N, *spatial), or probabilities like logits → ().
+
     Parameters
     ----------
     weight : array (C,), optional
@@ -40,7 +42,10 @@ class CrossEntropyLoss:
 
 
 class MSELoss:
-    """The mean of (prediction - target)² over all values."""
+    """The mean of (prediction - target)² over all values; see `convkit.functional.mse_loss`.
+
+    Shape: prediction and target of one shape → ().
+    """
 
     def __call__(self, prediction: Any, target: Any) -> Any:
         return F.mse_loss(prediction, target)

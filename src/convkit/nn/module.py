@@ -15,6 +15,8 @@ from convkit.nn.summary import summarize
 from convkit.ops.base import Operand, Spec, active_recorder
 from convkit.parameter import Buffer, Parameter
 
+Kind = type | tuple[type, ...]
+
 
 class Module:
     """A layer or network: parameters as attributes, other modules as attributes, and a `forward`.
@@ -121,7 +123,7 @@ class Module:
         for name, child in self.children().items():
             yield from child.modules(f"{prefix}{name}.")
 
-    def _named(self, kind: type) -> Iterator[tuple[str, Any]]:
+    def _named(self, kind: Kind) -> Iterator[tuple[str, Any]]:
         for prefix, module in self.modules():
             for name, value in _members(module.__dict__, kind):
                 yield f"{prefix}.{name}" if prefix else name, value
@@ -155,7 +157,8 @@ class Module:
         where = f"{type(self).__name__}.load_state_dict"
         if missing := [name for name in own if name not in state]:
             raise ValueError(f"{where}: state lacks {', '.join(missing)}")
-        if unexpected := [name for name in state if name not in own]:
+        every_name = dict(self._named((Parameter, Buffer)))  # those under which something is shared, too
+        if unexpected := [name for name in state if name not in every_name]:
             raise ValueError(f"{where}: state has {', '.join(unexpected)}, which the model has not")
         for name, owned in own.items():
             new = np.asarray(state[name])
@@ -169,7 +172,7 @@ class Module:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The one dtype of all parameters and buffers; float32 for a model that has none."""
-        return next((owned.dtype for _, owned in self._named((Parameter, Buffer))), np.dtype(np.float32))  # type: ignore[arg-type]
+        return next((owned.dtype for _, owned in self._named((Parameter, Buffer))), np.dtype(np.float32))
 
     def astype(self, dtype: Any) -> Module:
         """Convert the model to 'float32' or 'float64', in place; return it."""
@@ -203,7 +206,7 @@ class Module:
         return ""
 
 
-def _members(attributes: dict[str, Any], kind: type) -> Iterator[tuple[str, Any]]:
+def _members(attributes: dict[str, Any], kind: Kind) -> Iterator[tuple[str, Any]]:
     for name, value in attributes.items():
         if isinstance(value, kind):
             yield name, value

@@ -13,6 +13,8 @@ from convkit.nn.module import Module
 class MaxPool2d(Module):
     """The largest value of each window; see `convkit.functional.max_pool2d`.
 
+    Shape: x (N, C, H, W) → y (N, C, H', W'), H' = floor((H + padding - dilation·(kh - 1) - 1) / stride) + 1.
+
     Parameters
     ----------
     kernel_size : int or one for each axis
@@ -20,7 +22,12 @@ class MaxPool2d(Module):
         By default the kernel's size.
     padding, dilation : int or one for each axis
     ceil_mode : bool
-        Keep a last window that is not filled.
+        Keep a last window that is not filled: H' may be one more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are not positive integers, and padding that is not of this form.
     """
 
     rank = 2
@@ -49,13 +56,15 @@ class MaxPool2d(Module):
 
 
 class MaxPool1d(MaxPool2d):
-    """Max pooling along one axis; arguments as in `MaxPool2d`."""
+    """Max pooling along one axis, x (N, C, L) → y (N, C, L'); arguments as in `MaxPool2d`."""
 
     rank = 1
 
 
 class AvgPool2d(Module):
     """The mean of each window; see `convkit.functional.avg_pool2d`.
+
+    Shape: x (N, C, H, W) → y (N, C, H', W'), H' = floor((H + padding - kh) / stride) + 1.
 
     Parameters
     ----------
@@ -64,9 +73,14 @@ class AvgPool2d(Module):
         By default the kernel's size.
     padding : int or one for each axis
     ceil_mode : bool
-        Keep a last window that is not filled.
+        Keep a last window that is not filled: H' may be one more.
     count_include_pad : bool
         Whether padding counts among the values that are averaged.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are not positive integers, and padding that is not of this form.
     """
 
     rank = 2
@@ -95,6 +109,6 @@ class AvgPool2d(Module):
 
 
 class AvgPool1d(AvgPool2d):
-    """Average pooling along one axis; arguments as in `AvgPool2d`."""
+    """Average pooling along one axis, x (N, C, L) → y (N, C, L'); arguments as in `AvgPool2d`."""
 
     rank = 1
