@@ -3,6 +3,8 @@
 Given symbols or parameters while a `forward` is traced, they record what they would do instead.
 """
 
+import sys
+
 from convkit.functional.conv import (
     col2im,
     conv1d,
@@ -62,6 +64,9 @@ from convkit.functional.shape import (
     sum,
 )  # fmt: skip
 from convkit.functional.signal import convolve1d, convolve2d, correlate1d, correlate2d
+from convkit.ops.base import Operand
+
+Operand.functions = sys.modules[__name__]
 
 __all__ = [
     "conv1d", "conv1d_backward", "conv2d", "conv2d_backward",

@@ -34,6 +34,9 @@ class Operand:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
+    # Where the functions behind the operators are found: `convkit.functional` enters itself here.
+    functions: ClassVar[Any]
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         # An array on the left of an operator hands it over as a ufunc.
         if method == "__call__" and not kwargs and ufunc.__name__ in ("add", "subtract", "multiply", "matmul"):
@@ -77,21 +80,15 @@ class Operand:
 
     def reshape(self, *shape: Any) -> Any:
         """The same values under another shape; one size may be -1."""
-        from convkit import functional
-
-        return functional.reshape(self, shape[0] if len(shape) == 1 else shape)
+        return self.functions.reshape(self, shape[0] if len(shape) == 1 else shape)
 
     def sum(self) -> Any:
         """The sum of all values, shape ()."""
-        from convkit import functional
-
-        return functional.sum(self)
+        return self.functions.sum(self)
 
     def mean(self) -> Any:
         """The mean of all values, shape ()."""
-        from convkit import functional
-
-        return functional.mean(self)
+        return self.functions.mean(self)
 
     def __array_function__(self, *args: Any, **kwargs: Any) -> NoReturn:
         self.__array__()
@@ -118,9 +115,7 @@ class Operand:
 
 
 def _arithmetic(name: str, a: Any, b: Any) -> Any:
-    from convkit import functional
-
-    return getattr(functional, name)(a, b)
+    return getattr(Operand.functions, name)(a, b)
 
 
 class Recorder(Protocol):
