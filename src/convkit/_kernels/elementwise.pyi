@@ -23,12 +23,6 @@ class Scale(Kernel):
 class ScaleImages(Kernel):
     def __init__(self, src: Array, dst: Array, factor: float) -> None: ...
 
-class Fill(Kernel):
-    def __init__(self, out: Array, value: float) -> None: ...
-
-class Convert(Kernel):
-    def __init__(self, src: Array, dst: Array) -> None: ...
-
 class Copy2d(Kernel):
     def __init__(
         self,

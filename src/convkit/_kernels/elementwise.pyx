@@ -150,7 +150,7 @@ cdef class SigmoidGrad(Binary):
         self.which = CK_MAP_SIGMOID_GRAD
 
 
-# --- scaling, filling, converting ----------------------------------------------------------------
+# --- scaling and filling ------------------------------------------------------------------------
 
 cdef void scale_values(int64_t n, double factor, const real *x, real *y) noexcept nogil:
     if real is float:
@@ -180,19 +180,6 @@ cdef void fill_values(int64_t n, double value, real *y) noexcept nogil:
     cdef int64_t chunk
     for chunk in prange(chunks_of(n), schedule="static", num_threads=threads_for(2.0 * n)):
         rows.fill(chunk_length(n, chunk), <real>value, y + chunk * CHUNK)
-
-
-cdef void convert_values(int64_t n, const void *x, bint from_double, real *y) noexcept nogil:
-    if real is float:
-        rows = &micro().rows_f32
-    else:
-        rows = &micro().rows_f64
-    cdef int64_t chunk
-    for chunk in prange(chunks_of(n), schedule="static", num_threads=threads_for(4.0 * n)):
-        if from_double:
-            rows.convert_f64(chunk_length(n, chunk), <const double *>x + chunk * CHUNK, y + chunk * CHUNK)
-        else:
-            rows.convert_f32(chunk_length(n, chunk), <const float *>x + chunk * CHUNK, y + chunk * CHUNK)
 
 
 cdef class Scale(Kernel):
@@ -244,56 +231,6 @@ cdef class ScaleImages(Kernel):
                 scale_bytes(self.n, self.factor, self.src, <double *>self.dst)
             else:
                 scale_bytes(self.n, self.factor, self.src, <float *>self.dst)
-        return 0
-
-
-cdef class Fill(Kernel):
-    """out = value."""
-    cdef object array
-    cdef void *out
-    cdef int64_t n
-    cdef bint double_
-    cdef double value
-
-    def __init__(self, out, double value):
-        self.array = out
-        self.out = address(out)
-        self.n = out.size
-        self.double_ = is_double(out)
-        self.value = value
-
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                fill_values(self.n, self.value, <double *>self.out)
-            else:
-                fill_values(self.n, self.value, <float *>self.out)
-        return 0
-
-
-cdef class Convert(Kernel):
-    """dst = src, either of them float32 or float64."""
-    cdef object arrays
-    cdef void *src
-    cdef void *dst
-    cdef int64_t n
-    cdef bint from_double
-    cdef bint double_
-
-    def __init__(self, src, dst):
-        self.arrays = (src, dst)
-        self.src = address(src)
-        self.dst = address(dst)
-        self.n = dst.size
-        self.from_double = is_double(src)
-        self.double_ = is_double(dst)
-
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                convert_values(self.n, self.src, self.from_double, <double *>self.dst)
-            else:
-                convert_values(self.n, self.src, self.from_double, <float *>self.dst)
         return 0
 
 

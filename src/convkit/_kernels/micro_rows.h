@@ -32,8 +32,6 @@ typedef struct {
         /* y = factor * x, y may be x */                                                                     \
         void (*scale)(int64_t n, real factor, const real *x, real *y);                                       \
         void (*scale_u8)(int64_t n, real factor, const uint8_t *x, real *y);                                 \
-        void (*convert_f32)(int64_t n, const float *x, real *y);                                             \
-        void (*convert_f64)(int64_t n, const double *x, real *y);                                            \
         /* y = factor * x where word `first + i` of the stream is >= threshold, else 0; first % 64 == 0 */   \
         void (*dropout)(int64_t n, int64_t first, const ck_philox *stream, uint32_t threshold, real factor,  \
                         const real *x, real *y);                                                             \

@@ -97,18 +97,6 @@ static void NAME(scale_u8)(int64_t n, REAL factor, const uint8_t *RESTRICT x, RE
         y[i] = factor * (REAL)x[i];
 }
 
-static void NAME(convert_f32)(int64_t n, const float *RESTRICT x, REAL *RESTRICT y)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] = (REAL)x[i];
-}
-
-static void NAME(convert_f64)(int64_t n, const double *RESTRICT x, REAL *RESTRICT y)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] = (REAL)x[i];
-}
-
 static void NAME(dropout)(int64_t n, int64_t first, const ck_philox *stream, uint32_t threshold, REAL factor,
                           const REAL *x, REAL *y)
 {
@@ -514,8 +502,7 @@ static void NAME(adam)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT gr
                    [CK_MAP_RELU_GRAD] = relu_grad_##t, [CK_MAP_TANH_GRAD] = tanh_grad_##t,                   \
                    [CK_MAP_SIGMOID_GRAD] = sigmoid_grad_##t},                                                \
         .fill = fill_##t, .scale = scale_##t, .scale_u8 = scale_u8_##t,                                      \
-        .convert_f32 = convert_f32_##t, .convert_f64 = convert_f64_##t, .dropout = dropout_##t,              \
-        .sum = row_sum_##t, .sum_squares = row_sum_squares_##t,                                              \
+        .dropout = dropout_##t, .sum = row_sum_##t, .sum_squares = row_sum_squares_##t,                      \
         .sum_squared_differences = row_sum_squared_differences_##t, .dot = row_dot_##t,                      \
         .scaled_difference = scaled_difference_##t, .softmax_row = softmax_row_##t,                          \
         .log_probabilities = log_probabilities_##t, .targets = targets_##t,                                  \

@@ -21,8 +21,6 @@ cdef extern from "micro_rows.h" nogil:
         void (*fill)(int64_t n, float value, float *y) noexcept nogil
         void (*scale)(int64_t n, float factor, const float *x, float *y) noexcept nogil
         void (*scale_u8)(int64_t n, float factor, const uint8_t *x, float *y) noexcept nogil
-        void (*convert_f32)(int64_t n, const float *x, float *y) noexcept nogil
-        void (*convert_f64)(int64_t n, const double *x, float *y) noexcept nogil
         void (*dropout)(int64_t n, int64_t first, const ck_philox *stream, uint32_t threshold, float factor,
                         const float *x, float *y) noexcept nogil
         double (*sum)(int64_t n, const float *x) noexcept nogil
@@ -80,8 +78,6 @@ cdef extern from "micro_rows.h" nogil:
         void (*fill)(int64_t n, double value, double *y) noexcept nogil
         void (*scale)(int64_t n, double factor, const double *x, double *y) noexcept nogil
         void (*scale_u8)(int64_t n, double factor, const uint8_t *x, double *y) noexcept nogil
-        void (*convert_f32)(int64_t n, const float *x, double *y) noexcept nogil
-        void (*convert_f64)(int64_t n, const double *x, double *y) noexcept nogil
         void (*dropout)(int64_t n, int64_t first, const ck_philox *stream, uint32_t threshold, double factor,
                         const double *x, double *y) noexcept nogil
         double (*sum)(int64_t n, const double *x) noexcept nogil
