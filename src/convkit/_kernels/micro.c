@@ -1,5 +1,7 @@
 /* The micro-kernels of one instruction set: compiled once for each, with CK_LEVEL naming it.
    Serial, allocating nothing, knowing neither Python nor OpenMP. */
+#include <math.h>
+
 #include "micro.h"
 #include "simd.h"
 
@@ -11,6 +13,8 @@
 #define VL VL_F32
 #include "tile.inc.h"
 #include "rows.inc.h"
+#include "lanes.inc.h"
+#include "winograd.inc.h"
 #undef REAL
 #undef IREAL
 #undef NAME
@@ -26,6 +30,8 @@
 #define VL VL_F64
 #include "tile.inc.h"
 #include "rows.inc.h"
+#include "lanes.inc.h"
+#include "winograd.inc.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -36,4 +42,6 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .tile_f64 = TILE_TABLE_f64,
     .rows_f32 = ROWS_TABLE_f32,
     .rows_f64 = ROWS_TABLE_f64,
+    .lanes_f32 = LANES_TABLE_f32,
+    .lanes_f64 = LANES_TABLE_f64,
 };

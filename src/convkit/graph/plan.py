@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convkit._kernels.core import Kernel, PythonKernel, Series
+from convkit.graph.lanes import use_lanes
 from convkit.graph.memory import aligned_empty, assign_blocks, lay_out
 from convkit.graph.rewrite import fuse
 from convkit.graph.symbols import Graph, Node, RandomState, Symbol
@@ -50,6 +51,7 @@ class Plan:
         wanted = [*outputs, *(symbol for symbol, _ in stored)]
         graph.keep_only(wanted)
         fuse(graph, wanted)
+        use_lanes(graph, wanted)
         # The first place asked for is written by the kernel itself, further ones are copies.
         direct = {symbol: target for symbol, target in reversed(stored) if _is_written(symbol)}
         self._blocks = assign_blocks(graph, wanted, direct)
