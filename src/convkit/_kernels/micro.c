@@ -15,6 +15,7 @@
 #include "rows.inc.h"
 #include "lanes.inc.h"
 #include "winograd.inc.h"
+#include "direct.inc.h"
 #undef REAL
 #undef IREAL
 #undef NAME
@@ -32,6 +33,7 @@
 #include "rows.inc.h"
 #include "lanes.inc.h"
 #include "winograd.inc.h"
+#include "direct.inc.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -44,4 +46,6 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .rows_f64 = ROWS_TABLE_f64,
     .lanes_f32 = LANES_TABLE_f32,
     .lanes_f64 = LANES_TABLE_f64,
+    .direct_f32 = DIRECT_TABLE_f32,
+    .direct_f64 = DIRECT_TABLE_f64,
 };

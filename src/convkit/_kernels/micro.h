@@ -2,6 +2,7 @@
 #ifndef CK_MICRO_H
 #define CK_MICRO_H
 
+#include "micro_direct.h"
 #include "micro_lanes.h"
 #include "micro_rows.h"
 #include "micro_tile.h"
@@ -14,6 +15,8 @@ typedef struct {
     ck_rows_f64 rows_f64;
     ck_lanes_f32 lanes_f32;
     ck_lanes_f64 lanes_f64;
+    ck_direct_f32 direct_f32;
+    ck_direct_f64 direct_f64;
 } ck_micro;
 
 #endif
