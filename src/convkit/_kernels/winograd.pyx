@@ -149,10 +149,11 @@ cdef void product_chunk(const Product *p, int64_t first, int64_t last, int64_t t
                              plane_step(p, p.depth, tiles))
     multiply(p, tiles, tile0, tile1, inputs, packed, products)
     if p.adjoint:
-        table.winograd_input_adjoint(rows, tiles, products, step, plane_step(p, rows, tiles), t.in_at + first * XI, y, t.in_step)
+        table.winograd_input_adjoint(rows, tiles, products, step, plane_step(p, rows, tiles),
+                                     t.in_at + first * XI, y, t.in_step)
     else:
-        table.winograd_output(rows, tiles, products, step, plane_step(p, rows, tiles), t.out_at + first * 4, y, t.out_step,
-                              p.mode, bias)
+        table.winograd_output(rows, tiles, products, step, plane_step(p, rows, tiles), t.out_at + first * 4, y,
+                              t.out_step, p.mode, bias)
 
 
 cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1, const real *inputs,
