@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +7,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 class Kernel:
     def run(self) -> None: ...
+
+class Program:
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+    def __init__(self, kernels: Iterable[Kernel], inputs: Iterable[Array], outputs: Iterable[Array]) -> None: ...
+    def run(self, inputs: Sequence[Array]) -> list[Array]: ...
 
 class PythonKernel(Kernel):
     def __init__(self, function: Callable[[], object]) -> None: ...

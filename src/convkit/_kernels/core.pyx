@@ -2,9 +2,13 @@
 
 import os
 
+import numpy as np
+
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, Py_buffer, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release,
+    PyObject_GetBuffer,
 )
+from libc.string cimport memcpy
 
 
 cdef extern from "runtime.h" nogil:
@@ -26,6 +30,8 @@ cdef const ck_micro *micro() noexcept nogil:
     return ck_chosen()
 
 
+# Entering the OpenMP runtime takes half a microsecond even alone, so loops that may be all the work there is (one
+# image, one row) are written twice: plainly for one thread, and in parallel.
 cdef int threads_for(double operations) noexcept nogil:
     return 1 if operations < SERIAL_BELOW else ck_threads()
 
@@ -82,6 +88,41 @@ cdef class Series(Kernel):
         for kernel in self.kernels:
             (<Kernel?>kernel).execute()
         return 0
+
+
+cdef class Program:
+    """A series of kernels with the arrays that it reads its inputs from and leaves its outputs in."""
+    cdef Series work
+    cdef readonly tuple inputs, outputs
+
+    def __init__(self, kernels, inputs, outputs):
+        self.work = Series(kernels)
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+
+    def run(self, inputs):
+        """Copy the inputs, arrays of the right shapes, to their places; compute; return copies of the outputs."""
+        cdef Py_ssize_t i
+        for i in range(len(self.inputs)):
+            fill(self.inputs[i], inputs[i])
+        self.work.execute()
+        return [output.copy() for output in self.outputs]
+
+
+cdef int fill(place, values) except -1:
+    """Copy values to an array of the same shape, converted to its dtype."""
+    cdef Py_buffer source, target
+    if values.dtype is not place.dtype or not values.flags.c_contiguous:
+        np.copyto(place, values)
+        return 0
+    PyObject_GetBuffer(values, &source, PyBUF_SIMPLE)
+    try:
+        PyObject_GetBuffer(place, &target, PyBUF_WRITABLE)
+        memcpy(target.buf, source.buf, min(source.len, target.len))
+        PyBuffer_Release(&target)
+    finally:
+        PyBuffer_Release(&source)
+    return 0
 
 
 def isa_available():

@@ -77,8 +77,8 @@ cdef void direct_task(const Direct *d, int64_t task, const real *x, const real *
 
 
 cdef int convolve(const Direct *d, const real *x, const real *weight, const real *bias, real *y) noexcept nogil:
-    cdef int64_t task, planes = d.images * d.groups * d.channels
-    cdef int threads = threads_for(2.0 * d.images * d.groups * d.rows * d.depth * d.out_step)
+    cdef int64_t task, planes = d.images * d.groups * d.channels, tasks = d.images * d.groups * d.parts
+    cdef int threads = 1 if tasks == 1 else threads_for(2.0 * d.images * d.groups * d.rows * d.depth * d.out_step)
     cdef real *padded
     if d.padded:
         padded = scratch_of(SHARED, planes * d.padded_step, y)
@@ -87,11 +87,11 @@ cdef int convolve(const Direct *d, const real *x, const real *weight, const real
         for task in range(planes):
             pad_plane(d, x + task * d.in_step, padded + task * d.padded_step)
         x = padded
-    if threads == 1:    # a few microseconds of work must not wait for the OpenMP runtime
-        for task in range(d.images * d.groups * d.parts):
+    if threads == 1:
+        for task in range(tasks):
             direct_task(d, task, x, weight, bias, y)
     else:
-        for task in prange(d.images * d.groups * d.parts, num_threads=threads, schedule="static"):
+        for task in prange(tasks, num_threads=threads, schedule="static"):
             direct_task(d, task, x, weight, bias, y)
     return 0
 

@@ -24,8 +24,12 @@ cdef void map_unary(int which, int64_t n, const real *x, real *y) noexcept nogil
     else:
         rows = &micro().rows_f64
     cdef int64_t chunk
-    for chunk in prange(chunks_of(n), schedule="static", num_threads=threads_for(8.0 * n)):
-        rows.unary[which](chunk_length(n, chunk), x + chunk * CHUNK, y + chunk * CHUNK)
+    cdef int threads = threads_for(8.0 * n)
+    if threads == 1:
+        rows.unary[which](n, x, y)
+    else:
+        for chunk in prange(chunks_of(n), schedule="static", num_threads=threads):
+            rows.unary[which](chunk_length(n, chunk), x + chunk * CHUNK, y + chunk * CHUNK)
 
 
 cdef void map_binary(int which, int64_t n, const real *a, const real *b, real *out) noexcept nogil:
@@ -34,10 +38,14 @@ cdef void map_binary(int which, int64_t n, const real *a, const real *b, real *o
     else:
         rows = &micro().rows_f64
     cdef int64_t chunk
-    for chunk in prange(chunks_of(n), schedule="static", num_threads=threads_for(4.0 * n)):
-        rows.binary[which](
-            chunk_length(n, chunk), a + chunk * CHUNK, b + chunk * CHUNK, out + chunk * CHUNK
-        )
+    cdef int threads = threads_for(4.0 * n)
+    if threads == 1:
+        rows.binary[which](n, a, b, out)
+    else:
+        for chunk in prange(chunks_of(n), schedule="static", num_threads=threads):
+            rows.binary[which](
+                chunk_length(n, chunk), a + chunk * CHUNK, b + chunk * CHUNK, out + chunk * CHUNK
+            )
 
 
 cdef class Unary(Kernel):
@@ -168,8 +176,12 @@ cdef void scale_bytes(int64_t n, double factor, const uint8_t *x, real *y) noexc
     else:
         rows = &micro().rows_f64
     cdef int64_t chunk
-    for chunk in prange(chunks_of(n), schedule="static", num_threads=threads_for(4.0 * n)):
-        rows.scale_u8(chunk_length(n, chunk), <real>factor, x + chunk * CHUNK, y + chunk * CHUNK)
+    cdef int threads = threads_for(4.0 * n)
+    if threads == 1:
+        rows.scale_u8(n, <real>factor, x, y)
+    else:
+        for chunk in prange(chunks_of(n), schedule="static", num_threads=threads):
+            rows.scale_u8(chunk_length(n, chunk), <real>factor, x + chunk * CHUNK, y + chunk * CHUNK)
 
 
 cdef void fill_values(int64_t n, double value, real *y) noexcept nogil:

@@ -141,14 +141,20 @@ cdef int dot_task(const Product *p, int64_t task, const real *a, const real *b, 
             return 0
 
 
+cdef int multiply_task(const Product *p, int64_t task, const real *a, const real *b, real *c,
+                       const real *bias) noexcept nogil:
+    return dot_task(p, task, a, b, c, bias) if p.dot else outer_task(p, task, a, b, c, bias)
+
+
 cdef int multiply(const Product *p, const real *a, const real *b, real *c, const real *bias) noexcept nogil:
     cdef int64_t task, tasks = p.row_parts * p.panel_parts
     cdef int threads = threads_for(2.0 * p.m * p.n * p.k), failed = 0
-    for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-        if p.dot:
-            failed |= dot_task(p, task, a, b, c, bias)
-        else:
-            failed |= outer_task(p, task, a, b, c, bias)
+    if threads == 1:
+        for task in range(tasks):
+            failed |= multiply_task(p, task, a, b, c, bias)
+    else:
+        for task in prange(tasks, num_threads=threads, schedule="dynamic"):
+            failed |= multiply_task(p, task, a, b, c, bias)
     return failed
 
 

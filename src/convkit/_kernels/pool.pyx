@@ -174,17 +174,25 @@ cdef int halve_max(const Windows *w, const real *x, real *y, position *indices) 
     return 0
 
 
+cdef int max_of(const Windows *w, bint halving, int64_t plane, const real *x, real *y,
+                position *indices) noexcept nogil:
+    cdef int64_t step = volume(w.size), out_step = volume(w.count)
+    cdef position *to = indices + plane * out_step if indices else NULL
+    if halving:
+        return halve_max(w, x + plane * step, y + plane * out_step, to)
+    return max_plane(w, x + plane * step, y + plane * out_step, to)
+
+
 cdef int max_planes(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
-    cdef int64_t plane, step = volume(w.size), out_step = volume(w.count)
+    cdef int64_t plane
     cdef bint halving = is_halving(w)
-    cdef int failed = 0
-    cdef position *to
-    for plane in prange(w.planes, schedule="static", num_threads=threads_for(operations(w))):
-        to = indices + plane * out_step if indices else NULL
-        if halving:
-            failed |= halve_max(w, x + plane * step, y + plane * out_step, to)
-        else:
-            failed |= max_plane(w, x + plane * step, y + plane * out_step, to)
+    cdef int threads = threads_for(operations(w)), failed = 0
+    if threads == 1:
+        for plane in range(w.planes):
+            failed |= max_of(w, halving, plane, x, y, indices)
+    else:
+        for plane in prange(w.planes, schedule="static", num_threads=threads):
+            failed |= max_of(w, halving, plane, x, y, indices)
     return failed
 
 
@@ -363,19 +371,27 @@ cdef int spread_plane(const Windows *w, bint count_pad, const real *dy, real *dx
     return 0
 
 
-cdef int average_planes(const Windows *w, bint count_pad, const real *x, real *y) noexcept nogil:
+cdef int average_of(const Windows *w, bint count_pad, int64_t plane, const real *x, real *y) noexcept nogil:
+    cdef int64_t step = volume(w.size), out_step = volume(w.count)
     if real is float:
         rows = &micro().rows_f32
     else:
         rows = &micro().rows_f64
-    cdef int64_t plane, step = volume(w.size), out_step = volume(w.count)
-    cdef bint halving = is_halving(w)
-    cdef int failed = 0
-    for plane in prange(w.planes, schedule="static", num_threads=threads_for(operations(w))):
-        if halving:
-            rows.average_2x2(w.count[1], w.count[2], w.size[2], x + plane * step, y + plane * out_step)
-        else:
-            failed |= average_plane(w, count_pad, x + plane * step, y + plane * out_step)
+    if not is_halving(w):
+        return average_plane(w, count_pad, x + plane * step, y + plane * out_step)
+    rows.average_2x2(w.count[1], w.count[2], w.size[2], x + plane * step, y + plane * out_step)
+    return 0
+
+
+cdef int average_planes(const Windows *w, bint count_pad, const real *x, real *y) noexcept nogil:
+    cdef int64_t plane
+    cdef int threads = threads_for(operations(w)), failed = 0
+    if threads == 1:
+        for plane in range(w.planes):
+            failed |= average_of(w, count_pad, plane, x, y)
+    else:
+        for plane in prange(w.planes, schedule="static", num_threads=threads):
+            failed |= average_of(w, count_pad, plane, x, y)
     return failed
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convkit._kernels.core import Kernel, PythonKernel, Series
+from convkit._kernels.core import Kernel, Program, PythonKernel
 from convkit.graph.lanes import use_lanes
 from convkit.graph.memory import aligned_empty, assign_blocks, lay_out
 from convkit.graph.rewrite import fuse
@@ -37,6 +37,13 @@ class Plan:
     stored : (symbol, array) pairs
         Values computed straight into arrays of the caller's, such as gradients.
     several : whether the traced function returned a tuple
+
+    Attributes
+    ----------
+    bound : list of (node, kernel)
+        What `run` walks through, and
+    program : Program
+        the arrays it fills before and reads after: for those who want to time the kernels one by one.
     """
 
     def __init__(
@@ -57,25 +64,22 @@ class Plan:
         self._arena = aligned_empty(lay_out(self._blocks.values()))
         self._arrays: dict[Symbol, np.ndarray] = dict(direct)
         self._random_states: dict[Symbol, np.ndarray] = {}
-        kernels = [self._bind(node) for node in graph.nodes if not isinstance(node.op, Reshape)]
+        self.bound = [(node, self._bind(node)) for node in graph.nodes if not isinstance(node.op, Reshape)]
+        kernels = [kernel for _, kernel in self.bound]
         kernels += [
             PythonKernel(_copying(self._array(symbol), target))
             for symbol, target in stored
             if direct.get(symbol) is not target
         ]
-        self._work = Series(kernels)
-        self._inputs = [self._array(symbol) for symbol in graph.inputs]
-        self._outputs = [self._array(symbol) for symbol in outputs]
+        inputs = [self._array(symbol) for symbol in graph.inputs]
+        self.program = Program(kernels, inputs, [self._array(symbol) for symbol in outputs])
         self.lock = threading.Lock()
 
     def run(self, inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0) -> list[np.ndarray]:
         """Compute the outputs, fresh arrays, for these inputs; `seed` and `step` decide what noise is drawn."""
-        for place, values in zip(self._inputs, inputs, strict=True):
-            np.copyto(place, values)
         for state in self._random_states.values():
             state[:2] = seed, step
-        self._work.run()
-        return [array.copy() for array in self._outputs]
+        return self.program.run(inputs)
 
     def _bind(self, node: Node) -> Kernel:
         inputs = [None if symbol is None else self._array(symbol) for symbol in node.inputs]
