@@ -37,7 +37,8 @@ def draw(report: Mapping[str, Any], target: Path, pattern: str = "*") -> None:
     for panel, work in zip(panels, works, strict=False):
         names = list(work["best"])
         medians = [work["sides"][work["best"][name]]["median"] for name in names]
-        bars = panel.barh(names, medians, height=0.6, color=[OURS if name == CONVKIT.name else OTHERS for name in names])
+        colors = [OURS if name == CONVKIT.name else OTHERS for name in names]
+        bars = panel.barh(names, medians, height=0.6, color=colors)
         panel.bar_label(bars, labels=[f"{median:.3g} {work['unit']}" for median in medians], padding=2, fontsize=8)
         panel.set_title(work["title"], fontsize=9)
         panel.set_xlim(0, 1.3 * max(medians))

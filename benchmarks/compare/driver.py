@@ -50,7 +50,7 @@ class Side:
         self.variant = variant
         self.name = f"{framework.name} ({variant.name})" if variant.name else framework.name
         count = str(framework.threads or threads)
-        self._complaints = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._complaints = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [python, "-m", framework.module],
             stdin=subprocess.PIPE,

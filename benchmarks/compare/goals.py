@@ -118,11 +118,8 @@ def verdicts(summaries: Sequence[Summary]) -> list[Verdict]:
 
 def _judge(goal: Goal, summaries: Sequence[Summary]) -> Verdict:
     lowest = min(summaries, key=lambda summary: float(summary["ratio"]))
-    if goal.in_the_mean:
-        ratio = geometric_mean([summary["ratio"] for summary in summaries])
-    else:
-        ratio = lowest["ratio"]
     decided = None if goal.in_the_mean else lowest
+    ratio = decided["ratio"] if decided else geometric_mean([summary["ratio"] for summary in summaries])
     return Verdict(goal.title, len(summaries), decided, ratio, f"{goal.at_least:g} ×", ratio >= goal.at_least)
 
 

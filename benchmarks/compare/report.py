@@ -75,7 +75,8 @@ def headline(summary: Summary) -> str:
 
 def goal_table(found: Sequence[Verdict]) -> str:
     """Lay out every goal: what was reached, and whether that is enough."""
-    rows = [["work", "convkit", "fastest peer", "ratio", "at least", ""], ["---", "---:", "---:", "---:", "---:", "---"]]
+    rows = [["work", "convkit", "fastest peer", "ratio", "at least", ""]]
+    rows.append(["---", "---:", "---:", "---:", "---:", "---"])
     for verdict in found:
         goal, ours, theirs = verdict.goal, "", ""
         if verdict.summary is not None:

@@ -5,7 +5,6 @@ Option: ``layout``, "NHWC" or "NCHW".
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 

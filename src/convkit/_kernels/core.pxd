@@ -45,12 +45,17 @@ cdef extern from "micro.h" nogil:
                     double *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const double *src, int64_t lds, double *dst) noexcept nogil
         double (*sum)(int64_t n, const double *src) noexcept nogil
+    ctypedef struct ck_ceiling:
+        int64_t peak_flops
+        float (*peak)(int64_t rounds, float factor, float term) noexcept nogil
+        void (*triad)(int64_t n, float factor, const float *a, const float *b, float *y) noexcept nogil
     ctypedef struct ck_micro:
         const char *name
         ck_tile_f32 tile_f32
         ck_tile_f64 tile_f64
         ck_rows_f32 rows_f32
         ck_rows_f64 rows_f64
+        ck_ceiling ceiling
 
 cdef enum:
     OUT_OF_MEMORY = 1

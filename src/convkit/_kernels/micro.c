@@ -27,6 +27,8 @@
 #include "tile.inc.h"
 #include "rows.inc.h"
 
+#include "ceiling.inc.h"
+
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
 
@@ -36,4 +38,5 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .tile_f64 = TILE_TABLE_f64,
     .rows_f32 = ROWS_TABLE_f32,
     .rows_f64 = ROWS_TABLE_f64,
+    .ceiling = {2 * VL_F32 * CHAINS, peak, triad},
 };
