@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from convkit.ops.base import Primitive
 
+Call = Callable[[], Any]
 
-def bind(op: Primitive, *inputs: Any) -> tuple[Callable[[], None], tuple[np.ndarray, ...]]:
-    """Bind an op to input arrays and to fresh outputs.
+
+def bind(op: Primitive, rotating: Sequence[Sequence[Any]]) -> tuple[list[Callable[[], None]], list[np.ndarray]]:
+    """Bind an op to several sets of inputs and to the same outputs for all of them.
+
+    Parameters
+    ----------
+    op : Primitive
+    rotating : sequence of sequences
+        The inputs (arrays or None) of one call after the other, all of the same shapes.
 
     Returns
     -------
-    run : callable
-        Computes the outputs from what the inputs hold at the time.
-    outputs : tuple of ndarray
+    runs : list of callable
+        Each computes the outputs from its inputs.
+    outputs : list of ndarray
     """
-    outputs = tuple(np.empty(spec.shape, spec.dtype) for spec in op.infer(*inputs))
-    return op.bind(inputs, outputs).run, outputs
+    outputs = [np.empty(spec.shape, spec.dtype) for spec in op.infer(*rotating[0])]
+    for output in outputs:
+        output.fill(0)  # so that its memory is there before any clock runs
+    return [op.bind(inputs, outputs).run for inputs in rotating], outputs
 
 
-def call_of(op: Primitive, *inputs: Any) -> Callable[[], np.ndarray]:
-    """Bind an op, and make a function of it that runs it and returns its first output."""
-    run, outputs = bind(op, *inputs)
+def calls_of(op: Primitive, rotating: Sequence[Sequence[Any]]) -> list[Call]:
+    """Bind an op as `bind` does; each call runs it and returns its first output."""
+    runs, outputs = bind(op, rotating)
+    return [then(outputs[0], run) for run in runs]
+
+
+def then(result: np.ndarray, *runs: Callable[[], None]) -> Call:
+    """Make a function that runs kernels one after the other and returns what they computed."""
 
     def call() -> np.ndarray:
-        run()
-        return outputs[0]
+        for run in runs:
+            run()
+        return result
 
     return call

@@ -15,6 +15,7 @@ from typing import Any
 from convkit.errors import require
 
 from .frameworks import CONVKIT
+from .report import figure
 
 COLUMNS = 3
 PANELS = ("train", "epoch", "infer")  # the families that are drawn
@@ -32,25 +33,25 @@ def draw(report: Mapping[str, Any], target: Path, pattern: str = "*") -> None:
     figures = require("matplotlib.figure", "plot", "drawing the comparison")
     works = [work for work in report["works"] if work["family"] in PANELS and fnmatchcase(work["title"], pattern)]
     rows = -(-len(works) // COLUMNS)
-    figure = figures.Figure(figsize=(3.4 * COLUMNS, 2.4 * max(rows, 1)), layout="constrained")
-    panels = figure.subplots(max(rows, 1), COLUMNS, squeeze=False).flat
+    canvas = figures.Figure(figsize=(3.4 * COLUMNS, 2.4 * max(rows, 1)), layout="constrained")
+    panels = canvas.subplots(max(rows, 1), COLUMNS, squeeze=False).flat
     for panel, work in zip(panels, works, strict=False):
         names = list(work["best"])
         medians = [work["sides"][work["best"][name]]["median"] for name in names]
         colors = [OURS if name == CONVKIT.name else OTHERS for name in names]
         bars = panel.barh(names, medians, height=0.6, color=colors)
-        panel.bar_label(bars, labels=[f"{median:.3g} {work['unit']}" for median in medians], padding=2, fontsize=8)
+        panel.bar_label(bars, labels=[f"{figure(median)} {work['unit']}" for median in medians], padding=2, fontsize=8)
         panel.set_title(work["title"], fontsize=9)
         panel.set_xlim(0, 1.3 * max(medians))
         panel.invert_yaxis()
-    for panel in figure.axes:
+    for panel in canvas.axes:
         panel.set_xticks([])
         panel.tick_params(labelsize=8, length=0)
         panel.spines[["top", "right", "bottom"]].set_visible(False)
-    for panel in figure.axes[len(works) :]:
+    for panel in canvas.axes[len(works) :]:
         panel.set_visible(False)
-    figure.suptitle(f"Shorter is better · {report['threads']} threads, {report['machine']['processor']}", fontsize=9)
-    figure.savefig(target, dpi=160)
+    canvas.suptitle(f"Shorter is better · {report['threads']} threads, {report['machine']['processor']}", fontsize=9)
+    canvas.savefig(target, dpi=160)
 
 
 if __name__ == "__main__":

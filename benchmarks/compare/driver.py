@@ -87,7 +87,7 @@ class Side:
         return versions
 
     def open(self, work: Work, arrays: str) -> None:
-        """Have a work made ready, its arrays read from a file."""
+        """Have a work made ready, its arrays read from a folder."""
         described = {"kind": work.kind, "details": work.details}
         self.ask(do="open", work=described, arrays=arrays, options=dict(self.variant.options))
 
@@ -210,11 +210,11 @@ def compare(sides: Sequence[Side], work: Work) -> Measured:
         for side in sides:
             side.open(work, path)
     measured: Measured = {side.name: [] for side in sides}
-    expected: np.ndarray | None = None
     for turn in range(work.rounds + 1):
+        expected: np.ndarray | None = None
         for side in sides:
             time.sleep(SETTLE_SECONDS)
-            answer = side.ask(do="run", warm_up=work.warm_up, steps=work.steps)
+            answer = side.ask(do="run", first=turn * work.steps, warm_up=work.warm_up, steps=work.steps)
             results = np.array(answer["results"])
             if expected is None:
                 expected = results
@@ -237,7 +237,7 @@ def memory_taken(sides: Sides, work: Work) -> tuple[Measured, dict[str, str]]:
             for side in sides.alone(work.family):
                 idle = side.ask(do="memory")["resident_mb"]
                 side.open(work, path)
-                results = np.array(side.ask(do="run", warm_up=0, steps=work.steps)["results"])
+                results = np.array(side.ask(do="run", first=0, warm_up=0, steps=work.steps)["results"])
                 if expected is None:
                     expected, first = results, side.name
                 check(work, results, expected, side.name, first)
@@ -260,11 +260,10 @@ def import_times(rounds: int) -> Measured:
 
 @contextmanager
 def arrays_of(work: Work) -> Iterator[str]:
-    """Write a work's arrays to a file that is there for the length of a `with` block."""
+    """Write a work's arrays into a folder that is there for the length of a `with` block."""
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "arrays.npz")
-        save_arrays(path, work.arrays())
-        yield path
+        save_arrays(folder, work.arrays())
+        yield folder
 
 
 def check(work: Work, results: np.ndarray, expected: np.ndarray, name: str, first: str) -> None:

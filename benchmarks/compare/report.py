@@ -65,9 +65,14 @@ def summarize(work: Work, measured: Mapping[str, list[float]], frameworks: Mappi
 def headline(summary: Summary) -> str:
     """Say in one line how fast each framework was."""
     unit = summary["unit"]
-    best = [f"{name} {summary['sides'][side]['median']:.3g} {unit}" for name, side in summary["best"].items()]
+    best = [f"{name} {figure(summary['sides'][side]['median'])} {unit}" for name, side in summary["best"].items()]
     ratio = "" if summary["ratio"] is None else f" (× {summary['ratio']:.2f})"
     return f"{summary['title']}: {', '.join(best)}{ratio}"
+
+
+def figure(value: float) -> str:
+    """Write a positive number with three digits, or all those before the point."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 # --- Markdown -----------------------------------------------------------------------------------------------
@@ -82,7 +87,7 @@ def goal_table(found: Sequence[Verdict]) -> str:
         if verdict.summary is not None:
             unit = verdict.summary["unit"]
             median, peer, other = medians(verdict.summary)
-            ours, theirs = f"{median:.3g} {unit}", f"{other:.3g} {unit}, {peer}"
+            ours, theirs = f"{figure(median)} {unit}", f"{figure(other)} {unit}, {peer}"
         if verdict.works > 1:
             decided = "" if verdict.summary is None else f"; lowest: {verdict.summary['title']}"
             goal += f" ({verdict.works} works{decided})"
@@ -100,7 +105,7 @@ def framework_table(summaries: Sequence[Summary]) -> str:
         cells = []
         for name in names:
             side = summary["best"].get(name)
-            cells.append(f"{summary['sides'][side]['median']:.3g} {summary['unit']}" if side else "–")
+            cells.append(f"{figure(summary['sides'][side]['median'])} {summary['unit']}" if side else "–")
         rows.append([summary["title"], *cells])
     return _table(rows) if chosen else ""
 
@@ -150,7 +155,7 @@ def operation_table(summaries: Sequence[Summary]) -> str:
         ours, peer, theirs = medians(summary)
         flops = summary["details"].get("flops")
         rate = f"{flops / ours / 1e6:.0f}" if flops else ""
-        rows.append([summary["title"], f"{ours:.3g}", rate, peer, f"{theirs:.3g}", f"{summary['ratio']:.2f} ×"])
+        rows.append([summary["title"], figure(ours), rate, peer, figure(theirs), f"{summary['ratio']:.2f} ×"])
     return _table(rows)
 
 
@@ -160,8 +165,8 @@ def side_table(summaries: Sequence[Summary]) -> str:
     for summary in summaries:
         for name, side in summary["sides"].items():
             low, high = side["quartiles"]
-            median = f"{side['median']:.3g} {summary['unit']}"
-            rows.append([summary["title"], name, median, f"{low:.3g} – {high:.3g}", str(side["count"])])
+            median = f"{figure(side['median'])} {summary['unit']}"
+            rows.append([summary["title"], name, median, f"{figure(low)} – {figure(high)}", str(side["count"])])
     return _table(rows)
 
 

@@ -17,9 +17,10 @@ import convkit as ck
 from convkit import data, models, nn, optim
 from convkit.geometry import Windows
 from convkit.ops import conv, elementwise, loss, pool
+from convkit.ops.base import Primitive
 from convkit.train import Callback
 
-from ...bound import bind, call_of
+from ...bound import Call, bind, calls_of, then
 from .protocol import Arrays, Calls, Session, parameters, rotations, serve
 
 Details = dict[str, Any]
@@ -64,7 +65,7 @@ class Epochs(Session):
         self.model = getattr(models, details["network"])()
         self.learning_rate, self.batch = details["learning_rate"], details["batch"]
 
-    def run(self, warm_up: int, steps: int) -> tuple[list[float], list[list[float]]]:
+    def run(self, first: int, warm_up: int, steps: int) -> tuple[list[float], list[list[float]]]:
         assign(self.model, self.initial)
         trainer = ck.Trainer(self.model, nn.CrossEntropyLoss(), optim.Adam(lr=self.learning_rate))
         clock = EpochClock()
@@ -99,7 +100,7 @@ def inference(details: Details, arrays: Arrays, options: Details) -> Session:
 
 def operation(details: Details, arrays: Arrays, options: Details) -> Session:
     """Open one operation, its kernels bound to each of the rotating inputs."""
-    return Calls([OPERATIONS[details["op"]](details, named) for named in rotations(arrays)])
+    return Calls(OPERATIONS[details["op"]](details, rotations(arrays)))
 
 
 def windows(details: Details) -> Windows:
@@ -107,99 +108,93 @@ def windows(details: Details) -> Windows:
     return Windows(tuple(details["kernel"]), (details["stride"],) * 2, pairs, (details["dilation"],) * 2)
 
 
-def conv_forward(details: Details, named: Named) -> Callable[[], np.ndarray]:
+def picked(rotating: list[Named], *names: str | None) -> list[list[Any]]:
+    """Give the arrays of these names, in this order, for each step of the rotation."""
+    return [[None if name is None else named[name] for name in names] for named in rotating]
+
+
+def conv_forward(details: Details, rotating: list[Named]) -> list[Call]:
     op = conv.Convolution(windows(details), details["groups"])
-    return call_of(op, named["x"], named["weight"], named["bias"])
+    return calls_of(op, picked(rotating, "x", "weight", "bias"))
 
 
-def conv_input_grad(details: Details, named: Named) -> Callable[[], np.ndarray]:
+def conv_input_grad(details: Details, rotating: list[Named]) -> list[Call]:
     op = conv.ConvTranspose(windows(details), details["groups"], tuple(details["size"]))
-    return call_of(op, named["grad"], named["weight"], None)
+    return calls_of(op, picked(rotating, "grad", "weight", None))
 
 
-def conv_weight_grad(details: Details, named: Named) -> Callable[[], np.ndarray]:
+def conv_weight_grad(details: Details, rotating: list[Named]) -> list[Call]:
     op = conv.ConvolutionWeightGrad(windows(details), details["groups"])
-    weight = np.empty(op.infer(named["grad"], named["x"])[0].shape, np.float32)
-    run = op.bind((named["grad"], named["x"]), (weight, None)).run
-
-    def call() -> np.ndarray:
-        run()
-        return weight
-
-    return call
+    inputs = picked(rotating, "grad", "x")
+    weight = np.zeros(op.infer(*inputs[0])[0].shape, np.float32)
+    return [then(weight, op.bind(pair, (weight, None)).run) for pair in inputs]
 
 
-def conv_transpose(details: Details, named: Named) -> Callable[[], np.ndarray]:
+def conv_transpose(details: Details, rotating: list[Named]) -> list[Call]:
     op = conv.ConvTranspose(windows(details), details["groups"], tuple(details["size"]))
-    return call_of(op, named["x"], named["weight"], named["bias"])
+    return calls_of(op, picked(rotating, "x", "weight", "bias"))
 
 
-def max_pool_grad(details: Details, named: Named) -> Callable[[], np.ndarray]:
-    run, (_, indices) = bind(pool.MaxPool(windows(details)), named["x"])
-    run()
-    return call_of(pool.MaxPoolGrad(named["x"].shape), named["grad"], indices)
+def max_pool_grad(details: Details, rotating: list[Named]) -> list[Call]:
+    op = pool.MaxPool(windows(details))
+    pairs = [(named["grad"], op.evaluate([named["x"]])[1]) for named in rotating]
+    return calls_of(pool.MaxPoolGrad(rotating[0]["x"].shape), pairs)
 
 
-def avg_pool_grad(details: Details, named: Named) -> Callable[[], np.ndarray]:
-    shape = (*named["grad"].shape[:2], *details["size"])
-    return call_of(pool.AvgPoolGrad(windows(details), True, shape), named["grad"])
+def avg_pool_grad(details: Details, rotating: list[Named]) -> list[Call]:
+    shape = (*rotating[0]["grad"].shape[:2], *details["size"])
+    return calls_of(pool.AvgPoolGrad(windows(details), True, shape), picked(rotating, "grad"))
 
 
-def scale_shift(details: Details, named: Named) -> Callable[[], np.ndarray]:
+def scale_shift(details: Details, rotating: list[Named]) -> list[Call]:
     """x · scale + shift, a pair of them for each channel."""
-    multiply, (product,) = bind(elementwise.Multiply(), named["x"], named["scale"].reshape(-1, 1, 1))
-    add, (total,) = bind(elementwise.Add(), product, named["shift"].reshape(-1, 1, 1))
-
-    def call() -> np.ndarray:
-        multiply()
-        add()
-        return total
-
-    return call
+    factors = [(named["x"], named["scale"].reshape(-1, 1, 1)) for named in rotating]
+    multiply, [product] = bind(elementwise.Multiply(), factors)
+    add, [total] = bind(elementwise.Add(), [(product, named["shift"].reshape(-1, 1, 1)) for named in rotating])
+    return [then(total, *pair) for pair in zip(multiply, add, strict=True)]
 
 
-def cross_entropy(details: Details, named: Named) -> Callable[[], np.ndarray]:
+def cross_entropy(details: Details, rotating: list[Named]) -> list[Call]:
     """The loss and its gradient; the gradient is the result."""
-    op = loss.CrossEntropy(0.0, None)
-    forward, (_, probabilities) = bind(op, named["logits"], named["labels"], None)
-    grad_loss = np.ones((), np.float32)
-    backward = call_of(loss.CrossEntropyGrad(0.0, None), probabilities, named["labels"], None, grad_loss)
-
-    def call() -> np.ndarray:
-        forward()
-        return backward()
-
-    return call
+    forward, [_, probabilities] = bind(loss.CrossEntropy(0.0, None), picked(rotating, "logits", "labels", None))
+    one = np.ones((), np.float32)
+    inputs = [(probabilities, named["labels"], None, one) for named in rotating]
+    backward, [grad] = bind(loss.CrossEntropyGrad(0.0, None), inputs)
+    return [then(grad, *pair) for pair in zip(forward, backward, strict=True)]
 
 
-def activation(op: type[elementwise.Activation]) -> Callable[[Details, Named], Callable[[], np.ndarray]]:
-    return lambda details, named: call_of(op(), named["x"])
+Operation = Callable[[Details, list[Named]], list[Call]]
 
 
-def activation_grad(op: type[elementwise.Activation]) -> Callable[[Details, Named], Callable[[], np.ndarray]]:
-    return lambda details, named: call_of(elementwise.ActivationGrad(op), named["y"], named["grad"])
+def of(op: Callable[[Details], Primitive], *names: str) -> Operation:
+    """An operation that is one op of the arrays with these names."""
+    return lambda details, rotating: calls_of(op(details), picked(rotating, *names))
 
 
-OPERATIONS: dict[str, Callable[[Details, Named], Callable[[], np.ndarray]]] = {
+def activation_grad(op: type[elementwise.Activation]) -> Operation:
+    return of(lambda details: elementwise.ActivationGrad(op), "y", "grad")
+
+
+OPERATIONS: dict[str, Operation] = {
     "conv_forward": conv_forward,
     "conv_input_grad": conv_input_grad,
     "conv_weight_grad": conv_weight_grad,
     "conv_transpose": conv_transpose,
-    "im2col": lambda details, named: call_of(conv.Im2col(windows(details)), named["x"]),
-    "col2im": lambda details, named: call_of(conv.Col2im(windows(details), tuple(details["size"])), named["columns"]),
-    "max_pool": lambda details, named: call_of(pool.MaxPool(windows(details)), named["x"]),
+    "im2col": of(lambda details: conv.Im2col(windows(details)), "x"),
+    "col2im": of(lambda details: conv.Col2im(windows(details), tuple(details["size"])), "columns"),
+    "max_pool": of(lambda details: pool.MaxPool(windows(details)), "x"),
     "max_pool_grad": max_pool_grad,
-    "avg_pool": lambda details, named: call_of(pool.AvgPool(windows(details)), named["x"]),
+    "avg_pool": of(lambda details: pool.AvgPool(windows(details)), "x"),
     "avg_pool_grad": avg_pool_grad,
-    "relu": activation(elementwise.Relu),
+    "relu": of(lambda details: elementwise.Relu(), "x"),
     "relu_grad": activation_grad(elementwise.Relu),
-    "tanh": activation(elementwise.Tanh),
+    "tanh": of(lambda details: elementwise.Tanh(), "x"),
     "tanh_grad": activation_grad(elementwise.Tanh),
-    "sigmoid": activation(elementwise.Sigmoid),
+    "sigmoid": of(lambda details: elementwise.Sigmoid(), "x"),
     "sigmoid_grad": activation_grad(elementwise.Sigmoid),
     "scale_shift": scale_shift,
-    "add": lambda details, named: call_of(elementwise.Add(), named["a"], named["b"]),
-    "multiply": lambda details, named: call_of(elementwise.Multiply(), named["a"], named["b"]),
+    "add": of(lambda details: elementwise.Add(), "a", "b"),
+    "multiply": of(lambda details: elementwise.Multiply(), "a", "b"),
     "cross_entropy": cross_entropy,
 }
 

@@ -4,8 +4,8 @@
 the driver asks                                                        the side answers
 =====================================================================  ======================================
 ``{"do": "describe"}``                                                 ``{"versions": {name: version}}``
-``{"do": "open", "work": {…}, "arrays": PATH, "options": {…}}``        ``{}``
-``{"do": "run", "warm_up": n, "steps": k}``                            ``{"seconds": […], "results": […]}``
+``{"do": "open", "work": {…}, "arrays": FOLDER, "options": {…}}``      ``{}``
+``{"do": "run", "first": i, "warm_up": n, "steps": k}``                ``{"seconds": […], "results": […]}``
 ``{"do": "close"}``                                                    ``{}``
 ``{"do": "memory"}``                                                   ``{"resident_mb": …, "peak_mb": …}``
 =====================================================================  ======================================
@@ -47,13 +47,13 @@ class Session:
         """Do the work once, on the inputs with this index (they rotate), and return its finished result."""
         raise NotImplementedError
 
-    def run(self, warm_up: int, steps: int) -> tuple[list[float], list[list[float]]]:
-        """Do the work `warm_up` + `steps` times; return seconds and results of the last `steps`."""
+    def run(self, first: int, warm_up: int, steps: int) -> tuple[list[float], list[list[float]]]:
+        """Do the work `warm_up` + `steps` times, on inputs from `first` on; return seconds and results of `steps`."""
         self.reset()
-        for index in range(warm_up):
+        for index in range(first, first + warm_up):
             self.step(index)
         seconds, results = [], []
-        for index in range(warm_up, warm_up + steps):
+        for index in range(first + warm_up, first + warm_up + steps):
             start = perf_counter()
             result = self.step(index)
             seconds.append(perf_counter() - start)
@@ -79,16 +79,15 @@ def digest(result: Any) -> list[float]:
     return chosen
 
 
-def save_arrays(path: str, arrays: Arrays) -> None:
-    """Write the arrays of a work to a file that `load_arrays` reads."""
-    named: dict[str, Any] = dict(arrays)
-    np.savez(path, **named)
+def save_arrays(folder: str, arrays: Arrays) -> None:
+    """Write the arrays of a work into a folder, each as a file, for `load_arrays` to read."""
+    for name, array in arrays.items():
+        np.save(Path(folder) / f"{name}.npy", array)
 
 
-def load_arrays(path: str) -> dict[str, NDArray[Any]]:
+def load_arrays(folder: str) -> dict[str, NDArray[Any]]:
     """Read what `save_arrays` wrote."""
-    with np.load(path) as file:
-        return dict(file)
+    return {path.stem: np.load(path) for path in Path(folder).glob("*.npy")}
 
 
 def parameters(arrays: Arrays) -> list[NDArray[Any]]:
@@ -131,7 +130,7 @@ def serve(versions: Mapping[str, str], openers: Mapping[str, Opener]) -> None:
             session = openers[work["kind"]](work["details"], load_arrays(request["arrays"]), request["options"])
         elif request["do"] == "run":
             assert session is not None, "run comes after open"
-            seconds, results = session.run(request["warm_up"], request["steps"])
+            seconds, results = session.run(request["first"], request["warm_up"], request["steps"])
             answer = {"seconds": seconds, "results": results}
         elif request["do"] == "close":
             session = None

@@ -37,7 +37,7 @@ Specs = tuple[Spec | None, ...]
 BATCH = 64
 NETWORKS = ("fashion_cnn_small", "lenet5", "fashion_cnn_large")
 LEAST_REPEATS = 3
-ROTATION = 4  # arrays that a kernel works on in turn
+ROTATION = 4  # sets of inputs that follow one another
 PEAK_ROUNDS = 100_000  # some hundredths of a second each
 STREAM_VALUES = 2**24  # of each array: 64 MB, more than any cache
 
@@ -141,17 +141,17 @@ def kernels_to_measure() -> Iterator[tuple[str, Callable[[], None], int, int]]:
 
 
 def bound(op: Primitive, specs: Specs) -> Callable[[], None]:
-    """Bind an op to arrays of its own, as a plan does; the call runs it on one set of them after the other."""
+    """Bind an op as a plan does, to one set of inputs after the other and to the same outputs for all."""
     rng = np.random.default_rng(0)
-    runs = []
-    for _ in range(ROTATION):
-        inputs = [None if spec is None else rng.standard_normal(spec.shape, spec.dtype) for spec in specs]
-        outputs = [
-            None if place and place in op.optional else np.empty(spec.shape, spec.dtype)
-            for place, spec in enumerate(op.infer(*specs))
-        ]
-        runs.append(op.bind(inputs, outputs).run)
-    return _in_turn(runs)
+    outputs = [
+        None if place and place in op.optional else np.zeros(spec.shape, spec.dtype)
+        for place, spec in enumerate(op.infer(*specs))
+    ]
+    sets = [
+        [None if spec is None else rng.standard_normal(spec.shape, spec.dtype) for spec in specs]
+        for _ in range(ROTATION)
+    ]
+    return _in_turn([op.bind(inputs, outputs).run for inputs in sets])
 
 
 def training_step(network: str) -> tuple[Callable[[], None], int]:
@@ -202,7 +202,7 @@ def seconds_of(run: Callable[[], Any], seconds: float) -> float:
 
 def times_of(run: Callable[[], Any], seconds: float) -> list[float]:
     """Repeat `run` for so many seconds, after a few runs that are not counted: the first ones are slow."""
-    for _ in range(LEAST_REPEATS):
+    for _ in range(ROTATION):
         run()
     times: list[float] = []
     while len(times) < LEAST_REPEATS or sum(times) < seconds:
