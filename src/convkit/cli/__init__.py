@@ -15,7 +15,7 @@ from typing import NoReturn
 import convkit as ck
 from convkit._version import __version__
 from convkit.cli.apply import evaluate, predict
-from convkit.cli.bench import bench
+from convkit.cli.benchmark import bench
 from convkit.cli.names import (
     DATASETS,
     OPTIMIZERS,

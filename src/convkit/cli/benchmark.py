@@ -66,8 +66,8 @@ def bench(options: argparse.Namespace) -> int:
     """Run the command."""
     threads = ck.get_num_threads()
     print(f"convkit {__version__}, {core.isa_chosen()}, {_processor()}\n")
+    # The last of them leaves the number of threads as it was.
     ceilings = [measure_ceiling(count, options.seconds) for count in sorted({1, threads})]
-    ck.set_num_threads(threads)
     _print_ceilings(ceilings)
 
     top = ceilings[-1]
