@@ -76,6 +76,5 @@ def distinct_layers() -> list[tuple[ConvLayer, list[str]]]:
     for network in networks():
         for layer in conv_layers(network):
             _, users = found.setdefault(replace(layer, network="", layer="", times=1), (layer, []))
-            if network not in users:
-                users.append(network)
+            users.append(network)
     return list(found.values())
