@@ -105,10 +105,7 @@ PEERS = {
     "jax": Framework(
         "JAX",
         "benchmarks.compare.sides.jax_side",
-        (
-            Variant("NHWC", ("train", "epoch", "infer"), {"layout": "NHWC"}),
-            Variant("NCHW", ("train", "infer"), {"layout": "NCHW"}),
-        ),
+        (Variant("", ("train", "epoch", "infer")),),
         ("jax==0.10.2", "numpy>=2"),
     ),
     "ort": Framework(

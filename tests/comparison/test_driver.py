@@ -16,9 +16,11 @@ from benchmarks.compare.driver import ResultsDiffer, SideFailed, Sides, check, c
 from benchmarks.compare.frameworks import PEERS, Framework, PeerMissing, Variant, interpreter
 from benchmarks.compare.operations import operation_works
 from benchmarks.compare.sides.convkit_side import OPERATIONS
-from benchmarks.compare.sides.protocol import SAMPLES, Session, digest, load_arrays, save_arrays
+from benchmarks.compare.sides.protocol import SAMPLES, Epochs, Session, digest, load_arrays, save_arrays
 from benchmarks.compare.works import Work
 from benchmarks.layers import distinct_layers
+
+from convkit.data import Batches
 
 MODULE = "benchmarks.compare.sides.convkit_side"
 ONE = Framework("one", MODULE, (Variant("", ("train", "memory", "operation")),))
@@ -171,6 +173,12 @@ def test_a_session_goes_on_with_the_inputs_of_the_turn_before() -> None:
     seconds, results = session.run(first=6, warm_up=2, steps=3)
     assert session.calls == ["reset"]
     assert results == [[8], [9], [10]] and len(seconds) == 3
+
+
+@pytest.mark.parametrize("epoch", (0, 3))
+def test_peers_take_images_in_the_order_of_the_trainer(epoch: int) -> None:
+    images = np.arange(100)
+    np.testing.assert_array_equal(Epochs.order(epoch, 100), Batches((images, images)).order(epoch))
 
 
 def test_arrays_travel_in_files(tmp_path: Path) -> None:

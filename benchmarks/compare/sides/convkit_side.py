@@ -55,7 +55,7 @@ class TrainingStep(Session):
         return self.compiled(self.images[batch], self.labels[batch])
 
 
-class Epochs(Session):
+class FitEpochs(Session):
     """Epochs of one `Trainer.fit`, from uint8 images. Their results are the mean losses."""
 
     def __init__(self, details: Details, arrays: Arrays, options: Details) -> None:
@@ -203,7 +203,7 @@ def main() -> None:
     ck.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     serve(
         {"convkit": ck.__version__},
-        {"train": TrainingStep, "epoch": Epochs, "infer": inference, "operation": operation},
+        {"train": TrainingStep, "epoch": FitEpochs, "infer": inference, "operation": operation},
     )
 
 

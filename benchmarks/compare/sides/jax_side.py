@@ -1,7 +1,4 @@
-"""JAX's side: pure functions under jit, the old state donated to the new.
-
-Option: ``layout``, "NHWC" or "NCHW".
-"""
+"""JAX's side: pure functions under jit, the old state donated to the new; images (N, H, W, C), its faster layout."""
 
 from __future__ import annotations
 
@@ -14,25 +11,23 @@ import numpy as np
 from jax import lax  # type: ignore[import-not-found, unused-ignore]
 
 from ...networks import NETWORKS, channels_last_parameters
-from .protocol import Arrays, Session, parameters, serve
+from .protocol import Arrays, Epochs, Session, parameters, serve
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+AXES = ("NHWC", "HWIO", "NHWC")
 
 
-def forward(network: str, layout: str, values: list[Any], x: Any) -> Any:
-    """Apply a network of `benchmarks.networks` to images in this layout."""
+def forward(network: str, values: list[Any], x: Any) -> Any:
+    """Apply a network of `benchmarks.networks` to images (N, H, W, C)."""
     remaining = iter(values)
     for kind, *numbers in NETWORKS[network]:
         if kind == "conv":
-            axes = (layout, "HWIO" if layout == "NHWC" else "OIHW", layout)
             padding = [(numbers[3],) * 2] * 2
-            x = lax.conv_general_dilated(x, next(remaining), (1, 1), padding, dimension_numbers=axes)
-            x = x + per_channel(next(remaining), layout)
+            x = lax.conv_general_dilated(x, next(remaining), (1, 1), padding, dimension_numbers=AXES) + next(remaining)
         elif kind == "linear":
-            weight, bias = next(remaining), next(remaining)
-            x = (x @ weight if layout == "NHWC" else x @ weight.T) + bias
+            x = x @ next(remaining) + next(remaining)
         elif kind in ("max_pool", "avg_pool"):
-            window = tuple(numbers[0] if axis in "HW" else 1 for axis in layout)
+            window = (1, numbers[0], numbers[0], 1)
             if kind == "max_pool":
                 x = lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
             else:
@@ -46,19 +41,15 @@ def forward(network: str, layout: str, values: list[Any], x: Any) -> Any:
     return x
 
 
-def per_channel(bias: Any, layout: str) -> Any:
-    return bias if layout == "NHWC" else bias[:, None, None]
-
-
-def loss_of(network: str, layout: str, values: list[Any], images: Any, labels: Any) -> Any:
-    logarithms = jax.nn.log_softmax(forward(network, layout, values, images))
+def loss_of(network: str, values: list[Any], images: Any, labels: Any) -> Any:
+    logarithms = jax.nn.log_softmax(forward(network, values, images))
     return -jnp.mean(jnp.take_along_axis(logarithms, labels[:, None], axis=1))
 
 
-def train(network: str, layout: str, learning_rate: float, state: Any, images: Any, labels: Any) -> Any:
+def train(network: str, learning_rate: float, state: Any, images: Any, labels: Any) -> Any:
     """Forward, backward and an Adam update: (parameters, m, v, count) and the loss."""
     values, m, v, count = state
-    loss, grads = jax.value_and_grad(partial(loss_of, network, layout))(values, images, labels)
+    loss, grads = jax.value_and_grad(partial(loss_of, network))(values, images, labels)
     count = count + 1
     m = [BETAS[0] * old + (1 - BETAS[0]) * grad for old, grad in zip(m, grads, strict=True)]
     v = [BETAS[1] * old + (1 - BETAS[1]) * grad**2 for old, grad in zip(v, grads, strict=True)]
@@ -71,17 +62,15 @@ def train(network: str, layout: str, learning_rate: float, state: Any, images: A
 
 
 class Network(Session):
-    """A network's parameters, its images in the layout asked for, and the functions of both."""
+    """A network's parameters, its images, and the functions of both."""
 
     def __init__(self, details: dict[str, Any], arrays: Arrays, options: dict[str, Any]) -> None:
-        layout, network = options["layout"], details["network"]
-        values = parameters(arrays)
-        self.initial = channels_last_parameters(network, values) if layout == "NHWC" else values
-        images = arrays["images"]
-        self.images = np.ascontiguousarray(np.moveaxis(images, -3, -1)) if layout == "NHWC" else images
+        network = details["network"]
+        self.initial = channels_last_parameters(network, parameters(arrays))
+        self.images = np.ascontiguousarray(np.moveaxis(arrays["images"], -3, -1))
         self.labels = arrays.get("labels")
-        self.forward = partial(forward, network, layout)
-        self.train = partial(train, network, layout, details.get("learning_rate"))
+        self.forward = partial(forward, network)
+        self.train = partial(train, network, details.get("learning_rate"))
 
     def reset(self) -> None:
         values = [jnp.array(value) for value in self.initial]
@@ -103,14 +92,13 @@ class TrainingStep(Network):
         return float(loss)
 
 
-class Epochs(Network):
+class JaxEpochs(Epochs, Network):
     """Epochs over uint8 images in memory, batches taken by shuffled indices. Their results are the mean losses."""
 
     def __init__(self, details: dict[str, Any], arrays: Arrays, options: dict[str, Any]) -> None:
         super().__init__(details, arrays, options)
         self.all_images, self.all_labels = jnp.array(self.images), jnp.array(self.labels)
         self.batch = details["batch"]
-        self.generator = np.random.default_rng(0)
         self.compiled = jax.jit(self.train_on, donate_argnums=0)
 
     def train_on(self, state: Any, all_images: Any, all_labels: Any, chosen: Any) -> Any:
@@ -119,9 +107,8 @@ class Epochs(Network):
 
     def step(self, index: int) -> float:
         count = len(self.images)
-        order = self.generator.permutation(count)
         losses = []
-        for chosen in np.split(order, range(self.batch, count, self.batch)):
+        for chosen in np.split(self.order(index, count), range(self.batch, count, self.batch)):
             self.state, loss = self.compiled(self.state, self.all_images, self.all_labels, chosen)
             losses.append(loss * len(chosen))
         jax.block_until_ready(self.state)
@@ -140,7 +127,7 @@ class Inference(Network):
 
 
 def main() -> None:
-    serve({"JAX": jax.__version__}, {"train": TrainingStep, "epoch": Epochs, "infer": Inference})
+    serve({"JAX": jax.__version__}, {"train": TrainingStep, "epoch": JaxEpochs, "infer": Inference})
 
 
 if __name__ == "__main__":

@@ -71,6 +71,23 @@ class Calls(Session):
         return self.calls[index % len(self.calls)]()
 
 
+class Epochs(Session):
+    """Epochs of training; each turn begins with the first of them, as a call of convkit's trainer does.
+
+    The order of the images is drawn on every side, within the time that counts, and is the same on all: the one
+    that convkit draws, so that the losses can be compared.
+    """
+
+    def run(self, first: int, warm_up: int, steps: int) -> tuple[list[float], list[list[float]]]:
+        return super().run(0, warm_up, steps)
+
+    @staticmethod
+    def order(epoch: int, count: int) -> NDArray[np.int64]:
+        """Draw the order of an epoch, as `convkit.data.Batches` documents it, for seed 0."""
+        numbers = np.random.Philox(key=np.array([0, epoch], np.uint64)).random_raw(count)
+        return np.argsort(numbers, kind="stable")
+
+
 def digest(result: Any) -> list[float]:
     """Take values that stand for a result: `SAMPLES` of an array, spread evenly; of a smaller one all."""
     values = np.asarray(result)

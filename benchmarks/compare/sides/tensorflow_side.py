@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf  # type: ignore[import-not-found, unused-ignore]
 
 from ...networks import NETWORKS, channels_last_parameters
-from .protocol import Arrays, Session, parameters, serve
+from .protocol import Arrays, Epochs, Session, parameters, serve
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
@@ -123,14 +123,13 @@ class TrainingStep(Network):
         return float(self.compiled(*self.batches[index % len(self.batches)]))
 
 
-class Epochs(Network):
+class TensorFlowEpochs(Epochs, Network):
     """Epochs over uint8 images in memory, batches taken by shuffled indices. Their results are the mean losses."""
 
     def __init__(self, details: dict[str, Any], arrays: Arrays, options: dict[str, Any]) -> None:
         super().__init__(details, arrays, options)
         self.all_images, self.all_labels = tf.constant(self.images), tf.constant(self.labels)
         self.batch = details["batch"]
-        self.generator = np.random.default_rng(0)
         self.compiled = tf.function(self.train_on, jit_compile=False)
 
     def train_on(self, chosen: Any) -> Any:
@@ -139,8 +138,7 @@ class Epochs(Network):
 
     def step(self, index: int) -> float:
         count = len(self.images)
-        order = self.generator.permutation(count)
-        chunks = np.split(order, range(self.batch, count, self.batch))
+        chunks = np.split(self.order(index, count), range(self.batch, count, self.batch))
         losses = [self.compiled(tf.constant(chosen)) * len(chosen) for chosen in chunks]
         return float(tf.add_n(losses)) / count
 
@@ -158,7 +156,7 @@ class Inference(Network):
 
 def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(int(os.environ["OMP_NUM_THREADS"]))
-    serve({"TensorFlow": tf.__version__}, {"train": TrainingStep, "epoch": Epochs, "infer": Inference})
+    serve({"TensorFlow": tf.__version__}, {"train": TrainingStep, "epoch": TensorFlowEpochs, "infer": Inference})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # type: ignore[import-not-found, unused-ignore]
 from torch import nn  # type: ignore[import-not-found, unused-ignore]
 
 from ...networks import NETWORKS
-from .protocol import Arrays, Calls, Session, parameters, rotations, serve
+from .protocol import Arrays, Calls, Epochs, Session, parameters, rotations, serve
 
 Details = dict[str, Any]
 Named = dict[str, Any]
@@ -86,7 +86,7 @@ class TrainingStep(Network):
         return float(self.train(self.images[batch], self.labels[batch]).item())
 
 
-class Epochs(Network):
+class TorchEpochs(Epochs, Network):
     """Epochs over uint8 images in memory, batches taken by shuffled indices. Their results are the mean losses."""
 
     def __init__(self, details: Details, arrays: Arrays, options: Details) -> None:
@@ -96,7 +96,7 @@ class Epochs(Network):
 
     def step(self, index: int) -> float:
         total = torch.zeros(())
-        for chosen in torch.randperm(len(self.images)).split(self.batch):
+        for chosen in torch.from_numpy(self.order(index, len(self.images))).split(self.batch):
             images = self.images[chosen].to(torch.float32, memory_format=self.layout).div_(255)
             total += self.train(images, self.labels[chosen]) * len(chosen)
         return float(total.item()) / len(self.images)
@@ -272,7 +272,7 @@ def main() -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     serve(
         {"PyTorch": torch.__version__},
-        {"train": TrainingStep, "epoch": Epochs, "infer": Inference, "operation": operation},
+        {"train": TrainingStep, "epoch": TorchEpochs, "infer": Inference, "operation": operation},
     )
 
 
