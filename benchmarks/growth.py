@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report["questions"][name] = measure(points, options.rounds)
         options.out.mkdir(parents=True, exist_ok=True)
         figures.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    where = f"{report['machine']['processor']}, at most {report['threads']} threads, convkit {report['convkit']}"
+    where = f"{report['machine']['processor']}, threads: {report['threads']}, convkit {report['convkit']}"
     for name, rows in report["questions"].items():
         draw(rows, QUESTIONS[name][0], where, options.out / f"{name}.png")
     return 0

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": where,
         "threads": options.threads,
         "versions": sides.versions,
-        "left_out": left_out,
+        "left_out": left_out | sides.left_out,
         "failures": failures,
         "works": summaries,
     }

@@ -50,7 +50,7 @@ def draw(report: Mapping[str, Any], target: Path, pattern: str = "*") -> None:
         panel.spines[["top", "right", "bottom"]].set_visible(False)
     for panel in canvas.axes[len(works) :]:
         panel.set_visible(False)
-    canvas.suptitle(f"Shorter is better · {report['threads']} threads, {report['machine']['processor']}", fontsize=9)
+    canvas.suptitle(f"Shorter is better · threads: {report['threads']}, {report['machine']['processor']}", fontsize=9)
     canvas.savefig(target, dpi=160)
 
 

@@ -78,7 +78,7 @@ class Side:
     def _last_words(self) -> str:
         self._process.wait()
         self._complaints.seek(0)
-        lines = self._complaints.read().splitlines()
+        lines = [line.strip() for line in self._complaints]
         return " | ".join(lines[-LAST_WORDS:]) or "none"
 
     def describe(self) -> dict[str, str]:
@@ -120,12 +120,15 @@ class Sides:
     ----------
     versions : dict
         What each framework said about itself, by its name.
+    left_out : dict
+        Why frameworks do not take part whose sides did not start.
     """
 
     def __init__(self, chosen: Sequence[tuple[Framework, str]], threads: int) -> None:
-        self.chosen = chosen
+        self.chosen = list(chosen)
         self.threads = threads
         self.versions: dict[str, dict[str, str]] = {}
+        self.left_out: dict[str, str] = {}
         self._running: dict[tuple[str, str], Side] = {}
 
     def taking_part(self, family: str) -> list[Side]:
@@ -139,16 +142,17 @@ class Sides:
         for key in starting:
             self._running[key] = self._start(*wanted[key])
         for key in starting:  # they import side by side
-            self._await(self._running[key])
-        return [self._running[key] for key in wanted]
+            if not self._is_ready(self._running[key]):
+                self._running.pop(key).close()
+        return [self._running[key] for key in wanted if key in self._running]
 
     def alone(self, family: str) -> Iterator[Side]:
         """Start each of the sides that take part, one after the other, all others being ended."""
         self.close()
         for way in self._ways(family):
             with self._start(*way) as side:
-                self._await(side)
-                yield side
+                if self._is_ready(side):
+                    yield side
 
     def _ways(self, family: str) -> Iterator[tuple[Framework, Variant, str]]:
         for framework, python in self.chosen:
@@ -159,8 +163,15 @@ class Sides:
     def _start(self, framework: Framework, variant: Variant, python: str) -> Side:
         return Side(framework, variant, python, self.threads)
 
-    def _await(self, side: Side) -> None:
-        self.versions[side.framework.name] = side.describe()
+    def _is_ready(self, side: Side) -> bool:
+        """Wait until a side has started; leave its framework out from now on if it does not."""
+        try:
+            self.versions[side.framework.name] = side.describe()
+        except SideFailed as failure:
+            self.left_out[side.framework.name] = str(failure)
+            self.chosen = [way for way in self.chosen if way[0] is not side.framework]
+            return False
+        return True
 
     def close(self) -> None:
         for side in self._running.values():
@@ -191,13 +202,15 @@ def measure(sides: Sides, work: Work) -> tuple[Measured, dict[str, str]]:
     ResultsDiffer
         If a side's results are not those of the first side.
     SideFailed
-        If a side's process ended.
+        If a side's process ended, or none took part.
     """
     if work.family == "import":
         return import_times(work.rounds), {"convkit": "convkit", "NumPy": "NumPy"}
     if work.family == "memory":
         return memory_taken(sides, work)
     taking_part = sides.taking_part(work.family)
+    if not taking_part:
+        raise SideFailed("nobody takes part")
     return compare(taking_part, work), {side.name: side.framework.name for side in taking_part}
 
 

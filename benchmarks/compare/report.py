@@ -146,12 +146,10 @@ def _mean_of(layers: Sequence[Summary], network: str, operation: str, batch: str
 
 
 def operation_table(summaries: Sequence[Summary]) -> str:
-    """Lay out single operations: both medians, the ratio, and the rate where the arithmetic is known."""
+    """Lay out single operations that a peer did, too: medians, ratio, and the rate where the arithmetic is known."""
     rows = [["work", "convkit, ms", "GFLOP/s", "fastest peer", "its ms", "ratio"]]
     rows.append(["---", "---:", "---:", "---", "---:", "---:"])
     for summary in summaries:
-        if summary["ratio"] is None:
-            continue
         ours, peer, theirs = medians(summary)
         flops = summary["details"].get("flops")
         rate = f"{flops / ours / 1e6:.0f}" if flops else ""
@@ -173,13 +171,13 @@ def side_table(summaries: Sequence[Summary]) -> str:
 def markdown(report: Mapping[str, Any], found: Sequence[Verdict]) -> str:
     """Write the whole report."""
     where, summaries = report["machine"], report["works"]
-    operations = [summary for summary in summaries if summary["family"] == "operation"]
+    operations = [summary for summary in summaries if summary["family"] == "operation" and summary["ratio"]]
     networks = [summary for summary in summaries if summary["family"] not in SINGLE]
     versions = "; ".join(
         f"{name} ({', '.join(' '.join(item) for item in found.items())})" for name, found in report["versions"].items()
     )
     parts = [
-        f"{where['processor']}, {report['threads']} threads, load before {where['load']}, {where['date'][:10]}. "
+        f"{where['processor']}, threads: {report['threads']}, load before {where['load']}, {where['date'][:10]}. "
         "Medians; sides interleaved; the ratio is the fastest peer's time over convkit's.",
         versions,
         *(f"Left out: {name}: {why}" for name, why in report["left_out"].items()),

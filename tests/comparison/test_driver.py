@@ -91,6 +91,18 @@ def test_a_side_that_ends_says_why() -> None:
     assert measured["one"]
 
 
+def test_a_framework_that_does_not_start_is_left_out() -> None:
+    [relu] = works("relu 64x24*")
+    absent = Framework("absent", "benchmarks.compare.sides.of_nobody", (Variant("", ("operation",)),))
+    with sides_of(absent, ONE) as sides:
+        _, frameworks = measure(sides, relu)
+        assert frameworks == {"one": "one"}
+        assert "absent ended when asked to describe; its last words: " in sides.left_out["absent"]
+        assert "No module named" in sides.left_out["absent"]
+    with sides_of(absent) as sides, pytest.raises(SideFailed, match="nobody takes part"):
+        measure(sides, relu)
+
+
 def test_results_that_differ_are_an_error() -> None:
     [train] = works("train lenet5*")
     expected = np.array([1.0, 2.0])

@@ -106,7 +106,7 @@ def test_the_goal_table_says_what_falls_short() -> None:
 
 def test_the_report_names_peers_left_out_and_works_that_failed() -> None:
     text = markdown(report_of(summary("train lenet5 b64", "train", 1, 4)), [])
-    for part in ("Abacus, 2 threads", "Torch (Torch 1.0)", "Left out: Flow: no environment", "Failed: train y"):
+    for part in ("Abacus, threads: 2", "Torch (Torch 1.0)", "Left out: Flow: no environment", "Failed: train y"):
         assert part in text
     assert "| train lenet5 b64 | 1 ms | 4 ms |" in text
     assert "## Single layers" not in text and "## Operations" not in text
