@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,9 @@ def test_peak_counts_every_operation_on_every_thread(threads: int) -> None:
 
 
 @pytest.mark.parametrize("level", core.isa_available())
-def test_every_instruction_set_has_its_ceiling(level: str, run_apart: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_instruction_set_has_its_ceiling(
+    level: str, run_apart: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CONVKIT_ISA", level)
     run_apart("""
         import numpy as np
@@ -105,4 +107,4 @@ def test_every_instruction_set_has_its_ceiling(level: str, run_apart: object, mo
         ceiling.Triad(a, b, y, 2.0).run()
         assert (y == 3).all()
         assert ceiling.peak(5) > 0
-    """)  # type: ignore[operator]
+    """)

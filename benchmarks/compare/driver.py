@@ -140,7 +140,7 @@ class Sides:
                 del self._running[key]
         starting = [key for key in wanted if key not in self._running]
         for key in starting:
-            self._running[key] = self._start(*wanted[key])
+            self._running[key] = Side(*wanted[key], self.threads)
         for key in starting:  # they import side by side
             if not self._is_ready(self._running[key]):
                 self._running.pop(key).close()
@@ -150,7 +150,7 @@ class Sides:
         """Start each of the sides that take part, one after the other, all others being ended."""
         self.close()
         for way in self._ways(family):
-            with self._start(*way) as side:
+            with Side(*way, self.threads) as side:
                 if self._is_ready(side):
                     yield side
 
@@ -159,9 +159,6 @@ class Sides:
             for variant in framework.variants:
                 if family in variant.families:
                     yield framework, variant, python
-
-    def _start(self, framework: Framework, variant: Variant, python: str) -> Side:
-        return Side(framework, variant, python, self.threads)
 
     def _is_ready(self, side: Side) -> bool:
         """Wait until a side has started; leave its framework out from now on if it does not."""
@@ -207,11 +204,13 @@ def measure(sides: Sides, work: Work) -> tuple[Measured, dict[str, str]]:
     if work.family == "import":
         return import_times(work.rounds), {"convkit": "convkit", "NumPy": "NumPy"}
     if work.family == "memory":
-        return memory_taken(sides, work)
-    taking_part = sides.taking_part(work.family)
-    if not taking_part:
+        measured, frameworks = memory_taken(sides, work)
+    else:
+        taking_part = sides.taking_part(work.family)
+        measured, frameworks = compare(taking_part, work), {side.name: side.framework.name for side in taking_part}
+    if not measured:
         raise SideFailed("nobody takes part")
-    return compare(taking_part, work), {side.name: side.framework.name for side in taking_part}
+    return measured, frameworks
 
 
 def compare(sides: Sequence[Side], work: Work) -> Measured:
