@@ -15,23 +15,10 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 KERNELS = "src/convkit/_kernels"
-DRIVERS = ["core", "conv", "direct", "gemm", "pool", "lanes", "winograd", "elementwise", "loss", "update"]
-HEADERS = [
-    "runtime.h",
-    "micro.h",
-    "micro_tile.h",
-    "micro_rows.h",
-    "micro_lanes.h",
-    "micro_direct.h",
-    "simd.h",
-    "tile.inc.h",
-    "rows.inc.h",
-    "rows_math.inc.h",
-    "lanes.inc.h",
-    "winograd.inc.h",
-    "direct.inc.h",
-    "philox.h",
-]
+DRIVERS = [
+    "core", "conv", "direct", "gemm", "pool", "lanes", "winograd", "elementwise", "loss", "update", "ceiling",
+]  # fmt: skip
+HEADERS = [str(path) for path in sorted(Path(KERNELS).glob("*.h"))]
 
 # Flags of each level for compilers of the GCC family. The drivers, the dispatch and the baseline get none:
 # they must run on any machine of the architecture.
@@ -103,7 +90,7 @@ class BuildKernels(build_ext):
             output_dir=str(folder),
             macros=[("CK_LEVEL", name)],
             extra_postargs=[*OPTIMISE, *flags],
-            depends=[f"{KERNELS}/{header}" for header in HEADERS],
+            depends=HEADERS,
         )
         return path
 
@@ -118,7 +105,7 @@ def extension(driver: str) -> Extension:
         f"convkit._kernels.{driver}",
         sources,
         define_macros=macros,
-        depends=[f"{KERNELS}/{header}" for header in HEADERS],
+        depends=HEADERS,
     )
 
 

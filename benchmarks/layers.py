@@ -7,7 +7,7 @@ output channels, kernel height and width, stride, padding of rows and of columns
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SHAPES = Path(__file__).parent / "shapes"
@@ -68,3 +68,13 @@ def conv_layers(network: str) -> list[ConvLayer]:
 def networks() -> list[str]:
     """Name the networks that have a table."""
     return sorted(path.stem for path in SHAPES.glob("*.csv"))
+
+
+def distinct_layers() -> list[tuple[ConvLayer, list[str]]]:
+    """List the shapes that differ, each as the first layer that has it, with all networks that do."""
+    found: dict[ConvLayer, tuple[ConvLayer, list[str]]] = {}
+    for network in networks():
+        for layer in conv_layers(network):
+            _, users = found.setdefault(replace(layer, network="", layer="", times=1), (layer, []))
+            users.append(network)
+    return list(found.values())

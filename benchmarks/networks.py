@@ -10,6 +10,8 @@ A row is the name of a layer and its numbers:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,35 @@ def initial_parameters(network: str, seed: int = 0) -> list[NDArray[np.float32]]
         parameters.append(rng.uniform(-bound, bound, shape).astype(np.float32))
         parameters.append(np.zeros(outputs, np.float32))
     return parameters
+
+
+def channels_last_parameters(network: str, values: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Turn initial parameters into those of a network on (N, H, W, C) images.
+
+    Convolution weights become (k, k, in, out) and those of dense layers (in, out), the inputs of the first
+    dense layer in the order in which such images are flattened.
+    """
+    remaining = iter(values)
+    converted = []
+    channels = IMAGE_SHAPE[0]
+    flattened = False
+    for kind, *numbers in NETWORKS[network]:
+        if kind == "flatten":
+            flattened = True
+        if kind not in ("conv", "linear"):
+            continue
+        weight, bias = next(remaining), next(remaining)
+        if kind == "conv":
+            channels = numbers[1]
+            weight = weight.transpose(2, 3, 1, 0)
+        else:
+            if flattened:
+                side = isqrt(numbers[0] // channels)
+                weight = weight.reshape(-1, channels, side, side).transpose(0, 2, 3, 1).reshape(weight.shape)
+                flattened = False
+            weight = weight.T
+        converted += [np.ascontiguousarray(weight), bias]
+    return converted
 
 
 def batches(count: int, size: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

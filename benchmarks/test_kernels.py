@@ -37,6 +37,9 @@ def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
+# --- the convolutions of the shape tables -------------------------------------------------------------------
+
+
 @batches
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_conv_forward(layer: ConvLayer, batch: int, measure: Measure) -> None:
@@ -56,6 +59,9 @@ def test_conv_backward(layer: ConvLayer, batch: int, measure: Measure) -> None:
     padding = (layer.ph, layer.pw)
     arguments = (grad_output, x, weight, layer.stride, padding, layer.dilation, layer.groups)
     measure(F.conv2d_backward, *arguments, flops=2 * batch * layer.flops)
+
+
+# --- pooling ------------------------------------------------------------------------------------------------
 
 
 @batches
@@ -90,7 +96,75 @@ def test_avg_pool_backward(pool: Pool, batch: int, measure: Measure) -> None:
     measure(F.avg_pool2d_backward, *arguments, moved=x.nbytes + grad_output.nbytes)
 
 
-@pytest.mark.parametrize("name", ("relu", "tanh", "sigmoid"))
+# --- other convolutions, and windows as columns -------------------------------------------------------------
+
+
+@batches
+@pytest.mark.parametrize("kernel", (2, 3, 4), ids="{0}x{0}".format)
+def test_conv_transpose(kernel: int, batch: int, measure: Measure) -> None:
+    """Doubling an image's sides, as in decoders."""
+    x, weight = normal(batch, 128, 14, 14), normal(128, 64, kernel, kernel)
+    output = measure(F.conv_transpose2d, x, weight, None, 2, flops=2 * x.size * weight[0].size)
+    assert output.shape == (batch, 64, 26 + kernel, 26 + kernel)
+
+
+@batches
+@pytest.mark.parametrize("dilation", (2, 4), ids="dilation{}".format)
+def test_dilated_conv(dilation: int, batch: int, measure: Measure) -> None:
+    x, weight = normal(batch, 128, 28, 28), normal(128, 128, 3, 3)
+    output = measure(F.conv2d, x, weight, None, 1, dilation, dilation, flops=2 * x.size * weight[0].size)
+    assert output.shape == x.shape
+
+
+@batches
+def test_im2col(batch: int, measure: Measure) -> None:
+    x = normal(batch, 64, 56, 56)
+    columns = F.im2col(x, 3, 1, 1)
+    measure(F.im2col, x, 3, 1, 1, moved=x.nbytes + columns.nbytes)
+
+
+@batches
+def test_col2im(batch: int, measure: Measure) -> None:
+    columns = normal(batch, 64 * 9, 56 * 56)
+    x = F.col2im(columns, (56, 56), 3, 1, 1)
+    measure(F.col2im, columns, (56, 56), 3, 1, 1, moved=x.nbytes + columns.nbytes)
+
+
+# --- streams ------------------------------------------------------------------------------------------------
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid")
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation(name: str, measure: Measure) -> None:
     x = normal(64, 64, 24, 24)
     measure(getattr(F, name), x, moved=2 * x.nbytes)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_backward(name: str, measure: Measure) -> None:
+    grad_output, x = normal(2, 64, 64, 24, 24)
+    measure(getattr(F, f"{name}_backward"), grad_output, x, moved=3 * x.nbytes)
+
+
+@pytest.mark.parametrize("name", ("add", "multiply"))
+def test_arithmetic(name: str, measure: Measure) -> None:
+    a, b = normal(2, 64, 64, 24, 24)
+    measure(getattr(F, name), a, b, moved=3 * a.nbytes)
+
+
+def test_scale_and_shift_of_each_channel(measure: Measure) -> None:
+    x, scale, shift = normal(64, 64, 24, 24), normal(64, 1, 1), normal(64, 1, 1)
+    measure(lambda: F.add(F.multiply(x, scale), shift), moved=2 * x.nbytes)
+
+
+@pytest.mark.parametrize("classes", (10, 1000), ids="{}classes".format)
+def test_cross_entropy(classes: int, measure: Measure) -> None:
+    logits, labels = normal(256, classes), np.random.default_rng(0).integers(classes, size=256)
+    measure(F.cross_entropy, logits, labels, moved=logits.nbytes)
+
+
+@pytest.mark.parametrize("classes", (10, 1000), ids="{}classes".format)
+def test_cross_entropy_backward(classes: int, measure: Measure) -> None:
+    logits, labels = normal(256, classes), np.random.default_rng(0).integers(classes, size=256)
+    measure(F.cross_entropy_backward, logits, labels, moved=2 * logits.nbytes)

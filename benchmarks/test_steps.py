@@ -1,11 +1,13 @@
-"""What a user waits for: a training step, a prediction, and the import."""
+"""What a user waits for: a training step, an epoch, a prediction, and the import."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from itertools import cycle
 
+import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -16,6 +18,7 @@ from .conftest import Measure
 from .networks import NETWORKS, batches, forward_flops, training_flops
 
 BATCH = 64
+IMAGES = 3200  # in an epoch
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -24,6 +27,17 @@ def test_training_step(network: str, measure: Measure) -> None:
     step = ck.compile_step(getattr(models, network)(), nn.CrossEntropyLoss(), optim.Adam(lr=1e-3))
     rotation = cycle(zip(images, labels, strict=True))
     measure(lambda: step(*next(rotation)), flops=BATCH * training_flops(network))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_epoch(network: str, benchmark: BenchmarkFixture) -> None:
+    """A trainer's epoch: batches shuffled, taken from uint8 images and converted; its first one plans the step."""
+    images, labels = batches(1, IMAGES)
+    pixels = (255 * images[0]).astype(np.uint8)
+    model = getattr(models, network)()
+    trainer = ck.Trainer(model, nn.CrossEntropyLoss(), optim.Adam(lr=1e-3), metrics=["accuracy"])
+    fit = partial(trainer.fit, (pixels, labels[0]), epochs=1, batch_size=BATCH, verbose=0)
+    benchmark.pedantic(fit, rounds=3, warmup_rounds=1)
 
 
 @pytest.mark.parametrize("batch", (1, BATCH))

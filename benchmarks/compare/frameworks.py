@@ -7,9 +7,31 @@ import shutil
 import subprocess
 import sys
 import venv
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+SINGLE = ("conv", "operation")  # the families of single layers and operations
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to run a framework.
+
+    Attributes
+    ----------
+    name : str
+        What tables put in brackets behind the framework's name; may be empty.
+    families : tuple of str
+        The families of works in which it takes part. Of a framework's variants the fastest counts.
+    options : mapping
+        What its sessions are told.
+    """
+
+    name: str
+    families: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,31 +44,75 @@ class Framework:
         As the tables print it.
     module : str
         What its interpreter runs: a file of `sides`.
-    variants : dict
-        Options of its sessions, by the name of the variant. The fastest one counts.
+    variants : tuple of Variant
     requirements : tuple of str
         What pip installs into an environment of its own.
+    threads : int, optional
+        How many threads it uses, where that is not for the user to say.
     """
 
     name: str
     module: str
-    variants: dict[str, dict[str, Any]]
+    variants: tuple[Variant, ...]
     requirements: tuple[str, ...] = ()
+    threads: int | None = None
 
 
-CONVKIT = Framework("convkit", "benchmarks.compare.sides.convkit_side", {"": {}})
+def _torch(name: str, *families: str, **options: bool) -> Variant:
+    defaults = {"channels_last": "channels_last" in name, "fused": "fused" in name, "compiled": "compiled" in name}
+    return Variant(name, families, defaults | options)
+
+
+CONVKIT = Framework(
+    "convkit",
+    "benchmarks.compare.sides.convkit_side",
+    (Variant("", ("train", "epoch", "infer", "threads", "memory", *SINGLE)),),
+)
+
+# A peer in the works about threads: every framework would do, but only convkit's gain is looked at.
+ONE_THREAD = Framework(
+    "convkit, 1 thread", "benchmarks.compare.sides.convkit_side", (Variant("", ("threads",)),), threads=1
+)
 
 PEERS = {
     "torch": Framework(
         "PyTorch",
         "benchmarks.compare.sides.torch_side",
-        {
-            "NCHW, Adam": {"channels_last": False, "fused": False},
-            "NCHW, fused Adam": {"channels_last": False, "fused": True},
-            "channels_last, Adam": {"channels_last": True, "fused": False},
-            "channels_last, fused Adam": {"channels_last": True, "fused": True},
-        },
+        (
+            _torch("NCHW, Adam", "train"),
+            _torch("NCHW, fused Adam", "train", "epoch", "memory"),
+            _torch("channels_last, Adam", "train"),
+            _torch("channels_last, fused Adam", "train", "epoch", "memory"),
+            _torch("compiled, NCHW, fused Adam", "train"),
+            _torch("compiled, channels_last, fused Adam", "train"),
+            _torch("NCHW", "infer", *SINGLE),
+            _torch("channels_last", "infer", *SINGLE),
+            _torch("compiled, NCHW", "infer"),
+            _torch("compiled, channels_last", "infer"),
+        ),
         ("torch==2.13.0", "numpy>=2"),
+    ),
+    "tf": Framework(
+        "TensorFlow",
+        "benchmarks.compare.sides.tensorflow_side",
+        (
+            Variant("fused Adam", ("train", "epoch"), {"fused": True}),
+            Variant("Keras' Adam", ("train",), {"fused": False}),
+            Variant("", ("infer",)),
+        ),
+        ("tensorflow==2.21.0", "numpy>=2"),
+    ),
+    "jax": Framework(
+        "JAX",
+        "benchmarks.compare.sides.jax_side",
+        (Variant("", ("train", "epoch", "infer")),),
+        ("jax==0.10.2", "numpy>=2"),
+    ),
+    "ort": Framework(
+        "onnxruntime",
+        "benchmarks.compare.sides.onnxruntime_side",
+        (Variant("", ("infer",)),),
+        ("onnxruntime==1.32.0", "onnx==1.23.2", "numpy>=2"),
     ),
 }
 

@@ -1,54 +1,114 @@
-"""The works that are compared."""
+"""What is compared: a `Work` is one thing that several sides do; here are those about whole networks.
+
+Those about single layers and operations are in `operations`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from ..networks import batches, initial_parameters
-from .sides.protocol import Arrays
+import numpy as np
+from numpy.typing import NDArray
+
+from ..networks import NETWORKS, batches, initial_parameters
+
+BATCH = 64
+LEARNING_RATE = 1e-3
+ROTATION = 8  # batches that follow one another
 
 
 @dataclass(frozen=True)
 class Work:
-    """One thing every side does.
+    """One thing that several sides do.
 
     Attributes
     ----------
+    title : str
+        Its name in tables, unique.
+    family : str
+        What decides who takes part: see `frameworks.Variant`.
     kind : str
-        Which session a side opens for it: "train".
-    network : str
-        A name of `benchmarks.networks.NETWORKS`.
-    steps : int
-        How often a turn repeats it; short works more often.
+        Which session a side opens for it.
+    details : dict
+        What the session needs to know; goes to the side, and into the report.
+    arrays : callable
+        Makes the arrays that every side is given: rotating inputs, initial parameters.
+    steps, warm_up : int
+        How often a turn repeats it, timed and before that untimed.
+    rounds : int
+        How many timed turns every side has.
     tolerance : float
         Largest difference between two sides' results, relative to the largest result.
     """
 
+    title: str
+    family: str
     kind: str
-    network: str
+    details: dict[str, Any]
+    arrays: Callable[[], dict[str, NDArray[Any]]]
     steps: int
-    batch: int = 64
-    learning_rate: float = 1e-3
-    # After some dozen updates in float32, sums taken in another order show in the fourth digit.
+    warm_up: int = 3
+    rounds: int = 10
     tolerance: float = 1e-3
 
-    @property
-    def title(self) -> str:
-        return f"{self.kind} {self.network}, batch {self.batch}"
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+def network_works() -> Iterator[Work]:
+    """Training steps, epochs, inference, threads and memory."""
+    # After some dozen updates in float32, sums taken in another order show in the fourth digit.
+    for network, steps in (("fashion_cnn_small", 30), ("lenet5", 30), ("fashion_cnn_large", 8)):
+        arrays = partial(training_arrays, network)
+        yield Work(f"train {network} b{BATCH}", "train", "train", _training(network), arrays, steps)
+    # Fewer images where a step takes long, or an epoch would outlast all else.
+    for network, images in (("fashion_cnn_small", 6400), ("lenet5", 6400), ("fashion_cnn_large", 1280)):
+        yield Work(
+            f"epoch {network} b{BATCH}",
+            "epoch",
+            "epoch",
+            _training(network) | {"images": images},
+            partial(epoch_arrays, network, images),
+            steps=3,  # the first of them plans the step, on convkit's side
+            warm_up=0,
+            rounds=3,
+            tolerance=0.01,  # after hundreds of updates, small differences have grown
+        )
+    for batch, steps in ((BATCH, 20), (1, 200)):
+        for network in NETWORKS:
+            title = f"infer {network} b{batch}"
+            details = {"network": network, "batch": batch}
+            arrays = partial(inference_arrays, network, batch)
+            yield Work(title, "infer", "infer", details, arrays, steps, tolerance=1e-4)
+    large = "fashion_cnn_large"
+    arrays = partial(training_arrays, large)
+    yield Work(f"threads {large} b{BATCH}", "threads", "train", _training(large), arrays, steps=8)
+    yield Work(f"memory {large} b{BATCH}", "memory", "train", _training(large), arrays, steps=10, rounds=3)
 
-    def save_arrays(self, path: Path, rotation: int = 8) -> None:
-        """Write `rotation` batches and the initial parameters, the same for every side."""
-        images, labels = batches(rotation, self.batch)
-        Arrays.save(str(path), images, labels, initial_parameters(self.network))
+
+def import_work() -> Work:
+    """The import of convkit beside that of NumPy."""
+    return Work("import", "import", "import", {}, dict, steps=1, rounds=15)
 
 
-WORKS = (
-    Work("train", "fashion_cnn_small", steps=60),
-    Work("train", "lenet5", steps=60),
-    Work("train", "fashion_cnn_large", steps=15),
-)
+def _training(network: str) -> dict[str, Any]:
+    return {"network": network, "batch": BATCH, "learning_rate": LEARNING_RATE}
+
+
+def training_arrays(network: str) -> dict[str, NDArray[Any]]:
+    images, labels = batches(ROTATION, BATCH)
+    return {"images": images, "labels": labels, **_parameters(network)}
+
+
+def epoch_arrays(network: str, count: int) -> dict[str, NDArray[Any]]:
+    images, labels = batches(1, count)
+    return {"images": (255 * images[0]).astype(np.uint8), "labels": labels[0], **_parameters(network)}
+
+
+def inference_arrays(network: str, batch: int) -> dict[str, NDArray[Any]]:
+    images, _ = batches(ROTATION, batch)
+    return {"images": images, **_parameters(network)}
+
+
+def _parameters(network: str) -> dict[str, NDArray[Any]]:
+    return {f"parameter{i}": values for i, values in enumerate(initial_parameters(network))}

@@ -47,6 +47,10 @@ cdef extern from "micro.h" nogil:
                     double *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const double *src, int64_t lds, double *dst) noexcept nogil
         double (*sum)(int64_t n, const double *src) noexcept nogil
+    ctypedef struct ck_ceiling:
+        int64_t peak_flops
+        float (*peak)(int64_t rounds, float factor, float term) noexcept nogil
+        void (*triad)(int64_t n, float factor, const float *a, const float *b, float *y) noexcept nogil
     ctypedef struct ck_micro:
         const char *name
         ck_tile_f32 tile_f32
@@ -57,6 +61,7 @@ cdef extern from "micro.h" nogil:
         ck_lanes_f64 lanes_f64
         ck_direct_f32 direct_f32
         ck_direct_f64 direct_f64
+        ck_ceiling ceiling
 
 cdef enum:
     OUT_OF_MEMORY = 1

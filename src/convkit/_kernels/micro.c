@@ -35,6 +35,8 @@
 #include "winograd.inc.h"
 #include "direct.inc.h"
 
+#include "ceiling.inc.h"
+
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
 
@@ -48,4 +50,5 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .lanes_f64 = LANES_TABLE_f64,
     .direct_f32 = DIRECT_TABLE_f32,
     .direct_f64 = DIRECT_TABLE_f64,
+    .ceiling = {2 * VL_F32 * CHAINS, peak, triad},
 };

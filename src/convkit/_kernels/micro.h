@@ -4,6 +4,7 @@
 
 #include "micro_direct.h"
 #include "micro_lanes.h"
+#include "micro_ceiling.h"
 #include "micro_rows.h"
 #include "micro_tile.h"
 
@@ -17,6 +18,7 @@ typedef struct {
     ck_lanes_f64 lanes_f64;
     ck_direct_f32 direct_f32;
     ck_direct_f64 direct_f64;
+    ck_ceiling ceiling;
 } ck_micro;
 
 #endif

@@ -15,6 +15,7 @@ from typing import NoReturn
 import convkit as ck
 from convkit._version import __version__
 from convkit.cli.apply import evaluate, predict
+from convkit.cli.benchmark import bench
 from convkit.cli.names import (
     DATASETS,
     OPTIMIZERS,
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_models(commands)
     _add_summary(commands)
+    _add_bench(commands)
     _add_info(commands)
     return parser
 
@@ -167,6 +169,17 @@ def _add_summary(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("summary", help=about, description=f"{about[0].upper()}{about[1:]}.")
     command.add_argument("model", metavar="MODEL", type=model_entry, help="a name of `convkit models`")
     command.set_defaults(run=_summary)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    about = "measure kernels and training steps beside what this machine can do at most"
+    command = commands.add_parser("bench", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    command.add_argument("--json", metavar="FILE", help="write the figures to a file, too")
+    command.add_argument(
+        "--seconds", metavar="S", type=rate, default=0.5, help="how long to repeat each measurement (0.5)"
+    )
+    _add_threads(command)
+    command.set_defaults(run=bench)
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:

@@ -1,0 +1,6 @@
+from convkit._kernels.core import Array, Kernel
+
+def peak(rounds: int) -> int: ...
+
+class Triad(Kernel):
+    def __init__(self, a: Array, b: Array, y: Array, factor: float) -> None: ...
