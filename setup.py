@@ -5,6 +5,7 @@ Everything else about the package stands in pyproject.toml.
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 KERNELS = "src/convkit/_kernels"
-DRIVERS = ["core", "conv", "gemm", "pool", "elementwise", "loss", "update"]
+DRIVERS = ["core", "conv", "gemm", "pool", "elementwise", "norm", "loss", "update"]
 HEADERS = [
     "runtime.h",
     "micro.h",
@@ -25,6 +26,10 @@ HEADERS = [
     "tile.inc.h",
     "rows.inc.h",
     "rows_math.inc.h",
+    "micro_norm.h",
+    "norm.inc.h",
+    "micro_maps.h",
+    "maps.inc.h",
     "philox.h",
 ]
 
@@ -113,6 +118,7 @@ def extension(driver: str) -> Extension:
         f"convkit._kernels.{driver}",
         sources,
         define_macros=macros,
+        libraries=["m"] if driver == "core" and os.name == "posix" else [],
         depends=[f"{KERNELS}/{header}" for header in HEADERS],
     )
 

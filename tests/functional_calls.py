@@ -99,6 +99,19 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
     made.append(Call("matmul", {"a": array(batch, 3), "b": array(3, 4)}))
     made.append(Call("dropout", {"x": array(batch, 9), "p": 0.5, "seed": 3}))
     made.append(Call("dropout_backward", {"grad_output": array(batch, 9), "p": 0.5, "seed": 3}))
+    x, grad, channel, eps = array(batch, 6, 4), array(batch, 6, 4), array(6), {"eps": 1e-3}
+    running = {"running_mean": array(6), "running_var": np.abs(array(6))}
+    made.append(Call("batch_norm", {"x": x, **running, "weight": channel, "bias": array(6), **eps}))
+    made.append(Call("batch_norm_backward", {"grad_output": grad, "x": x, **running, "weight": channel, **eps}))
+    made.append(Call("group_norm", {"x": x, "num_groups": 3, "weight": channel, "bias": array(6), **eps}))
+    group = {"grad_output": grad, "x": x, "num_groups": 3, "weight": channel, **eps}
+    made.append(Call("group_norm_backward", group))
+    made.append(Call("layer_norm", {"x": x, "normalized_shape": 4, "weight": array(4), "bias": array(4), **eps}))
+    layer = {"grad_output": grad, "x": x, "normalized_shape": 4, "weight": array(4), **eps}
+    made.append(Call("layer_norm_backward", layer))
+    response = {"size": 3, "alpha": 0.1, "beta": 0.75, "k": 2.0}
+    made.append(Call("local_response_norm", {"x": x, **response}))
+    made.append(Call("local_response_norm_backward", {"grad_output": grad, "x": x, **response}))
     for name in ("sum", "mean"):
         made.append(Call(name, {"x": array(batch, 3, 5)}))
     made.append(Call("reshape", {"x": array(batch, 3, 4), "shape": (batch, -1, 6) if batch else (0, 2, 6)}))

@@ -17,6 +17,7 @@ The measures that the tests use (`relative_error`, `assert_close`, `assert_gradi
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -434,6 +435,48 @@ def log_softmax_backward(grad_output: ArrayLike, x: ArrayLike, axis: int) -> Arr
     grad = np.moveaxis(np.asarray(grad_output, np.float64), axis, -1)
     jacobian = np.eye(p.shape[-1]) - p[..., :, None] * np.ones(p.shape[-1])
     return np.moveaxis((jacobian @ grad[..., None])[..., 0], -1, axis)
+
+
+# Normalisation ------------------------------------------------------------------------------------
+
+
+def standardized(x: ArrayLike, axes: Shape, eps: float) -> Array:
+    """Every value less the mean over these axes, divided by the deviation."""
+    x = np.asarray(x, np.float64)
+    mean = x.mean(axes, keepdims=True)
+    return (x - mean) / np.sqrt(((x - mean) ** 2).mean(axes, keepdims=True) + eps)
+
+
+def standardized_backward(grad_output: ArrayLike, x: ArrayLike, axes: Shape, eps: float) -> Array:
+    """Back through the quotient, the deviation, the square and the mean, one after the other."""
+    x, grad = np.asarray(x, np.float64), np.asarray(grad_output, np.float64)
+    count = math.prod(x.shape[axis] for axis in axes)
+    centered = x - x.mean(axes, keepdims=True)
+    deviation = np.sqrt((centered**2).mean(axes, keepdims=True) + eps)
+    grad_deviation = -(grad * centered).sum(axes, keepdims=True) / deviation**2
+    grad_centered = grad / deviation + grad_deviation / (2 * deviation) * 2 * centered / count
+    return grad_centered - grad_centered.mean(axes, keepdims=True)
+
+
+def over_batch(x: ArrayLike) -> Shape:
+    """All axes but that of the channels."""
+    return (0, *range(2, np.ndim(x)))
+
+
+def on_channels(values: ArrayLike, x: ArrayLike) -> Array:
+    """One number for each channel, shaped to meet `x`."""
+    return np.asarray(values, np.float64).reshape(-1, *(1,) * (np.ndim(x) - 2))
+
+
+def local_response_norm(x: ArrayLike, size: int, alpha: float, beta: float, k: float, average: bool) -> Array:
+    """Channel by channel, the squares of those around it."""
+    x = np.asarray(x, np.float64)
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        neighbours = x[:, max(0, c - size // 2) : c + (size - 1) // 2 + 1]
+        total = (neighbours**2).sum(1)
+        y[:, c] = x[:, c] / (k + alpha * (total / size if average else total)) ** beta
+    return y
 
 
 def concat_backward(grad_output: ArrayLike, lengths: Sequence[int], axis: int) -> list[Array]:

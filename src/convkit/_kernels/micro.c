@@ -11,6 +11,8 @@
 #define VL VL_F32
 #include "tile.inc.h"
 #include "rows.inc.h"
+#include "norm.inc.h"
+#include "maps.inc.h"
 #undef REAL
 #undef IREAL
 #undef NAME
@@ -26,6 +28,8 @@
 #define VL VL_F64
 #include "tile.inc.h"
 #include "rows.inc.h"
+#include "norm.inc.h"
+#include "maps.inc.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -36,4 +40,8 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .tile_f64 = TILE_TABLE_f64,
     .rows_f32 = ROWS_TABLE_f32,
     .rows_f64 = ROWS_TABLE_f64,
+    .norm_f32 = NORM_TABLE_f32,
+    .norm_f64 = NORM_TABLE_f64,
+    .maps_f32 = MAPS_TABLE_f32,
+    .maps_f64 = MAPS_TABLE_f64,
 };

@@ -2,6 +2,8 @@
 #ifndef CK_MICRO_H
 #define CK_MICRO_H
 
+#include "micro_maps.h"
+#include "micro_norm.h"
 #include "micro_rows.h"
 #include "micro_tile.h"
 
@@ -11,6 +13,10 @@ typedef struct {
     ck_tile_f64 tile_f64;
     ck_rows_f32 rows_f32;
     ck_rows_f64 rows_f64;
+    ck_norm_f32 norm_f32;
+    ck_norm_f64 norm_f64;
+    ck_maps_f32 maps_f32;
+    ck_maps_f64 maps_f64;
 } ck_micro;
 
 #endif

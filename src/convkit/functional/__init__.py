@@ -43,6 +43,16 @@ from convkit.functional.loss import (
     softmax,
     softmax_backward,
 )  # fmt: skip
+from convkit.functional.norm import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    local_response_norm,
+    local_response_norm_backward,
+)  # fmt: skip
 from convkit.functional.pool import (
     avg_pool1d,
     avg_pool1d_backward,
@@ -80,5 +90,7 @@ __all__ = [
     "softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
     "cross_entropy", "cross_entropy_backward", "mse_loss", "mse_loss_backward",
     "nll_loss", "nll_loss_backward",
+    "batch_norm", "batch_norm_backward", "group_norm", "group_norm_backward", "layer_norm", "layer_norm_backward",
+    "local_response_norm", "local_response_norm_backward",
     "reshape", "flatten", "concat", "concat_backward", "pad", "pad_backward", "sum", "mean",
 ]  # fmt: skip

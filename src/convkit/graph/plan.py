@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convkit._kernels.core import Kernel, PythonKernel, Series
+from convkit.graph.fold import fold
 from convkit.graph.memory import aligned_empty, assign_blocks, lay_out
 from convkit.graph.rewrite import fuse
 from convkit.graph.symbols import Graph, Node, RandomState, Symbol
@@ -47,21 +48,27 @@ class Plan:
         several: bool = False,
     ) -> None:
         self.several = several
-        wanted = [*outputs, *(symbol for symbol, _ in stored)]
+        wanted = [*outputs, *(symbol for symbol, _ in stored), *graph.updates.values()]
         graph.keep_only(wanted)
+        fold(graph, wanted)
         fuse(graph, wanted)
+        constant = _constant_nodes(graph)
+        graph.nodes.sort(key=lambda node: node not in constant)
         # The first place asked for is written by the kernel itself, further ones are copies.
         direct = {symbol: target for symbol, target in reversed(stored) if _is_written(symbol)}
-        self._blocks = assign_blocks(graph, wanted, direct)
+        kept = [symbol for node in constant for symbol in node.outputs]
+        self._blocks = assign_blocks(graph, [*wanted, *kept], direct)
         self._arena = aligned_empty(lay_out(self._blocks.values()))
         self._arrays: dict[Symbol, np.ndarray] = dict(direct)
         self._random_states: dict[Symbol, np.ndarray] = {}
-        kernels = [self._bind(node) for node in graph.nodes if not isinstance(node.op, Reshape)]
-        kernels += [
-            PythonKernel(_copying(self._array(symbol), target))
-            for symbol, target in stored
-            if direct.get(symbol) is not target
-        ]
+        bound = [(node, self._bind(node)) for node in graph.nodes if not isinstance(node.op, Reshape)]
+        kernels = [kernel for node, kernel in bound if node not in constant]
+        targets = [(symbol, target) for symbol, target in stored if direct.get(symbol) is not target]
+        targets += [(symbol, buffer.data) for buffer, symbol in graph.updates.items()]
+        kernels += [PythonKernel(_copying(self._array(symbol), target)) for symbol, target in targets]
+        self._preparation = Series(kernel for node, kernel in bound if node in constant)
+        self._prepared_for = -1  # the count of writes that the preparation has seen
+        self._updates_buffers = bool(graph.updates)
         self._work = Series(kernels)
         self._inputs = [self._array(symbol) for symbol in graph.inputs]
         self._outputs = [self._array(symbol) for symbol in outputs]
@@ -73,7 +80,12 @@ class Plan:
             np.copyto(place, values, casting="same_kind")
         for state in self._random_states.values():
             state[:2] = seed, step
+        if self._prepared_for != structure.writes:
+            self._prepared_for = structure.writes
+            self._preparation.run()
         self._work.run()
+        if self._updates_buffers:
+            structure.writes += 1
         return [array.copy() for array in self._outputs]
 
     def _bind(self, node: Node) -> Kernel:
@@ -107,6 +119,21 @@ class Plan:
             return self._random_states.setdefault(symbol, np.array([0, 0, source.place], np.int64))
         assert isinstance(source, np.ndarray), f"no memory for {symbol}"
         return source
+
+
+def _constant_nodes(graph: Graph) -> set[Node]:
+    """The nodes whose results depend on parameters, buffers and constants alone: inference computes them once."""
+    if graph.training:
+        return set()
+    varying: set[Symbol | None] = set(graph.inputs)
+    constant = set()
+    for node in graph.nodes:
+        drawn = any(symbol is not None and isinstance(symbol.source, RandomState) for symbol in node.inputs)
+        if drawn or varying.intersection(node.inputs):
+            varying.update(node.outputs)
+        else:
+            constant.add(node)
+    return constant
 
 
 def _is_written(symbol: Symbol) -> bool:

@@ -306,6 +306,7 @@ class CompiledStep:
                 weight_decay=segment.weight_decay,
                 count=self.count,
             )
+        structure.writes += 1
 
     def _clip(self, limit: float) -> None:
         norm = sum(kernels.sum_of_squares(segment.grads) for segment in self._segments) ** 0.5

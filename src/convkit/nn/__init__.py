@@ -7,6 +7,7 @@ from convkit.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from convkit.nn.linear import Linear
 from convkit.nn.loss import CrossEntropyLoss, MSELoss
 from convkit.nn.module import Module
+from convkit.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, LocalResponseNorm
 from convkit.nn.pool import AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
 from convkit.parameter import Buffer, Parameter
 
@@ -14,6 +15,7 @@ __all__ = [
     "Module", "Parameter", "Buffer", "Sequential", "Flatten",
     "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d",
     "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d",
+    "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "LayerNorm", "LocalResponseNorm",
     "Linear", "ReLU", "Tanh", "Sigmoid", "Softmax", "Dropout",
     "CrossEntropyLoss", "MSELoss", "init",
 ]  # fmt: skip
