@@ -71,6 +71,20 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
         average = {"grad_output": pooled, "input_shape": x.shape, **pool, "count_include_pad": False}
         made.append(Call(f"avg_pool{rank}d_backward", average))
 
+        shared = (4, 3)[:rank]
+        adaptive = {"x": x, "output_size": shared}
+        shared_grad = array(batch, 3, *shared)
+        made.append(Call(f"adaptive_avg_pool{rank}d", adaptive))
+        made.append(Call(f"adaptive_max_pool{rank}d", adaptive | {"return_indices": True}))
+        made.append(Call(f"adaptive_max_pool{rank}d_backward", {"grad_output": shared_grad, **adaptive}))
+        average = {"grad_output": shared_grad, "input_shape": x.shape, "output_size": shared}
+        made.append(Call(f"adaptive_avg_pool{rank}d_backward", average))
+        places = rng.permuted(np.tile(np.arange(np.prod(size)), (batch, 3, 1)), axis=2)
+        places = places[..., : np.prod(out)].reshape(batch, 3, *out)
+        unpool = {"x": pooled, "indices": places, "kernel_size": kernel, "stride": 2, "padding": 1}
+        made.append(Call(f"max_unpool{rank}d", unpool | {"output_size": size}))
+        made.append(Call(f"max_unpool{rank}d_backward", {"grad_output": array(batch, 3, *size), "indices": places}))
+
         for name in ("correlate", "convolve"):
             signal = {"x": array(*size), "kernel": array(*kernel), "mode": "same", "stride": 1}
             made.append(Call(f"{name}{rank}d", signal))
@@ -119,6 +133,11 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
     parts = [array(batch, 3, 4), array(batch, 2, 4)]
     made.append(Call("concat", {"arrays": parts, "axis": 1}))
     made.append(Call("concat_backward", {"grad_output": array(batch, 5, 4), "arrays": parts, "axis": 1}))
+    for name in ("avg", "max"):
+        x, grad = array(batch, 3, 4, 5), array(batch, 3)
+        made.append(Call(f"global_{name}_pool", {"x": x}))
+        shape = {"input_shape": x.shape} if name == "avg" else {"x": x}
+        made.append(Call(f"global_{name}_pool_backward", {"grad_output": grad, **shape}))
     made.append(Call("pad", {"x": array(batch, 3, 4, 5), "padding": ((1, 2), (0, 3)), "value": 0.0}))
     made.append(Call("pad_backward", {"grad_output": array(batch, 3, 7, 8), "padding": ((1, 2), (0, 3))}))
     return made

@@ -437,6 +437,57 @@ def log_softmax_backward(grad_output: ArrayLike, x: ArrayLike, axis: int) -> Arr
     return np.moveaxis((jacobian @ grad[..., None])[..., 0], -1, axis)
 
 
+# Shared-out windows, unpooling, borders -----------------------------------------------------------
+
+
+def adaptive_windows(size: Shape, out: Shape) -> Iterator[tuple[Index, Index]]:
+    """Every output and the pixels it stands for: on each axis those that its share of the length touches."""
+    for place in itertools.product(*map(range, out)):
+        window = tuple(
+            slice(math.floor(i * n / m), math.ceil((i + 1) * n / m)) for i, n, m in zip(place, size, out, strict=True)
+        )
+        yield (..., *place), (..., *window)
+
+
+def adaptive_avg_pool(x: ArrayLike, out: Shape) -> Array:
+    x = np.asarray(x, np.float64)
+    y = np.empty((*x.shape[:2], *out))
+    for place, window in adaptive_windows(x.shape[2:], out):
+        y[place] = x[window].mean(tuple(range(2, x.ndim)))
+    return y
+
+
+def adaptive_avg_pool_backward(grad_output: ArrayLike, size: Shape) -> Array:
+    grad = np.asarray(grad_output, np.float64)
+    grad_x = np.zeros((*grad.shape[:2], *size))
+    for place, window in adaptive_windows(size, grad.shape[2:]):
+        count = grad_x[window][0, 0].size if grad_x.size else 1
+        grad_x[window] += grad[place].reshape(*grad.shape[:2], *(1,) * len(size)) / count
+    return grad_x
+
+
+def adaptive_max_pool(x: ArrayLike, out: Shape) -> tuple[Array, Labels]:
+    """Maxima, and the first place in the plane that has them."""
+    x = np.asarray(x, np.float64)
+    y, index = np.empty((*x.shape[:2], *out)), np.empty((*x.shape[:2], *out), np.int64)
+    for place, window in adaptive_windows(x.shape[2:], out):
+        for n, c in np.ndindex(*x.shape[:2]):
+            masked = np.full(x.shape[2:], -np.inf)
+            masked[window[1:]] = x[n, c][window[1:]]
+            y[n, c][place[1:]] = masked.max()
+            index[n, c][place[1:]] = masked.argmax()
+    return y, index
+
+
+def max_unpool(x: ArrayLike, index: Labels, size: Shape) -> Array:
+    """Written one after the other, so that the last stays."""
+    x = np.asarray(x, np.float64)
+    y = np.zeros((*x.shape[:2], *size))
+    for at in np.ndindex(*x.shape):
+        y[at[:2]].flat[index[at]] = x[at]
+    return y
+
+
 # Normalisation ------------------------------------------------------------------------------------
 
 

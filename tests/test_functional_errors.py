@@ -16,7 +16,15 @@ def call_named(name: str) -> Call:
     return next(call for call in calls() if call.name == name)
 
 
-OF_ANY_SHAPE = {"add", "subtract", "multiply", "dropout_backward", "pad_backward"}
+OF_ANY_SHAPE = {
+    "add",
+    "subtract",
+    "multiply",
+    "dropout_backward",
+    "pad_backward",
+    "max_unpool1d_backward",
+    "max_unpool2d_backward",
+}
 
 
 def with_windows() -> list[Call]:

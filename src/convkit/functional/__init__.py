@@ -5,6 +5,20 @@ Given symbols or parameters while a `forward` is traced, they record what they w
 
 import sys
 
+from convkit.functional.adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool1d_backward,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_backward,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_backward,
+    global_avg_pool,
+    global_avg_pool_backward,
+    global_max_pool,
+    global_max_pool_backward,
+)  # fmt: skip
 from convkit.functional.conv import (
     col2im,
     conv1d,
@@ -62,6 +76,10 @@ from convkit.functional.pool import (
     max_pool1d_backward,
     max_pool2d,
     max_pool2d_backward,
+    max_unpool1d,
+    max_unpool1d_backward,
+    max_unpool2d,
+    max_unpool2d_backward,
 )  # fmt: skip
 from convkit.functional.shape import (
     concat,
@@ -84,6 +102,10 @@ __all__ = [
     "im2col", "col2im", "correlate1d", "correlate2d", "convolve1d", "convolve2d",
     "max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward",
     "avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward",
+    "max_unpool1d", "max_unpool1d_backward", "max_unpool2d", "max_unpool2d_backward",
+    "adaptive_avg_pool1d", "adaptive_avg_pool1d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward",
+    "adaptive_max_pool1d", "adaptive_max_pool1d_backward", "adaptive_max_pool2d", "adaptive_max_pool2d_backward",
+    "global_avg_pool", "global_avg_pool_backward", "global_max_pool", "global_max_pool_backward",
     "linear", "linear_backward", "matmul",
     "relu", "relu_backward", "tanh", "tanh_backward", "sigmoid", "sigmoid_backward",
     "add", "subtract", "multiply", "dropout", "dropout_backward",
