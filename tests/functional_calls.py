@@ -99,6 +99,16 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
     for name in ("relu", "tanh", "sigmoid"):
         made.append(Call(name, {"x": array(batch, 3, 5)}))
         made.append(Call(f"{name}_backward", {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5)}))
+    constants: dict[str, dict[str, Any]] = {
+        "leaky_relu": {"negative_slope": 0.2}, "elu": {"alpha": 0.7}, "selu": {}, "gelu": {"approximate": "none"},
+        "silu": {}, "softplus": {"beta": 2.0}, "hardsigmoid": {}, "hardswish": {}, "hardtanh": {"max_val": 0.5},
+    }  # fmt: skip
+    for name, more in constants.items():
+        made.append(Call(name, {"x": array(batch, 3, 5), **more}))
+        made.append(Call(f"{name}_backward", {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5), **more}))
+    made.append(Call("prelu", {"x": array(batch, 3, 5), "weight": array(3)}))
+    prelu = {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5), "weight": array(3)}
+    made.append(Call("prelu_backward", prelu))
     for name in ("softmax", "log_softmax"):
         made.append(Call(name, {"x": array(batch, 3, 5), "axis": 1}))
         backward = {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5), "axis": 1}
@@ -126,6 +136,16 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
     response = {"size": 3, "alpha": 0.1, "beta": 0.75, "k": 2.0}
     made.append(Call("local_response_norm", {"x": x, **response}))
     made.append(Call("local_response_norm_backward", {"grad_output": grad, "x": x, **response}))
+    made.append(Call("dropout2d", {"x": array(batch, 9, 4), "p": 0.5, "seed": 3}))
+    made.append(Call("dropout2d_backward", {"grad_output": array(batch, 9, 4), "p": 0.5, "seed": 3}))
+    made.append(Call("pixel_shuffle", {"x": array(batch, 8, 3, 2), "upscale_factor": 2}))
+    made.append(Call("pixel_shuffle_backward", {"grad_output": array(batch, 2, 6, 4), "upscale_factor": 2}))
+    made.append(Call("pixel_unshuffle", {"x": array(batch, 2, 6, 4), "downscale_factor": 2}))
+    made.append(Call("pixel_unshuffle_backward", {"grad_output": array(batch, 8, 3, 2), "downscale_factor": 2}))
+    resized = {"mode": "bilinear", "align_corners": False}
+    made.append(Call("interpolate", {"x": array(batch, 3, 4, 5), "size": (7, 3), **resized}))
+    back = {"grad_output": array(batch, 3, 7, 3), "input_shape": (batch, 3, 4, 5), **resized}
+    made.append(Call("interpolate_backward", back))
     for name in ("sum", "mean"):
         made.append(Call(name, {"x": array(batch, 3, 5)}))
     made.append(Call("reshape", {"x": array(batch, 3, 4), "shape": (batch, -1, 6) if batch else (0, 2, 6)}))

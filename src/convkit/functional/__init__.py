@@ -5,6 +5,28 @@ Given symbols or parameters while a `forward` is traced, they record what they w
 
 import sys
 
+from convkit.functional.activation import (
+    elu,
+    elu_backward,
+    gelu,
+    gelu_backward,
+    hardsigmoid,
+    hardsigmoid_backward,
+    hardswish,
+    hardswish_backward,
+    hardtanh,
+    hardtanh_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    prelu,
+    prelu_backward,
+    selu,
+    selu_backward,
+    silu,
+    silu_backward,
+    softplus,
+    softplus_backward,
+)  # fmt: skip
 from convkit.functional.adaptive import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,
@@ -34,6 +56,8 @@ from convkit.functional.conv import (
 from convkit.functional.elementwise import (
     add,
     dropout,
+    dropout2d,
+    dropout2d_backward,
     dropout_backward,
     multiply,
     relu,
@@ -81,6 +105,14 @@ from convkit.functional.pool import (
     max_unpool2d,
     max_unpool2d_backward,
 )  # fmt: skip
+from convkit.functional.resize import (
+    interpolate,
+    interpolate_backward,
+    pixel_shuffle,
+    pixel_shuffle_backward,
+    pixel_unshuffle,
+    pixel_unshuffle_backward,
+)  # fmt: skip
 from convkit.functional.shape import (
     concat,
     concat_backward,
@@ -108,11 +140,18 @@ __all__ = [
     "global_avg_pool", "global_avg_pool_backward", "global_max_pool", "global_max_pool_backward",
     "linear", "linear_backward", "matmul",
     "relu", "relu_backward", "tanh", "tanh_backward", "sigmoid", "sigmoid_backward",
-    "add", "subtract", "multiply", "dropout", "dropout_backward",
+    "add", "subtract", "multiply", "dropout", "dropout_backward", "dropout2d", "dropout2d_backward",
+    "elu", "elu_backward", "gelu", "gelu_backward",
+    "hardsigmoid", "hardsigmoid_backward", "hardswish", "hardswish_backward",
+    "hardtanh", "hardtanh_backward", "leaky_relu", "leaky_relu_backward",
+    "prelu", "prelu_backward", "selu", "selu_backward",
+    "silu", "silu_backward", "softplus", "softplus_backward",
     "softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
     "cross_entropy", "cross_entropy_backward", "mse_loss", "mse_loss_backward",
     "nll_loss", "nll_loss_backward",
     "batch_norm", "batch_norm_backward", "group_norm", "group_norm_backward", "layer_norm", "layer_norm_backward",
     "local_response_norm", "local_response_norm_backward",
+    "interpolate", "interpolate_backward", "pixel_shuffle", "pixel_shuffle_backward",
+    "pixel_unshuffle", "pixel_unshuffle_backward",
     "reshape", "flatten", "concat", "concat_backward", "pad", "pad_backward", "sum", "mean",
 ]  # fmt: skip

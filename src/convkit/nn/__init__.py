@@ -1,7 +1,24 @@
 """Layers: build networks of them, or of your own modules."""
 
 from convkit.nn import init
-from convkit.nn.activation import Dropout, ReLU, Sigmoid, Softmax, Tanh
+from convkit.nn.activation import (
+    ELU,
+    GELU,
+    SELU,
+    Dropout,
+    Dropout2d,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)  # fmt: skip
 from convkit.nn.container import Flatten, Sequential
 from convkit.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from convkit.nn.linear import Linear
@@ -22,6 +39,7 @@ from convkit.nn.pool import (
     MaxUnpool1d,
     MaxUnpool2d,
 )  # fmt: skip
+from convkit.nn.resize import PixelShuffle, PixelUnshuffle, Upsample
 from convkit.parameter import Buffer, Parameter
 
 __all__ = [
@@ -31,6 +49,8 @@ __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
     "GlobalAvgPool", "GlobalMaxPool",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "LayerNorm", "LocalResponseNorm",
-    "Linear", "ReLU", "Tanh", "Sigmoid", "Softmax", "Dropout",
+    "Linear", "ReLU", "Tanh", "Sigmoid", "Softmax", "Dropout", "Dropout2d",
+    "LeakyReLU", "PReLU", "ELU", "SELU", "GELU", "SiLU", "Softplus", "Hardsigmoid", "Hardswish", "Hardtanh",
+    "PixelShuffle", "PixelUnshuffle", "Upsample",
     "CrossEntropyLoss", "MSELoss", "init",
 ]  # fmt: skip

@@ -170,7 +170,7 @@ class PadByGrad(NumpyPrimitive):
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         total, [grad_x] = inputs[0].copy(), outputs
-        for axis in reversed(range(total.ndim)):
+        for axis in range(total.ndim):
             lines = np.moveaxis(total, axis, 0)
             for place, source in border(self.mode, self.padding[axis], grad_x.shape[axis]):
                 lines[source] += lines[place]
