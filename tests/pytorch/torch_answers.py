@@ -53,6 +53,16 @@ def avg_pool(case: dict[str, Any], given: Tensors) -> Tensors:
     return _with_gradients(lambda x: function(x, **case), given)
 
 
+def call(case: dict[str, Any], given: Tensors) -> Tensors:
+    """Call the function of `torch.nn.functional` that the case names; say what it made of its `fixed` arguments too.
+
+    These have no gradient; PyTorch's functions overwrite running moments.
+    """
+    function, fixed = getattr(F, case.pop("function")), {name: given.pop(name) for name in case.pop("fixed", [])}
+    answers = _with_gradients(lambda x, **named: function(x, **named, **fixed, **case), given)
+    return answers | {f"after_{name}": tensor for name, tensor in fixed.items()}
+
+
 def train(case: dict[str, Any], given: Tensors) -> Tensors:
     """Train a network on batches of the sizes given, and return the loss of every step."""
     model = build_network(case["network"]).to(given["images"].dtype)
@@ -87,7 +97,7 @@ def _with_gradients(function: Callable[..., torch.Tensor], given: Tensors) -> Te
     }
 
 
-QUESTIONS = {function.__name__: function for function in (conv, conv_transpose, max_pool, avg_pool, train)}
+QUESTIONS = {function.__name__: function for function in (conv, conv_transpose, max_pool, avg_pool, call, train)}
 
 
 def main() -> None:
