@@ -13,7 +13,11 @@ from convkit import models, nn, optim
 
 SIZES = [64] * 20 + [37]
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-OPTIMIZERS: dict[str, dict[str, float]] = {"SGD": {"lr": 0.01, "momentum": 0.9}, "Adam": {"lr": 1e-3}}
+OPTIMIZERS: dict[str, dict[str, float]] = {
+    "SGD": {"lr": 0.01, "momentum": 0.9},
+    "Adam": {"lr": 1e-3},
+    "RMSprop": {"lr": 1e-4},
+}
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
