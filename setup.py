@@ -16,12 +16,13 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 KERNELS = "src/convkit/_kernels"
-DRIVERS = ["core", "conv", "gemm", "pool", "elementwise", "norm", "loss", "update"]
+DRIVERS = ["core", "conv", "gemm", "pool", "lanes", "winograd", "elementwise", "norm", "loss", "update"]
 HEADERS = [
     "runtime.h",
     "micro.h",
     "micro_tile.h",
     "micro_rows.h",
+    "micro_lanes.h",
     "simd.h",
     "tile.inc.h",
     "rows.inc.h",
@@ -30,6 +31,8 @@ HEADERS = [
     "norm.inc.h",
     "micro_maps.h",
     "maps.inc.h",
+    "lanes.inc.h",
+    "winograd.inc.h",
     "philox.h",
 ]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convkit.errors import GeometryError, integer, integers
 
@@ -117,6 +118,21 @@ def output_size(function: str, input_size: Sizes, windows: Windows, ceil_mode: b
             raise GeometryError(_does_not_fit(function, windows, axis, n))
         result.append(count)
     return tuple(result)
+
+
+def window_counts(input_size: Sizes, size: Sizes, windows: Windows, padding_counts: bool) -> list[NDArray[np.int64]]:
+    """How many values each of the `size` windows of an axis averages over, at least 1, for each axis.
+
+    A window that hangs over the padded input's end has only what is inside; without `padding_counts`, over the
+    input's ends.
+    """
+    counts = []
+    for axis, n in enumerate(input_size):
+        (lo, hi), k, s = windows.padding[axis], windows.kernel_size[axis], windows.stride[axis]
+        first = np.arange(size[axis]) * s - lo
+        last = np.minimum(first + k, n + (hi if padding_counts else 0))
+        counts.append(np.maximum(last - (first if padding_counts else np.maximum(first, 0)), 1))
+    return counts
 
 
 def _does_not_fit(function: str, windows: Windows, axis: int, n: int) -> str:

@@ -1,5 +1,7 @@
 /* The micro-kernels of one instruction set: compiled once for each, with CK_LEVEL naming it.
    Serial, allocating nothing, knowing neither Python nor OpenMP. */
+#include <math.h>
+
 #include "micro.h"
 #include "simd.h"
 
@@ -13,6 +15,8 @@
 #include "rows.inc.h"
 #include "norm.inc.h"
 #include "maps.inc.h"
+#include "lanes.inc.h"
+#include "winograd.inc.h"
 #undef REAL
 #undef IREAL
 #undef NAME
@@ -30,6 +34,8 @@
 #include "rows.inc.h"
 #include "norm.inc.h"
 #include "maps.inc.h"
+#include "lanes.inc.h"
+#include "winograd.inc.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -44,4 +50,6 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .norm_f64 = NORM_TABLE_f64,
     .maps_f32 = MAPS_TABLE_f32,
     .maps_f64 = MAPS_TABLE_f64,
+    .lanes_f32 = LANES_TABLE_f32,
+    .lanes_f64 = LANES_TABLE_f64,
 };

@@ -4,6 +4,7 @@
 
 #include "micro_maps.h"
 #include "micro_norm.h"
+#include "micro_lanes.h"
 #include "micro_rows.h"
 #include "micro_tile.h"
 
@@ -17,6 +18,8 @@ typedef struct {
     ck_norm_f64 norm_f64;
     ck_maps_f32 maps_f32;
     ck_maps_f64 maps_f64;
+    ck_lanes_f32 lanes_f32;
+    ck_lanes_f64 lanes_f64;
 } ck_micro;
 
 #endif

@@ -17,6 +17,7 @@ import numpy as np
 
 from convkit._kernels.core import Kernel, PythonKernel, Series
 from convkit.graph.fold import fold
+from convkit.graph.lanes import use_lanes
 from convkit.graph.memory import aligned_empty, assign_blocks, lay_out
 from convkit.graph.rewrite import fuse
 from convkit.graph.symbols import Graph, Node, RandomState, Symbol
@@ -52,6 +53,7 @@ class Plan:
         graph.keep_only(wanted)
         fold(graph, wanted)
         fuse(graph, wanted)
+        use_lanes(graph, wanted)
         constant = _constant_nodes(graph)
         graph.nodes.sort(key=lambda node: node not in constant)
         # The first place asked for is written by the kernel itself, further ones are copies.

@@ -1,0 +1,76 @@
+"""The kernels of micro_lanes.h; what each does is said there."""
+
+from libc.stdint cimport int64_t, uint8_t
+
+
+cdef extern from "micro_lanes.h" nogil:
+    enum:
+        CK_PIXEL_BYTES, CK_MAX_PIXELS, CK_MAX_SUMS, CK_NO_TAP
+    enum:
+        GATHER_BIAS, GATHER_RELU
+    ctypedef struct ck_window_row:
+        int64_t count, rows, row_step, row_code, row_codes, dilation
+        int add
+        const int64_t *first
+        const int64_t *low
+        const int64_t *high
+
+    ctypedef struct ck_lanes_f32:
+        int gather_rows, gather_pixels, correlate_m, correlate_n
+        void (*gather)(int m, int pixels, int64_t taps, int64_t depth, const float *a, const int64_t *a_at,
+                       const float *const *b, const int64_t *b_at, int64_t b_step, float *const *c,
+                       int64_t c_step, int mode, const float *bias) noexcept nogil
+        void (*correlate)(int m, int n, int64_t blocks, int64_t rows, int64_t columns, const float *a,
+                          int64_t a_step, int64_t a_block, const float *b, const int64_t *b_at,
+                          int64_t b_block, const int64_t *row_at, int64_t b_column,
+                          float *sums) noexcept nogil
+        float (*sum_pixels)(int64_t n, const float *src) noexcept nogil
+        void (*max_row)(const ck_window_row *w, const float *x, float *y, uint8_t *codes) noexcept nogil
+        void (*mean_row)(const ck_window_row *w, const float *scale, const float *x,
+                         float *y) noexcept nogil
+        void (*max_row_grad)(const ck_window_row *w, const float *y, const uint8_t *codes,
+                             float *x) noexcept nogil
+        void (*mean_row_grad)(const ck_window_row *w, const float *scale, const float *y,
+                              float *x) noexcept nogil
+        void (*winograd_input)(int64_t channels, int64_t tiles, const float *x, int64_t x_step,
+                               const int64_t *at, float *v, int64_t v_step, int64_t xi_step) noexcept nogil
+        void (*winograd_input_adjoint)(int64_t channels, int64_t tiles, const float *m, int64_t m_step,
+                                       int64_t xi_step, const int64_t *at, float *x, int64_t x_step) noexcept nogil
+        void (*winograd_output)(int64_t channels, int64_t tiles, const float *m, int64_t m_step, int64_t xi_step,
+                                const int64_t *at, float *y, int64_t y_step, int mode,
+                                const float *bias) noexcept nogil
+        void (*winograd_output_adjoint)(int64_t channels, int64_t tiles, const float *y, int64_t y_step,
+                                        const int64_t *at, float *m, int64_t m_step, int64_t xi_step) noexcept nogil
+        void (*winograd_kernel)(int64_t n, const float *w, int64_t w_step, float *u,
+                                int64_t xi_step) noexcept nogil
+        void (*winograd_kernel_adjoint)(int64_t n, const float *u, int64_t xi_step, float *w) noexcept nogil
+
+    ctypedef struct ck_lanes_f64:
+        int gather_rows, gather_pixels, correlate_m, correlate_n
+        void (*gather)(int m, int pixels, int64_t taps, int64_t depth, const double *a, const int64_t *a_at,
+                       const double *const *b, const int64_t *b_at, int64_t b_step, double *const *c,
+                       int64_t c_step, int mode, const double *bias) noexcept nogil
+        void (*correlate)(int m, int n, int64_t blocks, int64_t rows, int64_t columns, const double *a,
+                          int64_t a_step, int64_t a_block, const double *b, const int64_t *b_at,
+                          int64_t b_block, const int64_t *row_at, int64_t b_column,
+                          double *sums) noexcept nogil
+        double (*sum_pixels)(int64_t n, const double *src) noexcept nogil
+        void (*max_row)(const ck_window_row *w, const double *x, double *y, uint8_t *codes) noexcept nogil
+        void (*mean_row)(const ck_window_row *w, const double *scale, const double *x,
+                         double *y) noexcept nogil
+        void (*max_row_grad)(const ck_window_row *w, const double *y, const uint8_t *codes,
+                             double *x) noexcept nogil
+        void (*mean_row_grad)(const ck_window_row *w, const double *scale, const double *y,
+                              double *x) noexcept nogil
+        void (*winograd_input)(int64_t channels, int64_t tiles, const double *x, int64_t x_step,
+                               const int64_t *at, double *v, int64_t v_step, int64_t xi_step) noexcept nogil
+        void (*winograd_input_adjoint)(int64_t channels, int64_t tiles, const double *m, int64_t m_step,
+                                       int64_t xi_step, const int64_t *at, double *x, int64_t x_step) noexcept nogil
+        void (*winograd_output)(int64_t channels, int64_t tiles, const double *m, int64_t m_step, int64_t xi_step,
+                                const int64_t *at, double *y, int64_t y_step, int mode,
+                                const double *bias) noexcept nogil
+        void (*winograd_output_adjoint)(int64_t channels, int64_t tiles, const double *y, int64_t y_step,
+                                        const int64_t *at, double *m, int64_t m_step, int64_t xi_step) noexcept nogil
+        void (*winograd_kernel)(int64_t n, const double *w, int64_t w_step, double *u,
+                                int64_t xi_step) noexcept nogil
+        void (*winograd_kernel_adjoint)(int64_t n, const double *u, int64_t xi_step, double *w) noexcept nogil

@@ -1,0 +1,21 @@
+from collections.abc import Sequence
+
+from convkit._kernels.core import Array, Kernel
+
+class WinogradConvolution(Kernel):
+    def __init__(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        y: Array,
+        low: Sequence[int],
+        groups: int,
+        adjoint: bool,
+        relu: bool,
+    ) -> None: ...
+
+class WinogradWeightGrad(Kernel):
+    def __init__(
+        self, dy: Array, x: Array, dweight: Array, dbias: Array | None, low: Sequence[int], groups: int
+    ) -> None: ...

@@ -1,0 +1,413 @@
+"""3 x 3 convolution with stride 1, its adjoint and its weight gradient, in lanes, by Winograd's F(2x2, 3x3).
+
+A tile of 2 x 2 outputs takes 16 products where the direct sum takes 36 (Lavin & Gray 2016).  With the image
+innermost the transforms are a few dozen vector additions a tile and channel, and what lies between them is 16
+matrix products over channels:
+
+    forward           M[xi] = U[xi] V[xi]           V = Bt x B of every tile, U = G w Gt, y = At M A
+    adjoint           M[xi] = U[xi]' D[xi]          D = A dy At, dx = the tiles B M Bt added up
+    weight gradient   dU[xi] = D[xi] V[xi]'         summed over tiles and images, dw = Gt dU G
+"""
+
+import numpy as np
+
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
+from convkit._kernels.lanes cimport CK_MAX_PIXELS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU
+from convkit._kernels.tile cimport (
+    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, outer, part_start, parts_of, scratch_of, tile_size, transpose,
+)
+
+cdef enum:
+    # scratch slots; the first two are shared by all threads of a call, the others belong to one
+    KERNELS, SHARED, INPUTS, PRODUCTS
+    XI = 16                     # products of a tile
+    TASKS = 16                  # tasks wanted of a large problem, for any number of threads
+    CHUNK_BYTES = 1048576       # transformed tiles of one task, about
+    SHARED_BYTES = 8388608      # transformed tiles of all threads, about
+
+
+cdef struct Tiling:
+    int64_t blocks, groups, ins, outs       # channels of a group, of the convolution's input and output
+    int64_t in_step, out_step               # values of a channel's plane
+    int64_t tiles                           # of a plane
+    const int64_t *in_at                    # of each tile's 4 x 4 inputs in their plane, or -1
+    const int64_t *out_at                   # of each tile's 2 x 2 outputs in theirs, or -1
+    int lanes
+
+
+cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low):
+    """Fill in a Tiling for arrays (blocks, C, H, W, lanes); returns the arrays that it points into."""
+    t.blocks = in_shape[0]
+    t.groups = groups
+    t.ins = in_shape[1] // groups
+    t.outs = out_shape[1] // groups
+    t.lanes = in_shape[4]
+    t.in_step = in_shape[2] * in_shape[3] * t.lanes
+    t.out_step = out_shape[2] * out_shape[3] * t.lanes
+    rows, columns = parts_of(out_shape[2], 2), parts_of(out_shape[3], 2)
+    t.tiles = rows * columns
+    kept = (_places(rows, columns, 4, in_shape[2:4], low, t.lanes),
+            _places(rows, columns, 2, out_shape[2:4], (0, 0), t.lanes))
+    t.in_at = <const int64_t *> address(kept[0])
+    t.out_at = <const int64_t *> address(kept[1])
+    return kept
+
+
+def _places(rows, columns, side, size, low, lanes):
+    """Where the side x side values of tiles 2 apart, the first at -low, lie in a plane; -1 for those outside."""
+    y = 2 * np.arange(rows)[:, None] + np.arange(side) - low[0]
+    x = 2 * np.arange(columns)[:, None] + np.arange(side) - low[1]
+    y, x = y[:, None, :, None], x[None, :, None, :]
+    inside = (y >= 0) & (y < size[0]) & (x >= 0) & (x < size[1])
+    return np.ascontiguousarray(np.where(inside, (y * size[1] + x) * lanes, -1), np.int64)
+
+
+# --- forward and adjoint ------------------------------------------------------------------------
+
+cdef struct Product:
+    Tiling t
+    int64_t depth, rows                 # channels summed over, and made
+    int64_t row_step, depth_step        # of the weight
+    int64_t row_tiles, row_parts        # tiles of channels made, and tasks they are cut into
+    int64_t chunk, chunks, plane_parts  # tiles at a time; of a plane; tasks the chunks are cut into
+    bint adjoint
+    int mode
+
+
+cdef inline int64_t kernel_at(const Product *p, int64_t group, int64_t row_tile) noexcept nogil:
+    return group * p.rows * p.depth * XI + part_start(p.rows, p.row_tiles, row_tile) * p.depth
+
+
+cdef void transform_kernels(const Product *p, int64_t task, const real *weight, real *packed) noexcept nogil:
+    """One tile of channels made by one group: (xi, row tile, depth, rows of the tile)."""
+    cdef int64_t group = task // p.row_tiles, tile = task % p.row_tiles, k
+    cdef int64_t i0 = part_start(p.rows, p.row_tiles, tile), i1 = part_start(p.rows, p.row_tiles, tile + 1)
+    weight += group * p.t.outs * p.t.ins * 9 + i0 * p.row_step
+    packed += kernel_at(p, group, tile)
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    for k in range(p.depth):
+        table.winograd_kernel(i1 - i0, weight + k * p.depth_step, p.row_step, packed + k * (i1 - i0),
+                              p.rows * p.depth)
+
+
+cdef int product_task(const Product *p, int64_t task, const real *x, const real *packed, const real *bias,
+                      real *y) noexcept nogil:
+    """Some channels of some chunks of one plane; x and y are what goes in and out, adjoint or not."""
+    cdef const Tiling *t = &p.t
+    cdef int64_t row_part = task % p.row_parts, plane_part = task // p.row_parts % p.plane_parts
+    cdef int64_t group = task // (p.row_parts * p.plane_parts) % t.groups
+    cdef int64_t block = task // (p.row_parts * p.plane_parts * t.groups), chunk
+    cdef int64_t tile0 = part_start(p.row_tiles, p.row_parts, row_part)
+    cdef int64_t tile1 = part_start(p.row_tiles, p.row_parts, row_part + 1)
+    cdef int64_t i0 = part_start(p.rows, p.row_tiles, tile0), i1 = part_start(p.rows, p.row_tiles, tile1)
+    cdef real *inputs = scratch_of(INPUTS, XI * p.depth * p.chunk * t.lanes, y)
+    cdef real *products = scratch_of(PRODUCTS, XI * (i1 - i0) * p.chunk * t.lanes, y)
+    if inputs == NULL or products == NULL:
+        return OUT_OF_MEMORY
+    x += (block * t.groups + group) * p.depth * (t.out_step if p.adjoint else t.in_step)
+    y += ((block * t.groups + group) * p.rows + i0) * (t.in_step if p.adjoint else t.out_step)
+    packed += group * p.rows * p.depth * XI
+    if bias != NULL:
+        bias += group * p.rows + i0
+    if p.adjoint:
+        memset(y, 0, (i1 - i0) * t.in_step * sizeof(real))
+    for chunk in range(part_start(p.chunks, p.plane_parts, plane_part),
+                       part_start(p.chunks, p.plane_parts, plane_part + 1)):
+        product_chunk(p, part_start(t.tiles, p.chunks, chunk), part_start(t.tiles, p.chunks, chunk + 1),
+                      tile0, tile1, x, packed, bias, y, inputs, products)
+    return 0
+
+
+cdef void product_chunk(const Product *p, int64_t first, int64_t last, int64_t tile0, int64_t tile1,
+                        const real *x, const real *packed, const real *bias, real *y, real *inputs,
+                        real *products) noexcept nogil:
+    """Tiles first .. last of a plane: into 16 planes, 16 matrix products, and out."""
+    cdef const Tiling *t = &p.t
+    cdef int64_t tiles = last - first, step = tiles * t.lanes, i0 = part_start(p.rows, p.row_tiles, tile0)
+    cdef int64_t rows = part_start(p.rows, p.row_tiles, tile1) - i0
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    if p.adjoint:
+        table.winograd_output_adjoint(p.depth, tiles, x, t.out_step, t.out_at + first * 4, inputs, step,
+                                      p.depth * step)
+    else:
+        table.winograd_input(p.depth, tiles, x, t.in_step, t.in_at + first * XI, inputs, step, p.depth * step)
+    multiply(p, tiles, tile0, tile1, inputs, packed, products)
+    if p.adjoint:
+        table.winograd_input_adjoint(rows, tiles, products, step, rows * step, t.in_at + first * XI, y, t.in_step)
+    else:
+        table.winograd_output(rows, tiles, products, step, rows * step, t.out_at + first * 4, y, t.out_step,
+                              p.mode, bias)
+
+
+cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1, const real *inputs,
+                   const real *packed, real *products) noexcept nogil:
+    """products[xi] (rows, tiles) = U[xi] inputs[xi] (depth, tiles): a panel of tiles stays in the first cache."""
+    cdef int64_t step = tiles * p.t.lanes, xi, panel, panels, row_tile, t0, t1, i0, i1, v, no_tap = 0
+    cdef int64_t first_row = part_start(p.rows, p.row_tiles, tile0)
+    cdef int64_t rows = part_start(p.rows, p.row_tiles, tile1) - first_row
+    cdef const real *b[CK_MAX_PIXELS]
+    cdef real *c[CK_MAX_PIXELS]
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    panels = parts_of(tiles, table.gather_pixels)
+    for xi in range(XI):
+        for panel in range(panels):
+            t0 = part_start(tiles, panels, panel)
+            t1 = part_start(tiles, panels, panel + 1)
+            for row_tile in range(tile0, tile1):
+                i0 = part_start(p.rows, p.row_tiles, row_tile)
+                i1 = part_start(p.rows, p.row_tiles, row_tile + 1)
+                for v in range(t1 - t0):
+                    b[v] = inputs + xi * p.depth * step + (t0 + v) * p.t.lanes
+                    c[v] = products + (xi * rows + i0 - first_row) * step + (t0 + v) * p.t.lanes
+                table.gather(<int> (i1 - i0), <int> (t1 - t0), 1, p.depth,
+                             packed + (xi * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step, c, step, 0, NULL)
+
+
+cdef int multiply_out(const Product *p, const real *x, const real *weight, const real *bias,
+                      real *y) noexcept nogil:
+    cdef const Tiling *t = &p.t
+    cdef int64_t task, tasks = t.blocks * t.groups * p.plane_parts * p.row_parts
+    cdef real *packed = scratch_of(KERNELS, t.groups * p.rows * p.depth * XI, y)
+    cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * p.rows * p.depth), failed = 0
+    if packed == NULL:
+        return OUT_OF_MEMORY
+    for task in prange(t.groups * p.row_tiles, num_threads=threads, schedule="static"):
+        transform_kernels(p, task, weight, packed)
+    for task in prange(tasks, num_threads=threads, schedule="dynamic"):
+        failed |= product_task(p, task, x, packed, bias, y)
+    return failed
+
+
+cdef class WinogradConvolution(Kernel):
+    """As lanes.LaneConvolution, for 3 x 3 kernels with stride and dilation 1; the adjoint without bias or ReLU."""
+    cdef object arrays
+    cdef const void *x
+    cdef const void *weight
+    cdef const void *bias
+    cdef void *y
+    cdef bint double_
+    cdef Product p
+
+    def __init__(self, x, weight, bias, y, low, int64_t groups, bint adjoint, bint relu):
+        cdef Product *p = &self.p
+        self.x = address(x)
+        self.weight = address(weight)
+        self.bias = NULL if bias is None else address(bias)
+        self.y = address(y)
+        self.double_ = is_double(y)
+        if adjoint:
+            kept = tiling(&p.t, y.shape, x.shape, groups, low)
+        else:
+            kept = tiling(&p.t, x.shape, y.shape, groups, low)
+        self.arrays = (x, weight, bias, y, kept)
+        p.adjoint = adjoint
+        p.mode = (GATHER_RELU if relu else 0) | (GATHER_BIAS if bias is not None else 0)
+        p.depth, p.rows = (p.t.outs, p.t.ins) if adjoint else (p.t.ins, p.t.outs)
+        p.row_step = 9 if adjoint else 9 * p.t.ins
+        p.depth_step = 9 * p.t.ins if adjoint else 9
+        p.row_tiles = parts_of(p.rows, micro().lanes_f64.gather_rows if self.double_
+                               else micro().lanes_f32.gather_rows)
+        self.share_out()
+
+    cdef share_out(self):
+        """Chunks by the cache, tasks by the problem's size; the adjoint's chunks overlap, so a task has them all."""
+        cdef Product *p = &self.p
+        cdef int64_t fit = CHUNK_BYTES // (XI * CK_PIXEL_BYTES * max(1, p.depth + p.rows))
+        p.chunks = parts_of(p.t.tiles, max(3, fit))
+        p.chunk = parts_of(p.t.tiles, p.chunks)
+        cdef int64_t planes = max(1, p.t.blocks * p.t.groups)
+        p.plane_parts = 1 if p.adjoint else min(p.chunks, parts_of(TASKS, planes))
+        p.row_parts = min(p.row_tiles, parts_of(TASKS // 2, planes * p.plane_parts))
+
+    cdef int execute(self) except -1:
+        cdef int failed
+        with nogil:
+            if self.double_:
+                failed = multiply_out(&self.p, <const double *> self.x, <const double *> self.weight,
+                                      <const double *> self.bias, <double *> self.y)
+            else:
+                failed = multiply_out(&self.p, <const float *> self.x, <const float *> self.weight,
+                                      <const float *> self.bias, <float *> self.y)
+        if failed:
+            raise MemoryError("WinogradConvolution: no memory for the transformed tiles")
+        return 0
+
+
+# --- weight gradient ----------------------------------------------------------------------------
+
+cdef struct Correlation:
+    Tiling t
+    int64_t width                       # input channels of a group, rounded up to whole vectors
+    int64_t chunk, chunks               # tiles at a time; of a plane
+    int64_t row_parts                   # tasks that the output channels are cut into
+
+
+cdef inline int64_t in_planes(const Correlation *f) noexcept nogil:
+    """Values of one xi of the transformed inputs of a chunk: (tiles, lanes, width)."""
+    return f.chunk * f.t.lanes * f.width
+
+
+cdef inline int64_t out_planes(const Correlation *f) noexcept nogil:
+    """Values of one xi of the transformed output gradients of a chunk: (outs, tiles, lanes)."""
+    return f.t.outs * f.chunk * f.t.lanes
+
+
+cdef void transform_inputs(const Correlation *f, int64_t c0, int64_t first, int64_t last, const real *x,
+                           real *planes) noexcept nogil:
+    """Channels from c0 on, as many as there are lanes, of tiles first .. last, transposed: channels innermost."""
+    cdef int64_t lanes = f.t.lanes, tile, xi, channels = min(lanes, f.t.ins - c0)
+    cdef real part[XI * CK_MAX_VECTOR * CK_MAX_VECTOR]
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    memset(part, 0, sizeof(part))
+    for tile in range(first, last):
+        table.winograd_input(channels, 1, x + c0 * f.t.in_step, f.t.in_step, f.t.in_at + tile * XI, part, lanes,
+                             lanes * lanes)
+        for xi in range(XI):
+            transpose(lanes, lanes, part + xi * lanes * lanes, lanes,
+                      planes + xi * in_planes(f) + (tile - first) * lanes * f.width + c0, f.width)
+
+
+cdef void transform_chunk(const Correlation *f, int64_t task, int64_t in_tasks, int64_t first, int64_t last,
+                          const real *x, const real *dy, real *inputs, real *grads) noexcept nogil:
+    """A few channels of the input or, for the later tasks, of the output gradient."""
+    cdef int64_t lanes = f.t.lanes, c0, channels
+    if task < in_tasks:
+        transform_inputs(f, task * lanes, first, last, x, inputs)
+        return
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    c0 = (task - in_tasks) * lanes
+    channels = min(lanes, f.t.outs - c0)
+    table.winograd_output_adjoint(channels, last - first, dy + c0 * f.t.out_step, f.t.out_step,
+                                  f.t.out_at + first * 4, grads + c0 * f.chunk * lanes, f.chunk * lanes,
+                                  out_planes(f))
+
+
+cdef void correlate_chunk(const Correlation *f, int64_t task, int64_t tiles, const real *inputs,
+                          const real *grads, real *sums, bint add) noexcept nogil:
+    """Some output channels of one xi: sums (outs, width) += grads (outs, n) inputs (n, width)."""
+    cdef TileSize size = tile_size(sums)
+    cdef int64_t xi = task // f.row_parts, part = task % f.row_parts, row_tiles = parts_of(f.t.outs, size.mr)
+    cdef int64_t vectors = f.width // size.vl, panels = parts_of(vectors, size.nv), panel, v0, v1, tile, i0, i1
+    cdef int64_t n = tiles * f.t.lanes
+    inputs += xi * in_planes(f)
+    grads += xi * out_planes(f)
+    sums += xi * f.t.outs * f.width
+    for panel in range(panels):
+        v0 = part_start(vectors, panels, panel)
+        v1 = part_start(vectors, panels, panel + 1)
+        for tile in range(part_start(row_tiles, f.row_parts, part), part_start(row_tiles, f.row_parts, part + 1)):
+            i0 = part_start(f.t.outs, row_tiles, tile)
+            i1 = part_start(f.t.outs, row_tiles, tile + 1)
+            outer(<int> (i1 - i0), <int> (v1 - v0), n, grads + i0 * f.chunk * f.t.lanes, f.chunk * f.t.lanes, 1,
+                  inputs + v0 * size.vl, f.width, sums + i0 * f.width + v0 * size.vl, f.width,
+                  TILE_ADD if add else TILE_OVERWRITE, NULL)
+
+
+cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, real *dbias) noexcept nogil:
+    cdef int64_t block, channels = f.t.groups * f.t.outs
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    dbias[channel] = 0
+    for block in range(f.t.blocks):
+        dbias[channel] += table.sum_pixels(f.t.out_step // f.t.lanes, dy + (block * channels + channel) * f.t.out_step)
+
+
+cdef void transform_sums(const Correlation *f, int64_t out, const real *sums, real *dweight) noexcept nogil:
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    table.winograd_kernel_adjoint(f.t.ins, sums + out * f.width, f.t.outs * f.width, dweight + out * f.t.ins * 9)
+
+
+cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dweight, real *dbias) noexcept nogil:
+    cdef const Tiling *t = &f.t
+    cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * t.outs * t.ins)
+    cdef int64_t sum_values = XI * t.outs * f.width
+    cdef real *sums = scratch_of(KERNELS, sum_values, dweight)
+    cdef real *inputs = scratch_of(SHARED, XI * (in_planes(f) + out_planes(f)), dweight)
+    if sums == NULL or inputs == NULL:
+        return OUT_OF_MEMORY
+    cdef real *grads = inputs + XI * in_planes(f)
+    cdef int64_t group, block, chunk, task, in_tasks = f.width // t.lanes, out_tasks = parts_of(t.outs, t.lanes)
+    cdef int64_t first, last
+    cdef const real *from_x
+    cdef const real *from_dy
+    for group in range(t.groups):
+        if t.blocks == 0:
+            memset(sums, 0, sum_values * sizeof(real))
+        for block in range(t.blocks):
+            from_x = x + (block * t.groups + group) * t.ins * t.in_step
+            from_dy = dy + (block * t.groups + group) * t.outs * t.out_step
+            for chunk in range(f.chunks):
+                first = part_start(t.tiles, f.chunks, chunk)
+                last = part_start(t.tiles, f.chunks, chunk + 1)
+                for task in prange(in_tasks + out_tasks, num_threads=threads, schedule="dynamic"):
+                    transform_chunk(f, task, in_tasks, first, last, from_x, from_dy, inputs, grads)
+                for task in prange(XI * f.row_parts, num_threads=threads, schedule="dynamic"):
+                    correlate_chunk(f, task, last - first, inputs, grads, sums, block + chunk > 0)
+        for task in prange(t.outs, num_threads=threads, schedule="static"):
+            transform_sums(f, task, sums, dweight + group * t.outs * t.ins * 9)
+    if dbias != NULL:
+        for task in prange(t.groups * t.outs, num_threads=threads, schedule="static"):
+            add_up_bias(f, task, dy, dbias)
+    return 0
+
+
+cdef class WinogradWeightGrad(Kernel):
+    """As lanes.LaneWeightGrad, for 3 x 3 kernels with stride and dilation 1."""
+    cdef object arrays
+    cdef const void *dy
+    cdef const void *x
+    cdef void *dweight
+    cdef void *dbias
+    cdef bint double_
+    cdef Correlation f
+
+    def __init__(self, dy, x, dweight, dbias, low, int64_t groups):
+        cdef Correlation *f = &self.f
+        self.dy = address(dy)
+        self.x = address(x)
+        self.dweight = address(dweight)
+        self.dbias = NULL if dbias is None else address(dbias)
+        self.double_ = is_double(dweight)
+        self.arrays = (dy, x, dweight, dbias, tiling(&f.t, x.shape, dy.shape, groups, low))
+        f.width = parts_of(f.t.ins, f.t.lanes) * f.t.lanes
+        cdef int64_t fit = SHARED_BYTES // (XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
+        f.chunks = parts_of(f.t.tiles, max(1, fit))
+        f.chunk = parts_of(f.t.tiles, f.chunks)
+        f.row_parts = max(1, min(parts_of(f.t.outs, 32), 4))
+
+    cdef int execute(self) except -1:
+        cdef int failed
+        with nogil:
+            if self.double_:
+                failed = correlate(&self.f, <const double *> self.x, <const double *> self.dy,
+                                   <double *> self.dweight, <double *> self.dbias)
+            else:
+                failed = correlate(&self.f, <const float *> self.x, <const float *> self.dy,
+                                   <float *> self.dweight, <float *> self.dbias)
+        if failed:
+            raise MemoryError("WinogradWeightGrad: no memory for the transformed tiles")
+        return 0

@@ -1,0 +1,203 @@
+"""Choosing the layout: convolutional parts of a graph run with the image innermost, where batches fill the lanes.
+
+An array in lanes is (blocks, C, *size, lanes), see `ops.lanes`.  Convolutions and pooling enter this layout,
+what works element by element stays in it, everything else leaves it; conversions are only where the two meet.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from convkit.graph.symbols import Graph, Node, Symbol
+from convkit.ops.base import Primitive, Spec
+from convkit.ops.conv import Convolution, ConvolutionWeightGrad, ConvTranspose
+from convkit.ops.elementwise import Activation, ActivationGrad, Arithmetic, Scale
+from convkit.ops.lanes import (
+    FromLanes,
+    LaneAvgPool,
+    LaneAvgPoolGrad,
+    LaneConvolution,
+    LaneMaxPool,
+    LaneMaxPoolGrad,
+    LaneWeightGrad,
+    ToLanes,
+    in_lanes,
+    lanes_of,
+)
+from convkit.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
+
+# Of the lanes of the last block, this share may be empty: what is computed in them is lost.
+MOST_WASTE = 0.25
+
+
+def use_lanes(graph: Graph, wanted: Sequence[Symbol]) -> None:
+    """Rewrite a graph, in place, to run in lanes where that pays."""
+    graph.nodes = _Rewriter(graph).run(wanted)
+
+
+class _Rewriter:
+    """Goes through the nodes once, keeping for each symbol which of its two forms exist so far."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Node] = []
+        self.lanes: dict[Symbol, Symbol] = {}  # the form in lanes
+        self.ordinary: set[Symbol] = set()  # of those that were computed in lanes: whose ordinary form exists too
+        self.readers: dict[Symbol, list[Node]] = defaultdict(list)
+        for node in graph.nodes:
+            for symbol in node.inputs:
+                if symbol is not None:
+                    self.readers[symbol].append(node)
+
+    def run(self, wanted: Sequence[Symbol]) -> list[Node]:
+        self.wanted = set(wanted)
+        for node in self.graph.nodes:
+            if self._enters(node) or self._stays(node):
+                self._rewrite(node)
+            else:
+                for symbol in node.inputs:
+                    self._leave(symbol)
+                self.nodes.append(node)
+        for symbol in wanted:
+            self._leave(symbol)
+        return self.nodes
+
+    # --- which nodes -----------------------------------------------------------------------------------------
+
+    def _enters(self, node: Node) -> bool:
+        """Whether a node moves its inputs to lanes if they are not there."""
+        if isinstance(node.op, (Convolution, ConvTranspose, ConvolutionWeightGrad)):
+            return _fills_lanes(node.inputs[0])
+        if isinstance(node.op, MaxPoolGrad):
+            return node.inputs[1] in self.lanes
+        if isinstance(node.op, ActivationGrad):
+            return node.inputs[0] in self.lanes
+        if isinstance(node.op, AvgPoolGrad):  # on its way to a convolution, by the smaller array
+            return bool(self.lanes) and _is_planar(node) and _fills_lanes(node.inputs[0])
+        return False
+
+    def _stays(self, node: Node) -> bool:
+        """Whether a node's inputs are in lanes already and it can work on them there."""
+        if any(symbol not in self.lanes for symbol in node.inputs):
+            return False
+        if isinstance(node.op, MaxPool):
+            return _is_planar(node) and self._only_gradients_read(node.outputs[1]) and _has_codes(node.op)
+        if isinstance(node.op, AvgPool):
+            return _is_planar(node)
+        same_shapes = len({symbol.shape for symbol in (*node.inputs, *node.outputs) if symbol is not None}) == 1
+        return isinstance(node.op, (Activation, Arithmetic, Scale)) and same_shapes
+
+    def _only_gradients_read(self, indices: Symbol) -> bool:
+        return indices not in self.wanted and all(isinstance(n.op, MaxPoolGrad) for n in self.readers[indices])
+
+    # --- rewriting -------------------------------------------------------------------------------------------
+
+    def _rewrite(self, node: Node) -> None:
+        op, operands, results = _REWRITES[type(node.op)](node) if type(node.op) in _REWRITES else _same(node)
+        inputs = [self._enter(s) if i in operands else s for i, s in enumerate(node.inputs)]
+        for i, symbol in enumerate(node.inputs):
+            if i not in operands:
+                self._leave(symbol)
+        outputs = []
+        rewritten = Node(op, inputs, scope=node.scope)
+        for i, (symbol, spec) in enumerate(zip(node.outputs, op.infer(*inputs), strict=True)):
+            if i in results:
+                outputs.append(Symbol(self.graph, spec, rewritten))
+                self.lanes[symbol] = outputs[-1]
+            else:
+                symbol.node = rewritten
+                outputs.append(symbol)
+        rewritten.outputs = outputs
+        self.nodes.append(rewritten)
+
+    def _enter(self, symbol: Symbol | None) -> Symbol | None:
+        """The form in lanes of a symbol, converted if need be."""
+        if symbol is None:
+            return None
+        if symbol not in self.lanes:
+            node = Node(ToLanes(), [symbol])
+            node.outputs = [Symbol(self.graph, Spec(in_lanes(symbol.shape, symbol.dtype), symbol.dtype), node)]
+            self.nodes.append(node)
+            self.lanes[symbol] = node.outputs[0]
+            self.ordinary.add(symbol)
+        return self.lanes[symbol]
+
+    def _leave(self, symbol: Symbol | None) -> None:
+        """Make sure that a symbol's ordinary form exists."""
+        if symbol is None or symbol not in self.lanes or symbol in self.ordinary:
+            return
+        node = Node(FromLanes(symbol.shape[0]), [self.lanes[symbol]], [symbol])
+        symbol.node = node
+        self.nodes.append(node)
+        self.ordinary.add(symbol)
+
+
+def _fills_lanes(x: Symbol | None) -> bool:
+    assert x is not None
+    lanes = lanes_of(x.dtype)
+    return x.shape[0] > 0 and -x.shape[0] % lanes <= MOST_WASTE * (x.shape[0] + -x.shape[0] % lanes)
+
+
+def _is_planar(node: Node) -> bool:
+    return len(node.outputs[0].shape) <= 4
+
+
+def _has_codes(op: MaxPool) -> bool:
+    """Whether the taps of a window can be told apart by one byte, one value being taken."""
+    taps = 1
+    for k in op.windows.kernel_size:
+        taps *= k
+    return taps < 255
+
+
+# For each op: the one that takes its place, which of its inputs and which of its outputs are in lanes.
+Rewrite = tuple[Primitive, tuple[int, ...], tuple[int, ...]]
+
+
+def _same(node: Node) -> Rewrite:
+    return node.op, tuple(range(len(node.inputs))), (0,)
+
+
+def _convolution(node: Node) -> Rewrite:
+    op: Any = node.op
+    adjoint = isinstance(op, ConvTranspose)
+    return LaneConvolution(op.windows, op.groups, node.outputs[0].shape[2:], adjoint, op.relu), (0,), (0,)
+
+
+def _weight_grad(node: Node) -> Rewrite:
+    op: Any = node.op
+    return LaneWeightGrad(op.windows, op.groups), (0, 1), ()
+
+
+def _max_pool(node: Node) -> Rewrite:
+    op: Any = node.op
+    return LaneMaxPool(op.windows, node.outputs[0].shape[2:]), (0,), (0, 1)
+
+
+def _max_pool_grad(node: Node) -> Rewrite:
+    assert node.inputs[1] is not None and node.inputs[1].node is not None
+    pool: Any = node.inputs[1].node.op
+    return LaneMaxPoolGrad(pool.windows, node.outputs[0].shape[2:]), (0, 1), (0,)
+
+
+def _avg_pool(node: Node) -> Rewrite:
+    op: Any = node.op
+    return LaneAvgPool(op.windows, node.outputs[0].shape[2:], op.count_include_pad), (0,), (0,)
+
+
+def _avg_pool_grad(node: Node) -> Rewrite:
+    op: Any = node.op
+    return LaneAvgPoolGrad(op.windows, node.outputs[0].shape[2:], op.count_include_pad), (0,), (0,)
+
+
+_REWRITES: dict[type[Primitive], Callable[[Node], Rewrite]] = {
+    Convolution: _convolution,
+    ConvTranspose: _convolution,
+    ConvolutionWeightGrad: _weight_grad,
+    MaxPool: _max_pool,
+    MaxPoolGrad: _max_pool_grad,
+    AvgPool: _avg_pool,
+    AvgPoolGrad: _avg_pool_grad,
+}

@@ -1,0 +1,217 @@
+"""What plans compute with the image innermost: each kernel against its oracle, and whole networks image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convkit as ck
+import geometries
+import reference as ref
+from convkit import functional as F
+from convkit import nn
+from convkit.geometry import Windows
+from convkit.ops import lanes
+from geometries import ConvCase, PoolCase, normal
+from reference import assert_close
+
+ranks = pytest.mark.parametrize("rank", [1, 2])
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+winograd = pytest.mark.parametrize("winograd", [False, True])
+
+
+def windows_of(case: ConvCase | PoolCase) -> Windows:
+    return Windows(case.kernel, case.stride, case.padding, case.dilation)
+
+
+def with_batch(case: Any, seed: int, dtype: Any) -> Any:
+    """The case with one image, a block less one, a block, or a block and a bit."""
+    width = lanes.lanes_of(dtype)
+    return replace(case, batch=(1, width - 1, width, width + 3)[seed % 4])
+
+
+def entering(x: np.ndarray) -> np.ndarray:
+    return np.asarray(lanes.ToLanes()(x))
+
+
+def leaving(x: np.ndarray, images: int) -> np.ndarray:
+    return np.asarray(lanes.FromLanes(images)(x))
+
+
+@dtypes
+@pytest.mark.parametrize("images", [1, 7, 8, 16, 35])
+@pytest.mark.parametrize("size", [(), (1,), (3, 5), (41, 53)])
+def test_entering_and_leaving(images: int, size: tuple[int, ...], dtype: Any) -> None:
+    x = normal(np.random.default_rng(images), (images, 3, *size), dtype)
+    width = lanes.lanes_of(dtype)
+    y = entering(x)
+    padded = np.concatenate([x, np.zeros((-images % width, *x.shape[1:]), dtype)])
+    np.testing.assert_array_equal(y, np.moveaxis(padded.reshape(-1, width, *x.shape[1:]), 1, -1))
+    np.testing.assert_array_equal(leaving(y, images), x)
+
+
+@ranks
+@dtypes
+def test_convolution_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
+    case = with_batch(geometries.conv_case(rank, seed), seed, dtype)
+    check_convolution(case, seed, dtype, threaded)
+
+
+def check_convolution(case: ConvCase, seed: int, dtype: Any, threaded: Any) -> None:
+    rng = np.random.default_rng(seed)
+    x, weight = normal(rng, case.x_shape, dtype), normal(rng, case.weight_shape, dtype)
+    bias = normal(rng, (case.out_channels,), dtype) if case.bias else None
+    grad = normal(rng, case.y_shape, dtype)
+    windows = windows_of(case)
+    y = ref.conv(x, weight, bias, **case.canonical)
+    for relu in (False, True):
+        convolution = lanes.LaneConvolution(windows, case.groups, case.out, relu=relu)
+        mine = threaded(lambda op=convolution: op(entering(x), weight, bias))
+        assert_close(leaving(mine, case.batch), np.maximum(y, 0) if relu else y, dtype, scale=abs(y).max(initial=0))
+    grad_x, grad_weight, grad_bias = ref.conv_backward(grad, x, weight, **case.canonical)
+    adjoint = lanes.LaneConvolution(windows, case.groups, case.size, adjoint=True)
+    mine = threaded(lambda: adjoint(entering(grad), weight, None))
+    assert_close(leaving(mine, case.batch), grad_x, dtype, what="grad_x")
+    weight_grad = lanes.LaneWeightGrad(windows, case.groups)
+    mine_weight, mine_bias = threaded(lambda: weight_grad(entering(grad), entering(x)))
+    assert_close(mine_weight, grad_weight, dtype, what="grad_weight")
+    assert_close(mine_bias, grad_bias, dtype, what="grad_bias")
+
+
+@ranks
+@dtypes
+def test_transposed_convolution_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
+    case = with_batch(geometries.transpose_case(rank, seed), seed, dtype)
+    rng = np.random.default_rng(seed)
+    x, weight = normal(rng, case.x_shape, dtype), normal(rng, case.weight_shape, dtype)
+    bias = normal(rng, (case.out_channels,), dtype) if case.bias else None
+    op = lanes.LaneConvolution(windows_of(case), case.groups, case.out, adjoint=True)
+    y = threaded(lambda: op(entering(x), weight, bias))
+    expected = ref.conv_transpose(x, weight, bias, output_padding=case.output_padding, **case.canonical)
+    assert_close(leaving(y, case.batch), expected, dtype)
+
+
+@pytest.fixture
+def always_winograd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let 3 x 3 kernels of any number of channels go Winograd's way."""
+    monkeypatch.setattr(lanes.Winograd, "enabled", True)
+    monkeypatch.setattr(lanes.Winograd, "least_for_products", 0)
+    monkeypatch.setattr(lanes.Winograd, "least_for_sums", 0)
+    yield
+
+
+@dtypes
+@pytest.mark.usefixtures("always_winograd")
+def test_winograd_matches_the_oracle(seed: int, dtype: Any, threaded: Any) -> None:
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([1, 1, 2]))
+    ins, outs = (groups * int(n) for n in rng.choice([1, 2, 5, 8, 16, 17, 33], 2))
+    pads = tuple((int(lo), int(hi)) for lo, hi in rng.integers(0, 4, (2, 2)))
+    size = tuple(int(rng.integers(max(1, 3 - lo - hi), 12)) for lo, hi in pads)
+    case = ConvCase(1, ins, outs, size, (3, 3), (1, 1), pads, (1, 1), groups, bool(seed % 2), {})
+    check_convolution(with_batch(case, seed, dtype), seed, dtype, threaded)
+
+
+@ranks
+@dtypes
+def test_max_pooling_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
+    """Of numbers, of equal numbers, and of numbers among infinities and NaN."""
+    case = with_batch(geometries.pool_case(rank, seed, dilated=True), seed, dtype)
+    rng = np.random.default_rng(seed)
+    x, grad = normal(rng, case.x_shape, dtype), normal(rng, case.y_shape, dtype)
+    wild = np.round(x)
+    for value, share in [(-np.inf, 0.3), (np.inf, 0.1), (np.nan, 0.2)]:
+        wild[rng.random(x.shape) < share] = value
+    pool = lanes.LaneMaxPool(windows_of(case), case.out)
+    back = lanes.LaneMaxPoolGrad(windows_of(case), case.size)
+    options = {name: getattr(case, name) for name in ("stride", "padding", "dilation", "ceil_mode")}
+    for numbers in (x, np.round(x), wild):
+        y, codes = threaded(lambda numbers=numbers: pool(entering(numbers)))
+        values, index = ref.max_pool(numbers, case.kernel, **options)
+        np.testing.assert_array_equal(leaving(y, case.batch), values)
+        if numbers is not wild:  # which of several NaNs is chosen has a test of its own
+            grad_x = threaded(lambda codes=codes: back(entering(grad), codes))
+            expected = ref.max_pool_backward(grad, index, case.size)
+            assert_close(leaving(grad_x, case.batch), expected, dtype)
+
+
+@dtypes
+def test_the_first_of_several_nans_wins(dtype: Any) -> None:
+    x = np.full((lanes.lanes_of(dtype), 1, 2, 2), np.nan, dtype)
+    x[:, 0, 0, 0] = np.inf
+    windows = Windows((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    y, codes = lanes.LaneMaxPool(windows, (1, 1))(entering(x))
+    assert np.isnan(y).all() and (codes == 1).all()
+
+
+@ranks
+@dtypes
+def test_average_pooling_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
+    case = with_batch(geometries.pool_case(rank, seed, dilated=False), seed, dtype)
+    rng = np.random.default_rng(seed)
+    x, grad = normal(rng, case.x_shape, dtype), normal(rng, case.y_shape, dtype)
+    options = {name: getattr(case, name) for name in ("stride", "padding", "ceil_mode", "count_include_pad")}
+    pool = lanes.LaneAvgPool(windows_of(case), case.out, case.count_include_pad)
+    y = threaded(lambda: pool(entering(x)))
+    assert_close(leaving(y, case.batch), ref.avg_pool(x, case.kernel, **options), dtype)
+    back = lanes.LaneAvgPoolGrad(windows_of(case), case.size, case.count_include_pad)
+    grad_x = threaded(lambda: back(entering(grad)))
+    expected = ref.avg_pool_backward(grad, case.size, case.kernel, **options)
+    assert_close(leaving(grad_x, case.batch), expected, dtype)
+
+
+# Whole networks: a batch in lanes is what its images are one by one -----------------------------------
+
+
+class Branches(nn.Module):
+    """Two branches that leave and enter the layout: concatenation, a residual, both poolings, an uneven last block."""
+
+    def __init__(self) -> None:
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.wide = nn.Conv2d(4, 4, 3, padding=1)
+        self.back = nn.ConvTranspose2d(8, 3, 2, stride=2)
+        self.dense = nn.Linear(48, 3)
+
+    def forward(self, x: Any) -> Any:
+        y = F.max_pool2d(F.tanh(self.first(x)), 2)
+        y = F.relu(y + self.wide(y))
+        y = self.back(F.concat([y, F.avg_pool2d(y, 3, stride=1, padding=1)], axis=1))
+        y = F.max_pool2d(F.avg_pool2d(y, 2), 3, stride=1, padding=1)
+        return self.dense(F.flatten(y))
+
+
+@pytest.mark.parametrize("images", [8, 16, 19, 30])
+def test_a_batch_is_its_images(images: int) -> None:
+    rng = np.random.default_rng(images)
+    model = Branches().astype("float64")
+    x, labels = rng.normal(size=(images, 2, 8, 8)), rng.integers(0, 3, images)
+    loss, grads, grad_x = ck.value_and_grad(model, nn.CrossEntropyLoss(), inputs=True)(x, labels)
+    alone = ck.value_and_grad(model, nn.CrossEntropyLoss(), inputs=True)
+    singles = [alone(x[i : i + 1], labels[i : i + 1]) for i in range(images)]
+    assert loss == pytest.approx(np.mean([single[0] for single in singles]), rel=1e-12)
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grad, np.mean([s[1][name] for s in singles], axis=0), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(grad_x, np.concatenate([s[2] for s in singles]) / images, rtol=0, atol=1e-13)
+    one_by_one = np.concatenate([model(x[i : i + 1]) for i in range(images)])
+    np.testing.assert_allclose(model(x), one_by_one, rtol=0, atol=1e-12)
+
+
+def test_winograd_can_be_turned_off() -> None:
+    """The switch changes which kernel computes the next plan, and the sums' rounding with it."""
+    rng = np.random.default_rng(4)
+    model = nn.Sequential(nn.Conv2d(32, 32, 3))
+    x = rng.standard_normal((16, 32, 12, 12)).astype(np.float32)
+    before = ck.get_winograd()
+    try:
+        ck.set_winograd(False)
+        direct = model(x)
+        ck.set_winograd(True)
+        transformed = model(x)
+    finally:
+        ck.set_winograd(before)
+    assert (direct != transformed).any()
+    assert_close(direct, transformed, np.float32)
