@@ -26,7 +26,8 @@ class Everything(nn.Module):
     def forward(self, x: Any) -> Any:
         x = F.relu(self.norm1(self.conv1(x)))
         x = F.max_pool2d(x + self.norm2(self.conv2(x)), 2)
-        y = self.response(self.leaky(self.conv3(x)))
+        gate = F.sigmoid(self.conv3(x))
+        y = self.response(self.leaky(gate * self.conv3(x) + (1 - gate) * 0.5))
         return self.last(self.pool(F.concat([x, y])))
 
 

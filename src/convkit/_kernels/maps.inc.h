@@ -111,6 +111,7 @@ ALWAYS_INLINE REAL NAME(hard_swish_slope)(REAL x)
         INDEPENDENT                                                                                          \
         for (int64_t i = 0; i < n; i++) {                                                                    \
             REAL x = xs[i];                                                                                  \
+            (void)x;                                                                                         \
             dxs[i] = dys[i] * (slope);                                                                       \
         }                                                                                                    \
     }
@@ -126,6 +127,7 @@ ACTIVATION(softplus, NAME(softplus_of)(x, p, q), NAME(softplus_slope)(x, p, q))
 ACTIVATION(hard_sigmoid_map, NAME(hard_sigmoid)(x), x > -3 && x < 3 ? (REAL)1 / 6 : (REAL)0)
 ACTIVATION(hard_swish, x * NAME(hard_sigmoid)(x), NAME(hard_swish_slope)(x))
 ACTIVATION(hard_tanh, NAME(clamp)(x, p, q), x > p && x < q ? (REAL)1 : (REAL)0)
+ACTIVATION(shift, p *x + q, p)
 #undef ACTIVATION
 
 #ifndef MAPS_TABLE_f32
@@ -135,6 +137,7 @@ ACTIVATION(hard_tanh, NAME(clamp)(x, p, q), x > p && x < q ? (REAL)1 : (REAL)0)
         [CK_GELU] = gelu##suffix, [CK_GELU_TANH] = gelu_by_tanh##suffix, [CK_SILU] = silu##suffix,           \
         [CK_SOFTPLUS] = softplus##suffix, [CK_HARD_SIGMOID] = hard_sigmoid_map##suffix,                      \
         [CK_HARD_SWISH] = hard_swish##suffix, [CK_HARD_TANH] = hard_tanh##suffix,                            \
+        [CK_SHIFT] = shift##suffix,                                                                          \
     }
 #define MAPS_TABLE_f32 {.forward = MAPS_OF(_f32), .gradient = MAPS_OF(_grad_f32)}
 #define MAPS_TABLE_f64 {.forward = MAPS_OF(_f64), .gradient = MAPS_OF(_grad_f64)}

@@ -6,7 +6,7 @@
 
 typedef enum {
     CK_LEAKY_RELU, CK_ELU, CK_SELU, CK_GELU, CK_GELU_TANH, CK_SILU, CK_SOFTPLUS, CK_HARD_SIGMOID,
-    CK_HARD_SWISH, CK_HARD_TANH, CK_ACTIVATIONS
+    CK_HARD_SWISH, CK_HARD_TANH, CK_SHIFT, CK_ACTIVATIONS
 } ck_activation;
 
 /* y = f(x; p, q), y may be x;  dx = dy f'(x; p, q), dx may be dy or x. */

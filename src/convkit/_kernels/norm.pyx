@@ -14,7 +14,7 @@ from convkit._kernels.chunks cimport CHUNK, chunk_length, chunks_of
 from convkit._kernels.core cimport OUT_OF_MEMORY, Kernel, address, is_double, micro, real, scratch, threads_for
 from convkit._kernels.norm_rows cimport (
     CK_ELU, CK_GELU, CK_GELU_TANH, CK_HARD_SIGMOID, CK_HARD_SWISH, CK_HARD_TANH, CK_LEAKY_RELU, CK_RESPONSE_ROW,
-    CK_SELU, CK_SILU, CK_SOFTPLUS,
+    CK_SELU, CK_SHIFT, CK_SILU, CK_SOFTPLUS,
 )
 
 cdef enum:
@@ -579,6 +579,7 @@ ACTIVATIONS = {
     "hardsigmoid": CK_HARD_SIGMOID,
     "hardswish": CK_HARD_SWISH,
     "hardtanh": CK_HARD_TANH,
+    "shift": CK_SHIFT,
 }
 
 

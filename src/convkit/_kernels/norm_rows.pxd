@@ -62,7 +62,7 @@ cdef extern from "micro_norm.h" nogil:
 cdef extern from "micro_maps.h" nogil:
     enum:
         CK_LEAKY_RELU, CK_ELU, CK_SELU, CK_GELU, CK_GELU_TANH, CK_SILU, CK_SOFTPLUS, CK_HARD_SIGMOID
-        CK_HARD_SWISH, CK_HARD_TANH, CK_ACTIVATIONS
+        CK_HARD_SWISH, CK_HARD_TANH, CK_SHIFT, CK_ACTIVATIONS
 
     ctypedef struct ck_maps_f32:
         void (*forward[CK_ACTIVATIONS])(int64_t n, float p, float q, const float *x, float *y) noexcept nogil

@@ -9,7 +9,19 @@ import numpy as np
 from convkit import errors
 from convkit.functional.operands import operand, operands
 from convkit.ops.base import Operand, active_recorder
-from convkit.ops.elementwise import Activation, Add, Arithmetic, Dropout, Multiply, Relu, Scale, Sigmoid, Subtract, Tanh
+from convkit.ops.elementwise import (
+    Activation,
+    Add,
+    Arithmetic,
+    Dropout,
+    Multiply,
+    Relu,
+    Scale,
+    Shift,
+    Sigmoid,
+    Subtract,
+    Tanh,
+)
 from convkit.seeding import generator
 
 
@@ -156,6 +168,10 @@ def add(a: Any, b: Any) -> Any:
     ValueError
         For shapes that do not broadcast.
     """
+    if _is_number(b):
+        return Shift(float(b))(operand("add", "a", a))
+    if _is_number(a):
+        return Shift(float(a))(operand("add", "b", b))
     return _arithmetic("add", Add(), a, b)
 
 
@@ -178,6 +194,10 @@ def subtract(a: Any, b: Any) -> Any:
     ValueError
         For shapes that do not broadcast.
     """
+    if _is_number(b):
+        return Shift(-float(b))(operand("subtract", "a", a))
+    if _is_number(a):
+        return Shift(float(a), negative=True)(operand("subtract", "b", b))
     return _arithmetic("subtract", Subtract(), a, b)
 
 
@@ -208,12 +228,6 @@ def multiply(a: Any, b: Any) -> Any:
 
 
 def _arithmetic(function: str, op: Arithmetic, a: Any, b: Any) -> Any:
-    if _is_number(b) and not _is_number(a):
-        a = operand(function, "a", a)
-        b = np.asarray(b, a.dtype)
-    elif _is_number(a) and not _is_number(b):
-        b = operand(function, "b", b)
-        a = np.asarray(a, b.dtype)
     a, b = operands(function, a=a, b=b)
     try:
         np.broadcast_shapes(a.shape, b.shape)

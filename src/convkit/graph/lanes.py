@@ -14,7 +14,7 @@ from convkit.graph.symbols import Graph, Node, Symbol
 from convkit.ops.activation import Map, MapGrad
 from convkit.ops.base import Primitive, Spec
 from convkit.ops.conv import Convolution, ConvolutionWeightGrad, ConvTranspose
-from convkit.ops.elementwise import Activation, ActivationGrad, Arithmetic, Scale
+from convkit.ops.elementwise import Activation, ActivationGrad, Arithmetic, Scale, Shift
 from convkit.ops.lanes import (
     FromLanes,
     LaneAvgPool,
@@ -100,7 +100,7 @@ class _Rewriter:
         if isinstance(node.op, (Concat, Slice)):
             return node.op.axis == 1
         same_shapes = len({symbol.shape for symbol in (*node.inputs, *node.outputs) if symbol is not None}) == 1
-        return isinstance(node.op, (Activation, Map, Arithmetic, Scale, LocalResponseNorm)) and same_shapes
+        return isinstance(node.op, (Activation, Map, Arithmetic, Scale, Shift, LocalResponseNorm)) and same_shapes
 
     def _only_gradients_read(self, indices: Symbol) -> bool:
         return indices not in self.wanted and all(isinstance(n.op, MaxPoolGrad) for n in self.readers[indices])

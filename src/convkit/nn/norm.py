@@ -17,8 +17,9 @@ class BatchNorm2d(Module):
     """Give each channel mean 0 and variance 1 over the batch, then a scale and a shift that are learned.
 
     ``y = (x - mean) / sqrt(variance + eps) · weight + bias``, in training with the batch's moments, which the running
-    ones follow: ``running ← (1 - momentum) · running + momentum · batch``; else with the running ones.  An inference
-    plan folds them into the convolution or dense layer before, where there is one.
+    ones follow: ``running ← (1 - momentum) · running + momentum · batch`` (the batch's variance divided by m - 1); else
+    with the running ones.  Whatever runs the training forward moves them: a step, `value_and_grad`, a call with
+    ``training=True``.  An inference plan folds them into the convolution or dense layer before, where there is one.
 
     Shape: x (N, num_features, H, W) → y of the same.
 

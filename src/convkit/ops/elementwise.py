@@ -10,6 +10,7 @@ import numpy as np
 
 from convkit._kernels import elementwise as kernels
 from convkit._kernels.core import Kernel
+from convkit._kernels.norm import Activate
 from convkit.ops.base import NumpyPrimitive, Primitive, Spec
 
 
@@ -153,6 +154,24 @@ class Scale(Primitive):
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         return (Scale(self.factor)(grads[0]),)
+
+
+@dataclass(frozen=True)
+class Shift(Primitive):
+    """x -> x + offset, or offset - x where `negative`."""
+
+    offset: float
+    negative: bool = False
+    in_place = (0,)
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        return like(x)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        return Activate("shift", inputs[0], None, outputs[0], -1.0 if self.negative else 1.0, self.offset)
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return (Scale(-1.0)(grads[0]) if self.negative else grads[0],)
 
 
 @dataclass(frozen=True)
