@@ -4,7 +4,8 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
 from convkit._kernels.lanes cimport ck_lanes_f32, ck_lanes_f64
-from convkit._kernels.norm_rows cimport ck_maps_f32, ck_maps_f64, ck_norm_f32, ck_norm_f64
+from convkit._kernels.maps cimport ck_maps_f32, ck_maps_f64
+from convkit._kernels.norm_rows cimport ck_norm_f32, ck_norm_f64
 from convkit._kernels.rows cimport ck_rows_f32, ck_rows_f64
 
 

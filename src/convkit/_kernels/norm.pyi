@@ -48,6 +48,3 @@ class LocalResponse(Kernel):
         alpha: float,
         beta: float,
     ) -> None: ...
-
-class Activate(Kernel):
-    def __init__(self, name: str, x: Array, dy: Array | None, out: Array, p: float, q: float) -> None: ...

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit._kernels import norm as kernels
+from convkit._kernels import elementwise as kernels
 from convkit._kernels.core import Kernel
 from convkit.ops.base import NumpyPrimitive, Primitive, Spec
 from convkit.ops.elementwise import like

@@ -10,7 +10,6 @@ import numpy as np
 
 from convkit._kernels import elementwise as kernels
 from convkit._kernels.core import Kernel
-from convkit._kernels.norm import Activate
 from convkit.ops.base import NumpyPrimitive, Primitive, Spec
 
 
@@ -168,7 +167,7 @@ class Shift(Primitive):
         return like(x)
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
-        return Activate("shift", inputs[0], None, outputs[0], -1.0 if self.negative else 1.0, self.offset)
+        return kernels.Activate("shift", inputs[0], None, outputs[0], -1.0 if self.negative else 1.0, self.offset)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         return (Scale(-1.0)(grads[0]) if self.negative else grads[0],)
