@@ -125,6 +125,40 @@ def test_a_buffer_can_be_updated_by_a_module_of_ones_own() -> None:
     assert counter(np.zeros(3, "f4")).tolist() == [5, 5, 5]
 
 
+# --- other normalisations -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_group_and_layer_norm_are_layers(affine: bool) -> None:
+    group, layer = moved(nn.GroupNorm(3, 3, affine=affine)), moved(nn.LayerNorm((8, 9), elementwise_affine=affine))
+    group_arguments = [p.value for p in group.parameters().values()]
+    layer_arguments = [p.value for p in layer.parameters().values()]
+    for _ in range(2):
+        np.testing.assert_array_equal(group(IMAGES), F.group_norm(IMAGES, 3, *group_arguments))
+        np.testing.assert_array_equal(layer(IMAGES), F.layer_norm(IMAGES, (8, 9), *layer_arguments))
+    target = np.zeros_like(IMAGES)
+    for module, backward, arguments, given in [
+        (group, F.group_norm_backward, 3, group_arguments),
+        (layer, F.layer_norm_backward, (8, 9), layer_arguments),
+    ]:
+        _, grads, grad_x = ck.value_and_grad(module, nn.MSELoss(), inputs=True)(IMAGES, target)
+        grad = 2 * module(IMAGES) / target.size
+        expected = backward(grad, IMAGES, arguments, *given[:1])
+        for found, wanted in zip([grad_x, *grads.values()], expected, strict=False):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-7)
+    with pytest.raises(ValueError, match="GroupNorm: num_channels 4 is not divisible by num_groups 3"):
+        nn.GroupNorm(3, 4)
+
+
+def test_local_response_norm_is_a_layer() -> None:
+    layer = nn.LocalResponseNorm(5, 1e-2, 0.75, 2.0, average=False)
+    np.testing.assert_array_equal(layer(IMAGES), F.local_response_norm(IMAGES, 5, 1e-2, 0.75, 2.0, average=False))
+    _, _, grad_x = ck.value_and_grad(layer, nn.MSELoss(), inputs=True)(IMAGES, np.zeros_like(IMAGES))
+    grad = 2 * layer(IMAGES) / IMAGES.size
+    expected = F.local_response_norm_backward(grad, IMAGES, 5, 1e-2, 0.75, 2.0, average=False)
+    np.testing.assert_allclose(grad_x, expected, rtol=1e-4, atol=1e-8)
+
+
 # --- folding ------------------------------------------------------------------------------------------------
 
 FOLDED = [
@@ -181,6 +215,20 @@ def test_what_a_plan_computes_of_parameters_alone_follows_training() -> None:
     step(x, LABELS)
     assert abs(model(x) - before).max() > 1e-3
     np.testing.assert_allclose(model(x), x @ (2 * model.weight.value).T, rtol=1e-4, atol=1e-5)
+
+
+def test_folded_weights_outlast_an_input_that_nobody_reads() -> None:
+    class First(nn.Module):
+        def __init__(self) -> None:
+            self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+        def forward(self, x: Any, unused: Any) -> Any:
+            return self.layers(x)
+
+    model, unused = moved(First()), np.full((6, 200), np.nan, "f4")
+    expected = model.layers(IMAGES)
+    for _ in range(2):
+        np.testing.assert_array_equal(model(IMAGES, unused), expected)
 
 
 def test_what_others_read_is_not_folded() -> None:

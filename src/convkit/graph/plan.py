@@ -60,6 +60,8 @@ class Plan:
         direct = {symbol: target for symbol, target in reversed(stored) if _is_written(symbol)}
         kept = [symbol for node in constant for symbol in node.outputs]
         self._blocks = assign_blocks(graph, [*wanted, *kept], direct)
+        for block in {self._blocks[symbol] for symbol in kept if symbol in self._blocks}:
+            block.birth = -1  # it lasts from one run to the next, while inputs are copied
         self._arena = aligned_empty(lay_out(self._blocks.values()))
         self._arrays: dict[Symbol, np.ndarray] = dict(direct)
         self._random_states: dict[Symbol, np.ndarray] = {}
