@@ -16,13 +16,14 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 KERNELS = "src/convkit/_kernels"
-DRIVERS = ["core", "conv", "gemm", "pool", "lanes", "winograd", "elementwise", "norm", "loss", "update"]
+DRIVERS = ["core", "conv", "direct", "gemm", "pool", "lanes", "winograd", "elementwise", "norm", "loss", "update"]
 HEADERS = [
     "runtime.h",
     "micro.h",
     "micro_tile.h",
     "micro_rows.h",
     "micro_lanes.h",
+    "micro_direct.h",
     "simd.h",
     "tile.inc.h",
     "rows.inc.h",
@@ -33,6 +34,7 @@ HEADERS = [
     "maps.inc.h",
     "lanes.inc.h",
     "winograd.inc.h",
+    "direct.inc.h",
     "philox.h",
 ]
 

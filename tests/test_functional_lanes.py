@@ -13,7 +13,7 @@ import convkit as ck
 import geometries
 import reference as ref
 from convkit import functional as F
-from convkit import nn
+from convkit import nn, winograd
 from convkit.geometry import Windows
 from convkit.ops import lanes
 from geometries import ConvCase, PoolCase, normal
@@ -21,7 +21,6 @@ from reference import assert_close
 
 ranks = pytest.mark.parametrize("rank", [1, 2])
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-winograd = pytest.mark.parametrize("winograd", [False, True])
 
 
 def windows_of(case: ConvCase | PoolCase) -> Windows:
@@ -98,9 +97,9 @@ def test_transposed_convolution_matches_the_oracle(rank: int, seed: int, dtype: 
 @pytest.fixture
 def always_winograd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let 3 x 3 kernels of any number of channels go Winograd's way."""
-    monkeypatch.setattr(lanes.Winograd, "enabled", True)
-    monkeypatch.setattr(lanes.Winograd, "least_for_products", 0)
-    monkeypatch.setattr(lanes.Winograd, "least_for_sums", 0)
+    monkeypatch.setattr(winograd.Rule, "enabled", True)
+    monkeypatch.setattr(winograd.Rule, "least_for_products", 0)
+    monkeypatch.setattr(winograd.Rule, "least_for_sums", 0)
     yield
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from convkit import errors
 from convkit._kernels import core
 from convkit._version import __version__
-from convkit.ops.lanes import Winograd
 from convkit.parameter import structure
+from convkit.winograd import Rule
 
 MOST_THREADS = 1024
 
@@ -33,13 +33,13 @@ def set_winograd(on: bool) -> None:
     It is faster, with rounding errors as small as the direct sum's (see docs/performance.md).  On by default; the
     environment variable CONVKIT_WINOGRAD=0 turns it off from the start.
     """
-    Winograd.enabled = bool(on)
+    Rule.enabled = bool(on)
     structure.bump()
 
 
 def get_winograd() -> bool:
     """Whether Winograd's algorithm may be used."""
-    return Winograd.enabled
+    return Rule.enabled
 
 
 def show_config() -> str:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convkit.errors import GeometryError, integer, integers
 
@@ -120,7 +119,7 @@ def output_size(function: str, input_size: Sizes, windows: Windows, ceil_mode: b
     return tuple(result)
 
 
-def window_counts(input_size: Sizes, size: Sizes, windows: Windows, padding_counts: bool) -> list[NDArray[np.int64]]:
+def window_counts(input_size: Sizes, size: Sizes, windows: Windows, padding_counts: bool) -> list[np.ndarray]:
     """How many values each of the `size` windows of an axis averages over, at least 1, for each axis.
 
     A window that hangs over the padded input's end has only what is inside; without `padding_counts`, over the

@@ -3,6 +3,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
+from convkit._kernels.direct cimport ck_direct_f32, ck_direct_f64
 from convkit._kernels.lanes cimport ck_lanes_f32, ck_lanes_f64
 from convkit._kernels.maps cimport ck_maps_f32, ck_maps_f64
 from convkit._kernels.norm_rows cimport ck_norm_f32, ck_norm_f64
@@ -60,6 +61,8 @@ cdef extern from "micro.h" nogil:
         ck_maps_f64 maps_f64
         ck_lanes_f32 lanes_f32
         ck_lanes_f64 lanes_f64
+        ck_direct_f32 direct_f32
+        ck_direct_f64 direct_f64
 
 cdef enum:
     OUT_OF_MEMORY = 1

@@ -17,6 +17,7 @@
 #include "maps.inc.h"
 #include "lanes.inc.h"
 #include "winograd.inc.h"
+#include "direct.inc.h"
 #undef REAL
 #undef IREAL
 #undef NAME
@@ -36,6 +37,7 @@
 #include "maps.inc.h"
 #include "lanes.inc.h"
 #include "winograd.inc.h"
+#include "direct.inc.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -52,4 +54,6 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .maps_f64 = MAPS_TABLE_f64,
     .lanes_f32 = LANES_TABLE_f32,
     .lanes_f64 = LANES_TABLE_f64,
+    .direct_f32 = DIRECT_TABLE_f32,
+    .direct_f64 = DIRECT_TABLE_f64,
 };

@@ -2,6 +2,7 @@
 #ifndef CK_MICRO_H
 #define CK_MICRO_H
 
+#include "micro_direct.h"
 #include "micro_maps.h"
 #include "micro_norm.h"
 #include "micro_lanes.h"
@@ -20,6 +21,8 @@ typedef struct {
     ck_maps_f64 maps_f64;
     ck_lanes_f32 lanes_f32;
     ck_lanes_f64 lanes_f64;
+    ck_direct_f32 direct_f32;
+    ck_direct_f64 direct_f64;
 } ck_micro;
 
 #endif

@@ -97,6 +97,11 @@ cdef void transform_kernels(const Product *p, int64_t task, const real *weight, 
                               p.rows * p.depth)
 
 
+cdef inline int64_t plane_step(const Product *p, int64_t channels, int64_t tiles) noexcept nogil:
+    """From one xi to the next: a pixel more than they need, lest all 16 fall into one set of the cache."""
+    return (channels * tiles + 1) * p.t.lanes
+
+
 cdef int product_task(const Product *p, int64_t task, const real *x, const real *packed, const real *bias,
                       real *y) noexcept nogil:
     """Some channels of some chunks of one plane; x and y are what goes in and out, adjoint or not."""
@@ -107,8 +112,8 @@ cdef int product_task(const Product *p, int64_t task, const real *x, const real 
     cdef int64_t tile0 = part_start(p.row_tiles, p.row_parts, row_part)
     cdef int64_t tile1 = part_start(p.row_tiles, p.row_parts, row_part + 1)
     cdef int64_t i0 = part_start(p.rows, p.row_tiles, tile0), i1 = part_start(p.rows, p.row_tiles, tile1)
-    cdef real *inputs = scratch_of(INPUTS, XI * p.depth * p.chunk * t.lanes, y)
-    cdef real *products = scratch_of(PRODUCTS, XI * (i1 - i0) * p.chunk * t.lanes, y)
+    cdef real *inputs = scratch_of(INPUTS, XI * plane_step(p, p.depth, p.chunk), y)
+    cdef real *products = scratch_of(PRODUCTS, XI * plane_step(p, i1 - i0, p.chunk), y)
     if inputs == NULL or products == NULL:
         return OUT_OF_MEMORY
     x += (block * t.groups + group) * p.depth * (t.out_step if p.adjoint else t.in_step)
@@ -138,15 +143,17 @@ cdef void product_chunk(const Product *p, int64_t first, int64_t last, int64_t t
         table = &micro().lanes_f64
     if p.adjoint:
         table.winograd_output_adjoint(p.depth, tiles, x, t.out_step, t.out_at + first * 4, inputs, step,
-                                      p.depth * step)
+                                      plane_step(p, p.depth, tiles))
     else:
-        table.winograd_input(p.depth, tiles, x, t.in_step, t.in_at + first * XI, inputs, step, p.depth * step)
+        table.winograd_input(p.depth, tiles, x, t.in_step, t.in_at + first * XI, inputs, step,
+                             plane_step(p, p.depth, tiles))
     multiply(p, tiles, tile0, tile1, inputs, packed, products)
     if p.adjoint:
-        table.winograd_input_adjoint(rows, tiles, products, step, rows * step, t.in_at + first * XI, y, t.in_step)
+        table.winograd_input_adjoint(rows, tiles, products, step, plane_step(p, rows, tiles),
+                                     t.in_at + first * XI, y, t.in_step)
     else:
-        table.winograd_output(rows, tiles, products, step, rows * step, t.out_at + first * 4, y, t.out_step,
-                              p.mode, bias)
+        table.winograd_output(rows, tiles, products, step, plane_step(p, rows, tiles), t.out_at + first * 4, y,
+                              t.out_step, p.mode, bias)
 
 
 cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1, const real *inputs,
@@ -170,8 +177,8 @@ cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1
                 i0 = part_start(p.rows, p.row_tiles, row_tile)
                 i1 = part_start(p.rows, p.row_tiles, row_tile + 1)
                 for v in range(t1 - t0):
-                    b[v] = inputs + xi * p.depth * step + (t0 + v) * p.t.lanes
-                    c[v] = products + (xi * rows + i0 - first_row) * step + (t0 + v) * p.t.lanes
+                    b[v] = inputs + xi * plane_step(p, p.depth, tiles) + (t0 + v) * p.t.lanes
+                    c[v] = products + xi * plane_step(p, rows, tiles) + (i0 - first_row) * step + (t0 + v) * p.t.lanes
                 table.gather(<int> (i1 - i0), <int> (t1 - t0), 1, p.depth,
                              packed + (xi * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step, c, step, 0, NULL)
 
@@ -256,13 +263,13 @@ cdef struct Correlation:
 
 
 cdef inline int64_t in_planes(const Correlation *f) noexcept nogil:
-    """Values of one xi of the transformed inputs of a chunk: (tiles, lanes, width)."""
-    return f.chunk * f.t.lanes * f.width
+    """Values of one xi of the transformed inputs of a chunk, (tiles, lanes, width), and a pixel; see plane_step."""
+    return (f.chunk * f.width + 1) * f.t.lanes
 
 
 cdef inline int64_t out_planes(const Correlation *f) noexcept nogil:
-    """Values of one xi of the transformed output gradients of a chunk: (outs, tiles, lanes)."""
-    return f.t.outs * f.chunk * f.t.lanes
+    """Values of one xi of the transformed output gradients of a chunk, (outs, tiles, lanes), and a pixel."""
+    return (f.t.outs * f.chunk + 1) * f.t.lanes
 
 
 cdef void transform_inputs(const Correlation *f, int64_t c0, int64_t first, int64_t last, const real *x,

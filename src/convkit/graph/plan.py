@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,7 +80,7 @@ class Plan:
     def run(self, inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0) -> list[np.ndarray]:
         """Compute the outputs, fresh arrays, for these inputs; `seed` and `step` decide what noise is drawn."""
         for place, values in zip(self._inputs, inputs, strict=True):
-            np.copyto(place, values, casting="same_kind")
+            np.copyto(place, values)
         for state in self._random_states.values():
             state[:2] = seed, step
         if self._prepared_for != structure.writes:
@@ -152,43 +151,43 @@ def _copying(source: np.ndarray, target: np.ndarray) -> Callable[[], None]:
 class PlanCache:
     """The plans made most recently for a model, by key; all dropped when the model or a parameter's place changes.
 
-    A plan works in an arena of its own, so it is lent to one thread at a time: another thread that wants the same
-    plan meanwhile gets a second one.
+    A plan works in an arena of its own, so one thread at a time runs it: another thread that wants the same plan
+    meanwhile gets a second one.
     """
 
     def __init__(self, model: Module, limit: int = 8) -> None:
-        self._modules = _modules_of(model)
+        self._model = weakref.ref(model)
         self._limit = limit
         self._plans: OrderedDict[Hashable, list[Plan]] = OrderedDict()
-        self._state = self._present_state()
         self._lock = threading.RLock()  # tracing a forward may ask for another plan of the same model
+        self._look_at_model()
 
-    @contextmanager
-    def lend(self, key: Hashable, make: Callable[[], Plan]) -> Iterator[Plan]:
-        """The plan for `key`, made if need be, for the length of a `with` block."""
-        plan = self._checked_out(key, make)
+    def run(
+        self, key: Hashable, make: Callable[[], Plan], inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0
+    ) -> tuple[Plan, list[np.ndarray]]:
+        """Run the plan for `key`, made if need be; return it with its outputs."""
+        plan = self._acquire(key, make)
         try:
-            yield plan
+            return plan, plan.run(inputs, seed, step)
         finally:
             plan.lock.release()
 
     def is_current(self) -> bool:
-        """Whether nothing has changed since the last plan was lent."""
-        return self._state == self._present_state()
+        """Whether nothing has changed that plans made earlier depend on."""
+        return self._version == structure.version and self._changes == [changes[0] for changes in self._counters]
 
-    def _present_state(self) -> tuple[int, int]:
-        """Two counts, one of which has grown when a plan made earlier may be wrong."""
-        present = (reference() for reference in self._modules)
-        return structure.version, sum(module.version for module in present if module is not None)
+    def _look_at_model(self) -> None:
+        model = self._model()
+        assert model is not None
+        self._counters = [module.changes() for _, module in model.modules()]
+        self._changes = [changes[0] for changes in self._counters]
+        self._version = structure.version
 
-    def _checked_out(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
+    def _acquire(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
         with self._lock:
             if not self.is_current():
                 self._plans.clear()
-                model = self._modules[0]()
-                assert model is not None
-                self._modules = _modules_of(model)
-                self._state = self._present_state()
+                self._look_at_model()
             for plan in self._plans.get(key, ()):
                 if plan.lock.acquire(blocking=False):
                     self._plans.move_to_end(key)
@@ -200,11 +199,6 @@ class PlanCache:
             while len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
             return plan
-
-
-def _modules_of(model: Module) -> list[weakref.ref[Module]]:
-    """The model, first, and all modules within it, without keeping them alive."""
-    return [weakref.ref(module) for _, module in model.modules()]
 
 
 def spec_of(values: np.ndarray) -> Spec:

@@ -61,10 +61,10 @@ def _trace_loss(model: Module, loss_fn: LossFunction, specs: Sequence[Spec], n_i
     return LossGraph(graph, loss_symbol, outputs, inputs, isinstance(result, (tuple, list)))
 
 
-def _arrays(name: str, model: Module, x: Any, targets: Sequence[Any]) -> tuple[list[np.ndarray], int]:
+def _arrays(name: str, dtype: np.dtype[Any], x: Any, targets: Sequence[Any]) -> tuple[list[np.ndarray], int]:
     inputs = x if isinstance(x, tuple) else (x,)
-    arrays = [model_input(name, values, model.dtype) for values in inputs]
-    return arrays + [target_input(name, values, model.dtype) for values in targets], len(inputs)
+    arrays = [model_input(name, values, dtype) for values in inputs]
+    return arrays + [target_input(name, values, dtype) for values in targets], len(inputs)
 
 
 def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False, *, seed: int = 0) -> Callable[..., Any]:
@@ -91,7 +91,7 @@ def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False, *
     calls = count()
 
     def evaluate(x: Any, *targets: Any) -> Any:
-        arrays, n_inputs = _arrays("value_and_grad", model, x, targets)
+        arrays, n_inputs = _arrays("value_and_grad", model.dtype, x, targets)
         parameters = {name: p for name, p in model.parameters().items() if p.trainable}
         specs = [spec_of(array) for array in arrays]
 
@@ -106,8 +106,7 @@ def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False, *
             return Plan(traced.graph, [traced.loss, *gradients])
 
         key = (tuple(specs), n_inputs)
-        with cache.lend(key, make) as plan:
-            loss, *gradients = plan.run(arrays, seed, next(calls))
+        _, (loss, *gradients) = cache.run(key, make, arrays, seed, next(calls))
         grads = dict(zip(parameters, gradients, strict=False))
         if not inputs:
             return float(loss), grads
@@ -199,6 +198,7 @@ class CompiledStep:
     # --- parameters in flat memory ---------------------------------------------------------------------------
 
     def _make_segments(self) -> list[Segment]:
+        self._dtype = self.model.dtype
         grouped: dict[Any, dict[str, Parameter]] = {}
         for name, parameter in self._trainable().items():
             # A parameter that lives in another step's memory is updated where it is, on its own.
@@ -230,9 +230,10 @@ class CompiledStep:
             self._sums = self._zero_sums()
             self._restore_slots({**self._slots(), **kept})
         self._version = structure.version
+        self._dtype = self.model.dtype
 
     def _segment(self, members: dict[str, Parameter], lr_scale: float, weight_decay: float, in_place: bool) -> Segment:
-        dtype = self.model.dtype
+        dtype = self._dtype
         unit = ALIGNMENT // dtype.itemsize
         offsets, total = {}, 0
         for name, parameter in members.items():
@@ -260,10 +261,11 @@ class CompiledStep:
     def __call__(self, x: Any, *targets: Any) -> float:
         """Train on one batch and return its loss (before the update)."""
         self._follow_changes()
-        arrays, n_inputs = _arrays("step", self.model, x, targets)
+        arrays, n_inputs = _arrays("step", self._dtype, x, targets)
         specs = tuple(spec_of(array) for array in arrays)
-        with self._cache.lend((specs, n_inputs), lambda: self._make_plan(specs, n_inputs)) as plan:
-            loss, *outputs = plan.run(arrays, self.seed, self._calls)
+        plan, (loss, *outputs) = self._cache.run(
+            (specs, n_inputs), lambda: self._make_plan(specs, n_inputs), arrays, self.seed, self._calls
+        )
         self._calls += 1
         if self._keep_outputs:
             self.outputs = tuple(outputs) if plan.several else outputs[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from convkit.ops.base import Operand, Spec, active_recorder
 from convkit.parameter import Buffer, Parameter
 
 Kind = type | tuple[type, ...]
+
+# Attributes of a module that are not part of the model.
+_OWN_AFFAIRS = ("_plans", "_changes", "_calls")
 
 
 class Module:
@@ -53,7 +56,10 @@ class Module:
         """The computation, in terms of what it is called with."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
-    version = 0  # counts the attributes set: plans made for another count are stale
+    def changes(self) -> list[int]:
+        """One number, which grows with each attribute set: plans made for another number are stale."""
+        counter: list[int] = self.__dict__.setdefault("_changes", [0])
+        return counter
 
     def __setattr__(self, name: str, value: Any) -> None:
         present = self.__dict__.get(name)
@@ -61,14 +67,14 @@ class Module:
             kind = type(present).__name__.lower()
             raise TypeError(f"{type(self).__name__}: {name} is a {kind}; write its values with {name}.assign(values)")
         super().__setattr__(name, value)
-        self.__dict__["version"] = self.version + 1
+        self.changes()[0] += 1
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        self.__dict__["version"] = self.version + 1
+        self.changes()[0] += 1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_plans"}
+        return {name: value for name, value in self.__dict__.items() if name not in _OWN_AFFAIRS}
 
     def __call__(self, *inputs: Any, training: bool = False) -> Any:
         """Apply to arrays, returning fresh arrays; within another module's `forward`, to symbols.
@@ -83,14 +89,13 @@ class Module:
         recorder = active_recorder()
         if recorder is not None and any(isinstance(operand, Operand) for operand in inputs):
             return self._record(recorder, inputs)
-        name = type(self).__name__
-        arrays = [model_input(name, values, self.dtype) for values in inputs]
-        specs = tuple(spec_of(array) for array in arrays)
-        if "_plans" not in self.__dict__:
-            self.__dict__["_plans"] = PlanCache(self)
-        self.__dict__["_calls"] = calls = self.__dict__.get("_calls", -1) + 1
-        with self._plans.lend((specs, training), lambda: self._make_plan(specs, training)) as plan:
-            outputs = plan.run(arrays, step=calls)
+        arrays = [np.asarray(values) for values in inputs]
+        key = (training, *[(array.shape, array.dtype) for array in arrays])
+        attributes = self.__dict__
+        if "_plans" not in attributes:
+            attributes["_plans"] = PlanCache(self)
+        attributes["_calls"] = calls = attributes.get("_calls", -1) + 1
+        plan, outputs = self._plans.run(key, lambda: self._make_plan(arrays, training), arrays, step=calls)
         return tuple(outputs) if plan.several else outputs[0]
 
     def _record(self, recorder: Any, inputs: tuple[Any, ...]) -> Any:
@@ -101,13 +106,14 @@ class Module:
         finally:
             recorder.scope = outer
 
-    def _make_plan(self, specs: tuple[Spec, ...], training: bool) -> Plan:
-        graph, result = self.trace(specs, training)
+    def _make_plan(self, arrays: Sequence[np.ndarray], training: bool) -> Plan:
+        name, dtype = type(self).__name__, self.dtype
+        graph, result = self.trace([spec_of(model_input(name, array, dtype)) for array in arrays], training)
         outputs = symbols_of(f"{type(self).__name__}.forward", result)
         reorder(graph, outputs)
         return Plan(graph, outputs, several=isinstance(result, (tuple, list)))
 
-    def trace(self, specs: tuple[Spec, ...], training: bool = False) -> tuple[Graph, Any]:
+    def trace(self, specs: Sequence[Spec], training: bool = False) -> tuple[Graph, Any]:
         """The graph of `forward` for inputs of these shapes and dtypes, and what it returned: symbols."""
         return trace(self, specs, self.dtype, training)
 
@@ -210,7 +216,7 @@ def _members(attributes: dict[str, Any], kind: Kind) -> Iterator[tuple[str, Any]
     for name, value in attributes.items():
         if isinstance(value, kind):
             yield name, value
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple)) and name not in _OWN_AFFAIRS:
             yield from _members({f"{name}.{i}": item for i, item in enumerate(value)}, kind)
-        elif isinstance(value, dict) and name != "_plans":
+        elif isinstance(value, dict) and name not in _OWN_AFFAIRS:
             yield from _members({f"{name}.{key}": item for key, item in value.items()}, kind)

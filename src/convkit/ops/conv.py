@@ -16,6 +16,7 @@ import numpy as np
 from convkit import geometry
 from convkit._kernels import conv as kernels
 from convkit._kernels.core import Kernel
+from convkit._kernels.direct import DirectConvolution, run_length
 from convkit.geometry import Windows
 from convkit.ops.base import Primitive, Spec
 
@@ -39,6 +40,8 @@ class Convolution(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         x, weight, bias = inputs
         w = self.windows
+        if _suits_direct(w, weight.shape[0] // self.groups, outputs[0]):
+            return DirectConvolution(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
         return kernels.ConvForward(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
@@ -49,6 +52,14 @@ class Convolution(Primitive):
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         return 2 * _size(outputs[0]) * _size(inputs[1]) // inputs[1].shape[0]
+
+
+def _suits_direct(windows: Windows, outs: int, y: Any) -> bool:
+    """Whether reading rows in place beats packing panels: few output channels to share one, few outputs done twice."""
+    run, width = run_length(y.dtype), y.shape[-1]
+    computed = -(-width // run) * run
+    most = 1.6 if outs <= 16 else 1.25
+    return windows.stride[-1] == 1 and width >= run and computed <= most * width and outs <= 32
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ arrays; `graph.lanes` then puts these ops in their place, so they need no gradie
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from convkit import geometry
+from convkit import geometry, winograd
 from convkit._kernels import lanes as kernels
 from convkit._kernels.core import Kernel
 from convkit._kernels.winograd import WinogradConvolution, WinogradWeightGrad
@@ -81,10 +80,9 @@ class LaneConvolution(Primitive):
         return kernels.LaneConvolution(x, weight, bias, outputs[0], table, self.groups, self.adjoint, self.relu)
 
     def _suits_winograd(self, weight: Any, bias: Any) -> bool:
+        outs, ins = weight.shape[0] // self.groups, weight.shape[1]
         plain = not self.adjoint or (bias is None and not self.relu)
-        return plain and _suits_winograd(
-            self.windows, weight.shape[0] // self.groups, weight.shape[1], Winograd.least_for_products
-        )
+        return plain and winograd.suits(self.windows, ins, outs, winograd.Rule.least_for_products)
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         narrow = inputs[0] if self.adjoint else outputs[0]
@@ -107,7 +105,8 @@ class LaneWeightGrad(Primitive):
         grad, x = inputs
         grad_weight, grad_bias = outputs
         w = self.windows
-        if _suits_winograd(w, grad.shape[1] // self.groups, x.shape[1] // self.groups, Winograd.least_for_sums):
+        ins, outs = x.shape[1] // self.groups, grad.shape[1] // self.groups
+        if winograd.suits(w, ins, outs, winograd.Rule.least_for_sums):
             return WinogradWeightGrad(grad, x, grad_weight, grad_bias, w.low, self.groups)
         return kernels.LaneWeightGrad(grad, x, grad_weight, grad_bias, w.stride, w.low, w.dilation, self.groups)
 
@@ -186,24 +185,6 @@ def _shares(
 ) -> list[np.ndarray]:
     """1 / the number of values in each window along each axis, padding counted or not."""
     return [1 / counts for counts in geometry.window_counts(in_size, out_size, windows, padding_counts)]
-
-
-class Winograd:
-    """When plans go Winograd's way for 3 x 3 kernels; `config.set_winograd` is the switch.
-
-    F(2x2, 3x3) does 1 / 2.25 of the products, and its transforms cost about as much as `least` channels' worth of
-    them: measured for inputs and outputs (I, O) as I O / (I + O), where both ways take the same time.
-    """
-
-    enabled = os.environ.get("CONVKIT_WINOGRAD", "1") != "0"
-    least_for_products = 16
-    least_for_sums = 20
-
-
-def _suits_winograd(windows: Windows, outs: int, ins: int, least: int) -> bool:
-    ones = (1, 1)
-    square = windows.kernel_size == (3, 3) and windows.stride == ones and windows.dilation == ones
-    return Winograd.enabled and square and ins * outs >= least * (ins + outs)
 
 
 def _size(operand: Any) -> int:

@@ -1,0 +1,33 @@
+"""When plans compute 3 x 3 convolutions by Winograd's F(2x2, 3x3) instead of the direct sum."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convkit.geometry import Windows
+
+
+class Rule:
+    """F(2x2, 3x3) takes 1 / 2.25 of the products; its transforms cost as much as a few channels' worth of them.
+
+    Attributes
+    ----------
+    enabled : bool
+        The switch; `convkit.set_winograd` turns it.
+    least_for_products, least_for_sums : int
+        For I inputs and O outputs, the least I O / (I + O) at which it is faster, measured: in the convolution and
+        its adjoint, and in the weight gradient.
+    """
+
+    enabled = os.environ.get("CONVKIT_WINOGRAD", "1") != "0"
+    least_for_products = 16
+    least_for_sums = 20
+
+
+def suits(windows: Windows, ins: int, outs: int, least: int) -> bool:
+    """Whether a group of a convolution with these windows and channels should go Winograd's way."""
+    ones = (1, 1)
+    fits = windows.kernel_size == (3, 3) and windows.stride == ones and windows.dilation == ones
+    return Rule.enabled and fits and ins * outs >= least * (ins + outs)
