@@ -48,13 +48,18 @@ cdef double volume(const Planes *s) noexcept nogil:
     return 2.0 * s.batch * s.channels * s.pixels
 
 
+cdef inline int64_t image_of(const Planes *s, int64_t part) noexcept nogil:
+    """The first image of a part."""
+    return part * s.batch // s.image_parts
+
+
 cdef Block block_of(const Planes *s, int64_t task) noexcept nogil:
     """The images and channels that one task of a sum goes through."""
     cdef Block b
     cdef int64_t of_channels = task % s.channel_parts
     b.part = task // s.channel_parts
-    b.image = b.part * s.batch // s.image_parts
-    b.last_image = (b.part + 1) * s.batch // s.image_parts
+    b.image = image_of(s, b.part)
+    b.last_image = image_of(s, b.part + 1)
     b.channel = of_channels * s.channels // s.channel_parts
     b.channels = (of_channels + 1) * s.channels // s.channel_parts - b.channel
     return b
@@ -124,17 +129,19 @@ cdef void moments_of_part(const Planes *s, int64_t task, const real *x, double *
 
 cdef void combine_moments(const Planes *s, const double *parts, real *mean, real *variance) noexcept nogil:
     cdef int64_t part, c, step = 3 * s.channels
-    cdef double total, squares, count, all = <double>s.batch * s.pixels
+    cdef double counts[PARTS]
+    cdef double total, squares, apart, all = <double>s.batch * s.pixels
+    for part in range(s.image_parts):
+        counts[part] = <double>(image_of(s, part + 1) - image_of(s, part)) * s.pixels
     for c in range(s.channels):
         total = 0
         for part in range(s.image_parts):
-            count = <double>((part + 1) * s.batch // s.image_parts - part * s.batch // s.image_parts) * s.pixels
-            total += count * parts[part * step + c]
+            total += counts[part] * parts[part * step + c]
         total /= all
         squares = 0
         for part in range(s.image_parts):
-            count = <double>((part + 1) * s.batch // s.image_parts - part * s.batch // s.image_parts) * s.pixels
-            squares += parts[part * step + s.channels + c] + count * (parts[part * step + c] - total) ** 2
+            apart = parts[part * step + c] - total
+            squares += parts[part * step + s.channels + c] + counts[part] * apart * apart
         mean[c] = <real>total
         variance[c] = <real>(squares / all)
 
