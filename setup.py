@@ -5,6 +5,7 @@ Everything else about the package stands in pyproject.toml.
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from setuptools.errors import CompileError, LinkError
 
 KERNELS = "src/convkit/_kernels"
 DRIVERS = [
-    "core", "conv", "direct", "gemm", "pool", "lanes", "winograd", "elementwise", "loss", "update", "ceiling",
+    "core", "conv", "direct", "gemm", "pool", "lanes", "winograd", "elementwise", "norm", "loss", "update", "ceiling",
 ]  # fmt: skip
 HEADERS = [str(path) for path in sorted(Path(KERNELS).glob("*.h"))]
 
@@ -105,6 +106,7 @@ def extension(driver: str) -> Extension:
         f"convkit._kernels.{driver}",
         sources,
         define_macros=macros,
+        libraries=["m"] if driver == "core" and os.name == "posix" else [],
         depends=HEADERS,
     )
 

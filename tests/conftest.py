@@ -63,7 +63,7 @@ def run_apart() -> Callable[..., None]:
             limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({gigabytes}<<30, {gigabytes}<<30))\n"
         done = subprocess.run(
             [sys.executable, "-X", "faulthandler", "-c", limit + textwrap.dedent(script)],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
             capture_output=True,
             text=True,
             timeout=seconds,

@@ -71,6 +71,20 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
         average = {"grad_output": pooled, "input_shape": x.shape, **pool, "count_include_pad": False}
         made.append(Call(f"avg_pool{rank}d_backward", average))
 
+        shared = (4, 3)[:rank]
+        adaptive = {"x": x, "output_size": shared}
+        shared_grad = array(batch, 3, *shared)
+        made.append(Call(f"adaptive_avg_pool{rank}d", adaptive))
+        made.append(Call(f"adaptive_max_pool{rank}d", adaptive | {"return_indices": True}))
+        made.append(Call(f"adaptive_max_pool{rank}d_backward", {"grad_output": shared_grad, **adaptive}))
+        average = {"grad_output": shared_grad, "input_shape": x.shape, "output_size": shared}
+        made.append(Call(f"adaptive_avg_pool{rank}d_backward", average))
+        places = rng.permuted(np.tile(np.arange(np.prod(size)), (batch, 3, 1)), axis=2)
+        places = places[..., : np.prod(out)].reshape(batch, 3, *out)
+        unpool = {"x": pooled, "indices": places, "kernel_size": kernel, "stride": 2, "padding": 1}
+        made.append(Call(f"max_unpool{rank}d", unpool | {"output_size": size}))
+        made.append(Call(f"max_unpool{rank}d_backward", {"grad_output": array(batch, 3, *size), "indices": places}))
+
         for name in ("correlate", "convolve"):
             signal = {"x": array(*size), "kernel": array(*kernel), "mode": "same", "stride": 1}
             made.append(Call(f"{name}{rank}d", signal))
@@ -85,6 +99,16 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
     for name in ("relu", "tanh", "sigmoid"):
         made.append(Call(name, {"x": array(batch, 3, 5)}))
         made.append(Call(f"{name}_backward", {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5)}))
+    constants: dict[str, dict[str, Any]] = {
+        "leaky_relu": {"negative_slope": 0.2}, "elu": {"alpha": 0.7}, "selu": {}, "gelu": {"approximate": "none"},
+        "silu": {}, "softplus": {"beta": 2.0}, "hardsigmoid": {}, "hardswish": {}, "hardtanh": {"max_val": 0.5},
+    }  # fmt: skip
+    for name, more in constants.items():
+        made.append(Call(name, {"x": array(batch, 3, 5), **more}))
+        made.append(Call(f"{name}_backward", {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5), **more}))
+    made.append(Call("prelu", {"x": array(batch, 3, 5), "weight": array(3)}))
+    prelu = {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5), "weight": array(3)}
+    made.append(Call("prelu_backward", prelu))
     for name in ("softmax", "log_softmax"):
         made.append(Call(name, {"x": array(batch, 3, 5), "axis": 1}))
         backward = {"grad_output": array(batch, 3, 5), "x": array(batch, 3, 5), "axis": 1}
@@ -99,6 +123,29 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
     made.append(Call("matmul", {"a": array(batch, 3), "b": array(3, 4)}))
     made.append(Call("dropout", {"x": array(batch, 9), "p": 0.5, "seed": 3}))
     made.append(Call("dropout_backward", {"grad_output": array(batch, 9), "p": 0.5, "seed": 3}))
+    x, grad, channel, eps = array(batch, 6, 4), array(batch, 6, 4), array(6), {"eps": 1e-3}
+    running = {"running_mean": array(6), "running_var": np.abs(array(6))}
+    made.append(Call("batch_norm", {"x": x, **running, "weight": channel, "bias": array(6), **eps}))
+    made.append(Call("batch_norm_backward", {"grad_output": grad, "x": x, **running, "weight": channel, **eps}))
+    made.append(Call("group_norm", {"x": x, "num_groups": 3, "weight": channel, "bias": array(6), **eps}))
+    group = {"grad_output": grad, "x": x, "num_groups": 3, "weight": channel, **eps}
+    made.append(Call("group_norm_backward", group))
+    made.append(Call("layer_norm", {"x": x, "normalized_shape": 4, "weight": array(4), "bias": array(4), **eps}))
+    layer = {"grad_output": grad, "x": x, "normalized_shape": 4, "weight": array(4), **eps}
+    made.append(Call("layer_norm_backward", layer))
+    response = {"size": 3, "alpha": 0.1, "beta": 0.75, "k": 2.0}
+    made.append(Call("local_response_norm", {"x": x, **response}))
+    made.append(Call("local_response_norm_backward", {"grad_output": grad, "x": x, **response}))
+    made.append(Call("dropout2d", {"x": array(batch, 9, 4), "p": 0.5, "seed": 3}))
+    made.append(Call("dropout2d_backward", {"grad_output": array(batch, 9, 4), "p": 0.5, "seed": 3}))
+    made.append(Call("pixel_shuffle", {"x": array(batch, 8, 3, 2), "upscale_factor": 2}))
+    made.append(Call("pixel_shuffle_backward", {"grad_output": array(batch, 2, 6, 4), "upscale_factor": 2}))
+    made.append(Call("pixel_unshuffle", {"x": array(batch, 2, 6, 4), "downscale_factor": 2}))
+    made.append(Call("pixel_unshuffle_backward", {"grad_output": array(batch, 8, 3, 2), "downscale_factor": 2}))
+    resized = {"mode": "bilinear", "align_corners": False}
+    made.append(Call("interpolate", {"x": array(batch, 3, 4, 5), "size": (7, 3), **resized}))
+    back = {"grad_output": array(batch, 3, 7, 3), "input_shape": (batch, 3, 4, 5), **resized}
+    made.append(Call("interpolate_backward", back))
     for name in ("sum", "mean"):
         made.append(Call(name, {"x": array(batch, 3, 5)}))
     made.append(Call("reshape", {"x": array(batch, 3, 4), "shape": (batch, -1, 6) if batch else (0, 2, 6)}))
@@ -106,6 +153,11 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
     parts = [array(batch, 3, 4), array(batch, 2, 4)]
     made.append(Call("concat", {"arrays": parts, "axis": 1}))
     made.append(Call("concat_backward", {"grad_output": array(batch, 5, 4), "arrays": parts, "axis": 1}))
+    for name in ("avg", "max"):
+        x, grad = array(batch, 3, 4, 5), array(batch, 3)
+        made.append(Call(f"global_{name}_pool", {"x": x}))
+        shape = {"input_shape": x.shape} if name == "avg" else {"x": x}
+        made.append(Call(f"global_{name}_pool_backward", {"grad_output": grad, **shape}))
     made.append(Call("pad", {"x": array(batch, 3, 4, 5), "padding": ((1, 2), (0, 3)), "value": 0.0}))
     made.append(Call("pad_backward", {"grad_output": array(batch, 3, 7, 8), "padding": ((1, 2), (0, 3))}))
     return made

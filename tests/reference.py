@@ -17,6 +17,7 @@ The measures that the tests use (`relative_error`, `assert_close`, `assert_gradi
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -409,6 +410,71 @@ def sigmoid_backward(grad_output: ArrayLike, x: ArrayLike) -> Array:
     return np.asarray(grad_output, np.float64) * sigmoid(x) * sigmoid(-x)
 
 
+# Functions of one number with constants, and their slopes: λ and α of SELU solve the equations of its paper.
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _normal_distribution(x: float) -> float:
+    return 0.5 * math.erfc(-x / math.sqrt(2))
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
+def _gelu_tanh(x: float) -> float:
+    return math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+def _gelu_tanh_slope(x: float) -> float:
+    t = _gelu_tanh(x)
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+
+
+SCALAR_ACTIVATIONS: dict[str, tuple[Callable[..., float], Callable[..., float]]] = {
+    "leaky_relu": (lambda x, slope=0.01: x if x > 0 else slope * x, lambda x, slope=0.01: 1.0 if x > 0 else slope),
+    "elu": (
+        lambda x, alpha=1.0: x if x > 0 else alpha * math.expm1(x),
+        lambda x, alpha=1.0: 1.0 if x > 0 else alpha * math.exp(x),
+    ),
+    "selu": (
+        lambda x: SELU_SCALE * (x if x > 0 else SELU_ALPHA * math.expm1(x)),
+        lambda x: SELU_SCALE * (1.0 if x > 0 else SELU_ALPHA * math.exp(x)),
+    ),
+    "gelu": (
+        lambda x: x * _normal_distribution(x),
+        lambda x: _normal_distribution(x) + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi),
+    ),
+    "gelu_tanh": (lambda x: 0.5 * x * (1 + _gelu_tanh(x)), _gelu_tanh_slope),
+    "silu": (lambda x: x * _logistic(x), lambda x: _logistic(x) * (1 + x * (1 - _logistic(x)))),
+    "softplus": (
+        lambda x, beta=1.0, threshold=20.0: x if beta * x > threshold else math.log1p(math.exp(beta * x)) / beta,
+        lambda x, beta=1.0, threshold=20.0: 1.0 if beta * x > threshold else _logistic(beta * x),
+    ),
+    "hardsigmoid": (lambda x: min(max(x / 6 + 0.5, 0.0), 1.0), lambda x: 1 / 6 if -3 < x < 3 else 0.0),
+    "hardswish": (
+        lambda x: x * min(max(x / 6 + 0.5, 0.0), 1.0),
+        lambda x: 0.0 if x <= -3 else 1.0 if x >= 3 else x / 3 + 0.5,
+    ),
+    "hardtanh": (
+        lambda x, low=-1.0, high=1.0: min(max(x, low), high),
+        lambda x, low=-1.0, high=1.0: 1.0 if low < x < high else 0.0,
+    ),
+}
+
+
+def activation(name: str, x: ArrayLike, *constants: float) -> Array:
+    """One of `SCALAR_ACTIVATIONS`, number by number."""
+    function = SCALAR_ACTIVATIONS[name][0]
+    return np.vectorize(lambda value: function(float(value), *constants), otypes=[np.float64])(x)
+
+
+def activation_slope(name: str, x: ArrayLike, *constants: float) -> Array:
+    """Its slope, number by number."""
+    slope = SCALAR_ACTIVATIONS[name][1]
+    return np.vectorize(lambda value: slope(float(value), *constants), otypes=[np.float64])(x)
+
+
 def log_softmax(x: ArrayLike, axis: int) -> Array:
     """x − log Σ exp x along one axis."""
     x = np.asarray(x, np.float64)
@@ -434,6 +500,137 @@ def log_softmax_backward(grad_output: ArrayLike, x: ArrayLike, axis: int) -> Arr
     grad = np.moveaxis(np.asarray(grad_output, np.float64), axis, -1)
     jacobian = np.eye(p.shape[-1]) - p[..., :, None] * np.ones(p.shape[-1])
     return np.moveaxis((jacobian @ grad[..., None])[..., 0], -1, axis)
+
+
+# Shared-out windows, unpooling, borders -----------------------------------------------------------
+
+
+def adaptive_windows(size: Shape, out: Shape) -> Iterator[tuple[Index, Index]]:
+    """Every output and the pixels it stands for: on each axis those that its share of the length touches."""
+    for place in itertools.product(*map(range, out)):
+        window = tuple(
+            slice(math.floor(i * n / m), math.ceil((i + 1) * n / m)) for i, n, m in zip(place, size, out, strict=True)
+        )
+        yield (..., *place), (..., *window)
+
+
+def adaptive_avg_pool(x: ArrayLike, out: Shape) -> Array:
+    x = np.asarray(x, np.float64)
+    y = np.empty((*x.shape[:2], *out))
+    for place, window in adaptive_windows(x.shape[2:], out):
+        y[place] = x[window].mean(tuple(range(2, x.ndim)))
+    return y
+
+
+def adaptive_avg_pool_backward(grad_output: ArrayLike, size: Shape) -> Array:
+    grad = np.asarray(grad_output, np.float64)
+    grad_x = np.zeros((*grad.shape[:2], *size))
+    for place, window in adaptive_windows(size, grad.shape[2:]):
+        count = grad_x[window][0, 0].size if grad_x.size else 1
+        grad_x[window] += grad[place].reshape(*grad.shape[:2], *(1,) * len(size)) / count
+    return grad_x
+
+
+def adaptive_max_pool(x: ArrayLike, out: Shape) -> tuple[Array, Labels]:
+    """Maxima, and the first place in the plane that has them."""
+    x = np.asarray(x, np.float64)
+    y, index = np.empty((*x.shape[:2], *out)), np.empty((*x.shape[:2], *out), np.int64)
+    for place, window in adaptive_windows(x.shape[2:], out):
+        for n, c in np.ndindex(*x.shape[:2]):
+            masked = np.full(x.shape[2:], -np.inf)
+            masked[window[1:]] = x[n, c][window[1:]]
+            y[n, c][place[1:]] = masked.max()
+            index[n, c][place[1:]] = masked.argmax()
+    return y, index
+
+
+def max_unpool(x: ArrayLike, index: Labels, size: Shape) -> Array:
+    """Written one after the other, so that the last stays."""
+    x = np.asarray(x, np.float64)
+    y = np.zeros((*x.shape[:2], *size))
+    for at in np.ndindex(*x.shape):
+        y[at[:2]].flat[index[at]] = x[at]
+    return y
+
+
+# Images of another size ---------------------------------------------------------------------------
+
+
+def pixel_shuffle(x: ArrayLike, r: int) -> Array:
+    """Pixel by pixel."""
+    x = np.asarray(x, np.float64)
+    n, channels, height, width = x.shape
+    y = np.empty((n, channels // r**2, height * r, width * r))
+    for c, row, column in np.ndindex(*y.shape[1:]):
+        y[:, c, row, column] = x[:, c * r**2 + row % r * r + column % r, row // r, column // r]
+    return y
+
+
+def interpolation(size: int, out: int, mode: str, align_corners: bool) -> Array:
+    """The matrix (out, size) that resizes one axis: where each output lies, and what its neighbours weigh."""
+    matrix = np.zeros((out, size))
+    for i in range(out):
+        if mode == "nearest":
+            matrix[i, math.floor(i * size / out)] = 1
+            continue
+        if align_corners:
+            at = i * (size - 1) / (out - 1) if out > 1 else 0.0
+        else:
+            at = min(max((i + 0.5) * size / out - 0.5, 0.0), size - 1.0)
+        for k in range(size):
+            matrix[i, k] = max(0.0, 1 - abs(at - k))
+    return matrix
+
+
+def interpolate(x: ArrayLike, out: Shape, mode: str, align_corners: bool) -> Array:
+    """Axis by axis, by such a matrix."""
+    y = np.asarray(x, np.float64)
+    for axis, length in enumerate(out, 2):
+        matrix = interpolation(y.shape[axis], length, mode, align_corners)
+        y = np.moveaxis(np.tensordot(matrix, y, (1, axis)), 0, axis)
+    return y
+
+
+# Normalisation ------------------------------------------------------------------------------------
+
+
+def standardized(x: ArrayLike, axes: Shape, eps: float) -> Array:
+    """Every value less the mean over these axes, divided by the deviation."""
+    x = np.asarray(x, np.float64)
+    mean = x.mean(axes, keepdims=True)
+    return (x - mean) / np.sqrt(((x - mean) ** 2).mean(axes, keepdims=True) + eps)
+
+
+def standardized_backward(grad_output: ArrayLike, x: ArrayLike, axes: Shape, eps: float) -> Array:
+    """Back through the quotient, the deviation, the square and the mean, one after the other."""
+    x, grad = np.asarray(x, np.float64), np.asarray(grad_output, np.float64)
+    count = math.prod(x.shape[axis] for axis in axes)
+    centered = x - x.mean(axes, keepdims=True)
+    deviation = np.sqrt((centered**2).mean(axes, keepdims=True) + eps)
+    grad_deviation = -(grad * centered).sum(axes, keepdims=True) / deviation**2
+    grad_centered = grad / deviation + grad_deviation / (2 * deviation) * 2 * centered / count
+    return grad_centered - grad_centered.mean(axes, keepdims=True)
+
+
+def over_batch(x: ArrayLike) -> Shape:
+    """All axes but that of the channels."""
+    return (0, *range(2, np.ndim(x)))
+
+
+def on_channels(values: ArrayLike, x: ArrayLike) -> Array:
+    """One number for each channel, shaped to meet `x`."""
+    return np.asarray(values, np.float64).reshape(-1, *(1,) * (np.ndim(x) - 2))
+
+
+def local_response_norm(x: ArrayLike, size: int, alpha: float, beta: float, k: float, average: bool) -> Array:
+    """Channel by channel, the squares of those around it."""
+    x = np.asarray(x, np.float64)
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        neighbours = x[:, max(0, c - size // 2) : c + (size - 1) // 2 + 1]
+        total = (neighbours**2).sum(1)
+        y[:, c] = x[:, c] / (k + alpha * (total / size if average else total)) ** beta
+    return y
 
 
 def concat_backward(grad_output: ArrayLike, lengths: Sequence[int], axis: int) -> list[Array]:

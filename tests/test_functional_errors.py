@@ -16,7 +16,10 @@ def call_named(name: str) -> Call:
     return next(call for call in calls() if call.name == name)
 
 
-OF_ANY_SHAPE = {"add", "subtract", "multiply", "dropout_backward", "pad_backward"}
+OF_ANY_SHAPE = {
+    "add", "subtract", "multiply", "dropout_backward", "dropout2d_backward", "pad_backward", "interpolate_backward",
+    "max_unpool1d_backward", "max_unpool2d_backward", "pixel_shuffle_backward", "pixel_unshuffle_backward",
+}  # fmt: skip
 
 
 def with_windows() -> list[Call]:

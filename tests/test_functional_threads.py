@@ -29,6 +29,10 @@ def work() -> list[Any]:
     results += F.max_pool2d(x, 3, 2, 1, return_indices=True)
     results.append(F.max_pool2d_backward(F.max_pool2d(x, 3, 2, 1), x, 3, 2, 1))
     results += F.linear_backward(F.linear(rows, dense), rows, dense)
+    results += [F.batch_norm(x, None, None, training=True), F.batch_norm(rows, None, None, training=True)]
+    results += F.batch_norm_backward(grad, y, None, None, training=True)
+    results += F.batch_norm_backward(rows, rows, None, None, training=True)
+    results += [F.group_norm(x, 2), F.local_response_norm(x, 3), F.local_response_norm_backward(x, x, 3)]
     results.append(F.cross_entropy(rows, np.arange(70)))
     results.append(F.cross_entropy_backward(rows, np.arange(70)))
     return results

@@ -452,6 +452,57 @@ def test_clipping_bounds_the_update() -> None:
     assert np.sqrt(sum(float((d**2).sum()) for d in moved)) == pytest.approx(1e-3, rel=1e-3)
 
 
+def test_clipping_by_value_bounds_every_entry() -> None:
+    model, twin = small_net(), small_net()
+    twin.load_state_dict(model.state_dict())
+    x, labels = batch_of(6)
+    _, grads = ck.value_and_grad(model, nn.CrossEntropyLoss())(x, labels)
+    limit = float(np.median(np.abs(grads[next(iter(grads))])))
+    ck.compile_step(twin, nn.CrossEntropyLoss(), optim.SGD(1.0), clip_value=limit)(x, labels)
+    for name, values in model.state_dict().items():
+        expected = values - np.clip(grads[name], -limit, limit)
+        np.testing.assert_allclose(twin.state_dict()[name], expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="compile_step: clip_value must be positive, not 0"):
+        ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(1.0), clip_value=0)
+
+
+def test_averaged_weights_follow_their_formula_and_give_way_again() -> None:
+    model = small_net().astype("float64")
+    x, labels = batch_of(6)
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.3, momentum=0.5), ema_decay=0.8)
+    average = model.state_dict()
+    for _ in range(5):
+        step(x, labels)
+        average = {name: 0.8 * values + 0.2 * model.state_dict()[name] for name, values in average.items()}
+    trained, output = model.state_dict(), model(x)
+    with step.averaged():
+        for name, values in model.state_dict().items():
+            np.testing.assert_allclose(values, average[name], rtol=1e-10, atol=1e-12)
+        assert abs(model(x) - output).max() > 1e-3
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, trained[name])
+    np.testing.assert_array_equal(model(x), output)
+    plain = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.3))
+    with pytest.raises(ValueError, match="averaged: no averages are kept"), plain.averaged():
+        pass
+    with pytest.raises(ValueError, match="compile_step: ema_decay must be a number in"):
+        ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.3), ema_decay=1.0)
+
+
+def test_the_average_of_a_parameter_thawed_later_begins_with_it() -> None:
+    model = small_net().astype("float64")
+    name, frozen = next(iter(model.parameters().items()))
+    frozen.trainable = False
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.3), ema_decay=0.9)
+    step(*batch_of(6))
+    frozen.trainable = True
+    before = frozen.value.copy()
+    step(*batch_of(6))
+    expected = 0.9 * before + 0.1 * frozen.value
+    with step.averaged():
+        np.testing.assert_allclose(model.parameters()[name].value, expected, rtol=1e-12)
+
+
 def test_outputs_for_metrics_are_those_before_the_update() -> None:
     model = small_net()
     x, labels = batch_of(5)
@@ -681,5 +732,5 @@ def test_a_trace_leaves_nothing_behind_when_forward_fails() -> None:
 def test_trace_returns_a_graph_of_the_ops_called() -> None:
     graph, output = trace(lambda x: F.relu(x) + 1.0, [Spec((2, 3), np.dtype("f4"))], np.dtype("f4"), False)
     assert isinstance(graph, Graph)
-    assert [type(node.op).__name__ for node in graph.nodes] == ["Relu", "Add"]
+    assert [type(node.op).__name__ for node in graph.nodes] == ["Relu", "Shift"]
     assert output.shape == (2, 3)

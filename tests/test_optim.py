@@ -132,6 +132,18 @@ def adam_reference(beta1: float, beta2: float, eps: float, decoupled: bool) -> A
     return update
 
 
+def rmsprop_reference(alpha: float, eps: float, momentum: float, centered: bool) -> Any:
+    def update(values, grads, state, lr, decay, count):  # type: ignore[no-untyped-def]
+        grads = grads + decay * values
+        state["square"] = alpha * state.get("square", 0.0) + (1 - alpha) * grads**2
+        state["mean"] = alpha * state.get("mean", 0.0) + (1 - alpha) * grads
+        spread = state["square"] - state["mean"] ** 2 if centered else state["square"]
+        state["velocity"] = momentum * state.get("velocity", 0.0) + grads / (np.sqrt(spread) + eps)
+        return values - lr * state["velocity"]
+
+    return update
+
+
 CASES = {
     "sgd": (optim.SGD(0.1), sgd_reference(0.0, False)),
     "sgd, decay": (optim.SGD(0.1, weight_decay=0.02), sgd_reference(0.0, False)),
@@ -141,6 +153,11 @@ CASES = {
     "adam, all": (
         optim.Adam(0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
         adam_reference(0.8, 0.95, 1e-3, False),
+    ),
+    "rmsprop": (optim.RMSprop(0.01), rmsprop_reference(0.99, 1e-8, 0.0, False)),
+    "rmsprop, all": (
+        optim.RMSprop(0.01, 0.9, 1e-2, 0.8, True, weight_decay=0.1),
+        rmsprop_reference(0.9, 1e-2, 0.8, True),
     ),
     "adamw": (optim.AdamW(0.01, weight_decay=0.1), adam_reference(0.9, 0.999, 1e-8, True)),
 }
@@ -171,6 +188,8 @@ def test_slots_are_only_those_needed() -> None:
     assert optim.SGD(0.1).slots == ()
     assert optim.SGD(0.1, momentum=0.5).slots == ("velocity",)
     assert optim.Adam().slots == ("m", "v")
+    assert optim.RMSprop().slots == ("square",)
+    assert optim.RMSprop(momentum=0.5, centered=True).slots == ("square", "mean", "velocity")
 
 
 def test_rate_is_of_the_next_update() -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from convkit import errors
-from convkit.ops.base import Operand
+from convkit.ops.base import Operand, active_recorder
 
 
 class _Structure:
-    """Counts the changes of parameters after which a plan made earlier may be wrong: see `bump`."""
+    """Counts the changes of parameters after which a plan made earlier may be wrong, see `bump`, and how often values
+    were written, after which what a plan computed of parameters alone is stale."""
 
     version = 0
+    writes = 0
 
     def bump(self) -> None:
         """Arrays have moved, or parameters were frozen or thawed."""
@@ -56,6 +58,7 @@ class _Owned(Operand):
         new = np.asarray(values.value if isinstance(values, _Owned) else values)
         errors.shape(f"{type(self).__name__} {self.name!r}.assign", "values", new, self.shape)
         np.copyto(self._data, new, casting="same_kind")
+        structure.writes += 1
 
     def place(self, storage: np.ndarray) -> None:
         """Move the values into `storage`, an array of the same shape, and live there."""
@@ -113,3 +116,16 @@ class Parameter(_Owned):
 
 class Buffer(_Owned):
     """An array that belongs to a model's state but is not trained: saved and loaded with the weights."""
+
+    def update(self, values: Any) -> None:
+        """Hold other values, of the same shape, from here on.
+
+        While a `forward` is traced `values` may be a symbol: each run of the plan then ends by writing them here, and
+        the rest of the forward pass reads the new ones.  Outside of a trace this is `assign`.
+        """
+        recorder = active_recorder()
+        if recorder is None:
+            self.assign(values)
+        else:
+            errors.shape(f"Buffer {self.name!r}.update", "values", values, self.shape)
+            recorder.update(self, values)

@@ -1,4 +1,4 @@
-"""Twenty training steps and a smaller last batch give PyTorch's losses, from the same weights."""
+"""Twenty training steps and a smaller last batch give PyTorch's losses, from the same weights and state."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import pytest
 from benchmarks.networks import NETWORKS, batches, initial_parameters
 
 import convkit as ck
+from convkit import functional as F
 from convkit import models, nn, optim
 
 SIZES = [64] * 20 + [37]
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-OPTIMIZERS: dict[str, dict[str, float]] = {"SGD": {"lr": 0.01, "momentum": 0.9}, "Adam": {"lr": 1e-3}}
+OPTIMIZERS: dict[str, dict[str, float]] = {
+    "SGD": {"lr": 0.01, "momentum": 0.9},
+    "Adam": {"lr": 1e-3},
+    "RMSprop": {"lr": 1e-4},
+}
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -38,3 +43,38 @@ def test_losses_are_those_of_torch(network: str, optimizer: str, dtype: str, ask
         batch = slice(end - size, end)
         losses.append(step(images[batch], labels[batch]))
     np.testing.assert_allclose(losses, expected, rtol=TOLERANCE[dtype])
+
+
+class Residual(nn.Module):
+    """Batch normalisation wherever it can stand: before a rectifier, before a sum, behind a dense layer."""
+
+    def __init__(self) -> None:
+        self.conv1, self.norm1 = nn.Conv2d(1, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.norm2 = nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8, momentum=0.3)
+        self.linear, self.norm3 = nn.Linear(8, 6, bias=False), nn.BatchNorm1d(6, affine=False)
+        self.last = nn.Linear(6, 10)
+
+    def forward(self, x: Any) -> Any:
+        x = F.relu(self.norm1(self.conv1(x)))
+        x = F.leaky_relu(x + self.norm2(self.conv2(x)), 0.1)
+        return self.last(F.elu(self.norm3(self.linear(F.global_avg_pool(x)))))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_normalised_network_trains_as_torch_s(dtype: str, ask_torch: Any) -> None:
+    """Losses, every parameter and running moment, and what inference makes of them; states move under their names."""
+    images, labels = (stack[0] for stack in batches(1, sum(SIZES)))
+    images = images.astype(dtype)
+    ck.set_seed(1)
+    model = Residual().astype(dtype)
+    given = model.state_dict() | {"images": images, "labels": labels}
+    [expected] = ask_torch("train_residual", [({"sizes": SIZES}, given)])
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.05, momentum=0.9))
+    ends = np.cumsum(SIZES)
+    losses = [step(images[e - n : e], labels[e - n : e]) for n, e in zip(SIZES, ends, strict=True)]
+    assert losses[-1] < 0.9 * losses[0], "the network has to learn, or equal losses say little"
+    tolerance = {"float32": 2e-3, "float64": 1e-9}[dtype]  # roundings grow from step to step
+    np.testing.assert_allclose(losses, expected["losses"], rtol=tolerance)
+    for name, values in model.state_dict().items():
+        np.testing.assert_allclose(values, expected[name], rtol=tolerance, atol=tolerance, err_msg=name)
+    np.testing.assert_allclose(model(images), expected["outputs"], rtol=10 * tolerance, atol=10 * tolerance)

@@ -53,6 +53,16 @@ def avg_pool(case: dict[str, Any], given: Tensors) -> Tensors:
     return _with_gradients(lambda x: function(x, **case), given)
 
 
+def call(case: dict[str, Any], given: Tensors) -> Tensors:
+    """Call the function of `torch.nn.functional` that the case names; say what it made of its `fixed` arguments too.
+
+    These have no gradient; PyTorch's functions overwrite running moments.
+    """
+    function, fixed = getattr(F, case.pop("function")), {name: given.pop(name) for name in case.pop("fixed", [])}
+    answers = _with_gradients(lambda x, **named: function(x, **named, **fixed, **case), given)
+    return answers | {f"after_{name}": tensor for name, tensor in fixed.items()}
+
+
 def train(case: dict[str, Any], given: Tensors) -> Tensors:
     """Train a network on batches of the sizes given, and return the loss of every step."""
     model = build_network(case["network"]).to(given["images"].dtype)
@@ -71,6 +81,40 @@ def train(case: dict[str, Any], given: Tensors) -> Tensors:
     return {"losses": torch.stack(losses)}
 
 
+class Residual(torch.nn.Module):
+    """The network of `test_training.Residual`, attribute by attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = torch.nn.Conv2d(1, 8, 3, 2, 1, bias=False), torch.nn.BatchNorm2d(8)
+        self.conv2, self.norm2 = torch.nn.Conv2d(8, 8, 3, 1, 1, bias=False), torch.nn.BatchNorm2d(8, momentum=0.3)
+        self.linear, self.norm3 = torch.nn.Linear(8, 6, bias=False), torch.nn.BatchNorm1d(6, affine=False)
+        self.last = torch.nn.Linear(6, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.norm1(self.conv1(x)))
+        x = F.leaky_relu(x + self.norm2(self.conv2(x)), 0.1)
+        return self.last(F.elu(self.norm3(self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1)))))
+
+
+def train_residual(case: dict[str, Any], given: Tensors) -> Tensors:
+    """Train `Residual` from the given state; return losses, the state then, and outputs of inference."""
+    images, labels = given.pop("images"), given.pop("labels")
+    model = Residual().to(images.dtype)
+    model.load_state_dict(given)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    losses = []
+    for batch, targets in zip(images.split(case["sizes"]), labels.split(case["sizes"]), strict=True):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(batch), targets)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    with torch.no_grad():
+        outputs = model.eval()(images)
+    return {"losses": torch.stack(losses), "outputs": outputs} | dict(model.state_dict())
+
+
 def _margins(padding: list[list[int]]) -> list[int]:
     """Turn pairs, first axis first, into the order of `torch.nn.functional.pad`: last axis first."""
     return [margin for pair in reversed(padding) for margin in pair]
@@ -87,7 +131,9 @@ def _with_gradients(function: Callable[..., torch.Tensor], given: Tensors) -> Te
     }
 
 
-QUESTIONS = {function.__name__: function for function in (conv, conv_transpose, max_pool, avg_pool, train)}
+QUESTIONS = {
+    function.__name__: function for function in (conv, conv_transpose, max_pool, avg_pool, call, train, train_residual)
+}
 
 
 def main() -> None:

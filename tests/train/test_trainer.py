@@ -547,6 +547,8 @@ def test_resuming_with_other_settings_is_refused_and_changes_nothing(
         ({"batch_size": 16}, r"fit: batch_size must be 64, .* not 16"),
         ({"options": {"accumulate": 2}}, r"fit: accumulate must be 1, .* not 2"),
         ({"options": {"clip_norm": 1.0}}, r"fit: clip_norm must be None, .* not 1.0"),
+        ({"options": {"clip_value": 1.0}}, r"fit: clip_value must be None, .* not 1.0"),
+        ({"options": {"ema_decay": 0.9}}, r"fit: ema_decay must be None, .* not 0.9"),
         ({"loss": other_function}, r"fit: loss must be CrossEntropyLoss, .* not .*other_function"),
         ({"loss": weighted(1, 2, 4)}, r"fit: loss.weight must be .*, as in"),
         ({"optimizer": optim.Adam(0.1)}, r"fit: optimizer must be SGD, .* not Adam"),
@@ -597,3 +599,54 @@ def test_a_complete_run_resumed_has_nothing_left_to_do(
     history = resumed.fit(train_set, epochs=1, resume=path, verbose=0)
     assert_same_bits(resumed.model, first.model)
     assert without_seconds(history) == without_seconds(first.history)
+
+
+# --- running moments and averaged weights ---
+
+
+def normalized_model() -> nn.Sequential:
+    ck.set_seed(5)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.GlobalAvgPool(),
+        nn.Dropout(0.1),
+        nn.Linear(4, 3),
+    )
+
+
+def test_a_resumed_run_restores_running_moments_and_averages(train_set: data.Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    options = {"ema_decay": 0.9, "clip_value": 0.5}
+    whole = new_trainer(normalized_model(), **options)
+    whole.fit(train_set, validation=train_set, epochs=3, batch_size=32, verbose=0)
+    new_trainer(normalized_model(), **options).fit(
+        train_set, validation=train_set, epochs=1, batch_size=32, checkpoint=path, verbose=0
+    )
+    resumed = new_trainer(normalized_model(), **options)
+    history = resumed.fit(train_set, validation=train_set, epochs=3, batch_size=32, resume=path, verbose=0)
+    assert without_seconds(history) == without_seconds(whole.history)
+    assert_same_bits(resumed.model, whole.model)
+    assert resumed.model[1].num_batches_tracked.value == 15
+    with whole.averaged(), resumed.averaged():
+        assert_same_bits(resumed.model, whole.model)
+
+
+def test_averages_are_what_is_validated_and_saved(
+    train_set: data.Dataset, test_set: data.Dataset, tmp_path: Path
+) -> None:
+    best = tmp_path / "best.safetensors"
+    trainer = new_trainer(normalized_model(), ema_decay=0.95)
+    callbacks = [BestCheckpoint(best, "epoch", "max")]
+    history = trainer.fit(train_set, validation=test_set, epochs=4, batch_size=32, callbacks=callbacks, verbose=0)
+    trained = trainer.evaluate(test_set)
+    with trainer.averaged():
+        averaged = trainer.evaluate(test_set)
+        saved = normalized_model()
+        ck.load(saved, best)
+        assert_same_bits(saved, trainer.model)
+    assert averaged["loss"] == pytest.approx(history["val_loss"][-1], rel=1e-6)
+    assert averaged["loss"] != pytest.approx(trained["loss"], rel=1e-3)
+    with new_trainer(normalized_model()).averaged():
+        pass

@@ -5,6 +5,8 @@ from libc.stdint cimport int64_t
 
 from convkit._kernels.direct cimport ck_direct_f32, ck_direct_f64
 from convkit._kernels.lanes cimport ck_lanes_f32, ck_lanes_f64
+from convkit._kernels.maps cimport ck_maps_f32, ck_maps_f64
+from convkit._kernels.norm_rows cimport ck_norm_f32, ck_norm_f64
 from convkit._kernels.rows cimport ck_rows_f32, ck_rows_f64
 
 
@@ -57,6 +59,10 @@ cdef extern from "micro.h" nogil:
         ck_tile_f64 tile_f64
         ck_rows_f32 rows_f32
         ck_rows_f64 rows_f64
+        ck_norm_f32 norm_f32
+        ck_norm_f64 norm_f64
+        ck_maps_f32 maps_f32
+        ck_maps_f64 maps_f64
         ck_lanes_f32 lanes_f32
         ck_lanes_f64 lanes_f64
         ck_direct_f32 direct_f32

@@ -10,6 +10,10 @@ from libc.string cimport memcpy
 
 from convkit._kernels.chunks cimport CHUNK, chunk_length, chunks_of
 from convkit._kernels.core cimport Kernel, address, is_double, micro, real, threads_for
+from convkit._kernels.maps cimport (
+    CK_ELU, CK_GELU, CK_GELU_TANH, CK_HARD_SIGMOID, CK_HARD_SWISH, CK_HARD_TANH, CK_LEAKY_RELU, CK_SELU, CK_SHIFT,
+    CK_SILU, CK_SOFTPLUS,
+)
 from convkit._kernels.rows cimport (
     CK_MAP_ADD, CK_MAP_MULTIPLY, CK_MAP_RELU, CK_MAP_RELU_GRAD, CK_MAP_SIGMOID, CK_MAP_SIGMOID_GRAD,
     CK_MAP_SUBTRACT, CK_MAP_TANH, CK_MAP_TANH_GRAD, ck_philox,
@@ -156,6 +160,73 @@ cdef class SigmoidGrad(Binary):
     """dx = dy y (1 - y) from the output y; arguments y, dy, dx."""
     def __cinit__(self):
         self.which = CK_MAP_SIGMOID_GRAD
+
+
+# --- activations with constants -----------------------------------------------------------------
+
+ACTIVATIONS = {
+    "leaky_relu": CK_LEAKY_RELU,
+    "elu": CK_ELU,
+    "selu": CK_SELU,
+    "gelu": CK_GELU,
+    "gelu_tanh": CK_GELU_TANH,
+    "silu": CK_SILU,
+    "softplus": CK_SOFTPLUS,
+    "hardsigmoid": CK_HARD_SIGMOID,
+    "hardswish": CK_HARD_SWISH,
+    "hardtanh": CK_HARD_TANH,
+    "shift": CK_SHIFT,
+}
+
+
+cdef void activate(
+    int which, int64_t n, double p, double q, const real *x, const real *dy, real *out
+) noexcept nogil:
+    if real is float:
+        maps = &micro().maps_f32
+    else:
+        maps = &micro().maps_f64
+    cdef int64_t chunk, at
+    for chunk in prange(chunks_of(n), schedule="static", num_threads=threads_for(16.0 * n)):
+        at = chunk * CHUNK
+        if dy:
+            maps.gradient[which](chunk_length(n, chunk), <real>p, <real>q, x + at, dy + at, out + at)
+        else:
+            maps.forward[which](chunk_length(n, chunk), <real>p, <real>q, x + at, out + at)
+
+
+cdef class Activate(Kernel):
+    """out = f(x; p, q), or with dy the gradient dy f'(x; p, q); out may be x or dy."""
+    cdef object arrays
+    cdef void *x
+    cdef void *dy
+    cdef void *out
+    cdef int64_t n
+    cdef bint double_
+    cdef int which
+    cdef double p
+    cdef double q
+
+    def __init__(self, name, x, dy, out, double p, double q):
+        self.which = ACTIVATIONS[name]
+        self.arrays = (x, dy, out)
+        self.x = address(x)
+        self.dy = NULL if dy is None else address(dy)
+        self.out = address(out)
+        self.n = out.size
+        self.double_ = is_double(out)
+        self.p = p
+        self.q = q
+
+    cdef int execute(self) except -1:
+        with nogil:
+            if self.double_:
+                activate(self.which, self.n, self.p, self.q, <const double *>self.x, <const double *>self.dy,
+                         <double *>self.out)
+            else:
+                activate(self.which, self.n, self.p, self.q, <const float *>self.x, <const float *>self.dy,
+                         <float *>self.out)
+        return 0
 
 
 # --- scaling and filling ------------------------------------------------------------------------

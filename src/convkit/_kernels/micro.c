@@ -13,6 +13,8 @@
 #define VL VL_F32
 #include "tile.inc.h"
 #include "rows.inc.h"
+#include "norm.inc.h"
+#include "maps.inc.h"
 #include "lanes.inc.h"
 #include "winograd.inc.h"
 #include "direct.inc.h"
@@ -31,6 +33,8 @@
 #define VL VL_F64
 #include "tile.inc.h"
 #include "rows.inc.h"
+#include "norm.inc.h"
+#include "maps.inc.h"
 #include "lanes.inc.h"
 #include "winograd.inc.h"
 #include "direct.inc.h"
@@ -46,6 +50,10 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .tile_f64 = TILE_TABLE_f64,
     .rows_f32 = ROWS_TABLE_f32,
     .rows_f64 = ROWS_TABLE_f64,
+    .norm_f32 = NORM_TABLE_f32,
+    .norm_f64 = NORM_TABLE_f64,
+    .maps_f32 = MAPS_TABLE_f32,
+    .maps_f64 = MAPS_TABLE_f64,
     .lanes_f32 = LANES_TABLE_f32,
     .lanes_f64 = LANES_TABLE_f64,
     .direct_f32 = DIRECT_TABLE_f32,

@@ -3,6 +3,8 @@
 #define CK_MICRO_H
 
 #include "micro_direct.h"
+#include "micro_maps.h"
+#include "micro_norm.h"
 #include "micro_lanes.h"
 #include "micro_ceiling.h"
 #include "micro_rows.h"
@@ -14,6 +16,10 @@ typedef struct {
     ck_tile_f64 tile_f64;
     ck_rows_f32 rows_f32;
     ck_rows_f64 rows_f64;
+    ck_norm_f32 norm_f32;
+    ck_norm_f64 norm_f64;
+    ck_maps_f32 maps_f32;
+    ck_maps_f64 maps_f64;
     ck_lanes_f32 lanes_f32;
     ck_lanes_f64 lanes_f64;
     ck_direct_f32 direct_f32;

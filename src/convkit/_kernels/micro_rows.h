@@ -91,6 +91,9 @@ typedef struct {
                     int nesterov, real weight_decay);                                                        \
         void (*adam)(int64_t n, real *values, const real *grads, real *m, real *v,                           \
                      const ck_adam *coefficients);                                                           \
+        /* mean and velocity may be NULL */                                                                  \
+        void (*rmsprop)(int64_t n, real *values, const real *grads, real *square, real *mean, real *velocity,\
+                        real lr, real alpha, real momentum, real eps, real weight_decay);                    \
     } table;
 
 CK_ROWS_TABLE(float, int32_t, ck_rows_f32)

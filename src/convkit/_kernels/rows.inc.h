@@ -490,6 +490,26 @@ static void NAME(adam)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT gr
     }
 }
 
+static void NAME(rmsprop)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT grads, REAL *RESTRICT square,
+                          REAL *RESTRICT mean, REAL *RESTRICT velocity, REAL lr, REAL alpha, REAL momentum,
+                          REAL eps, REAL weight_decay)
+{
+    const REAL rest = 1 - alpha;
+    for (int64_t i = 0; i < n; i++) {
+        REAL grad = grads[i] + weight_decay * values[i];
+        REAL spread = square[i] = alpha * square[i] + rest * (grad * grad);
+        if (mean) {
+            mean[i] = alpha * mean[i] + rest * grad;
+            spread -= mean[i] * mean[i];
+            spread = spread < 0 ? (REAL)0 : spread;
+        }
+        REAL step = grad / (NAME(sqrt_of)(spread) + eps);
+        if (velocity)
+            step = velocity[i] = momentum * velocity[i] + step;
+        values[i] -= lr * step;
+    }
+}
+
 #undef AT
 #undef SELECT
 
@@ -515,7 +535,7 @@ static void NAME(adam)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT gr
         .max_along_at = max_along_at_##t, .places_i32 = places_i32_##t, .places_i64 = places_i64_##t,        \
         .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t, .sum_along = sum_along_##t,                    \
         .spread_along = spread_along_##t, .average_2x2 = average_2x2_##t, .spread_2x2 = spread_2x2_##t,      \
-        .sgd = sgd_##t, .adam = adam_##t,                                                                    \
+        .sgd = sgd_##t, .adam = adam_##t, .rmsprop = rmsprop_##t,                                            \
     }
 #define ROWS_TABLE_f32 ROWS_TABLE(f32)
 #define ROWS_TABLE_f64 ROWS_TABLE(f64)

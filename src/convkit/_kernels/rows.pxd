@@ -70,6 +70,9 @@ cdef extern from "micro_rows.h" nogil:
                     int nesterov, float weight_decay) noexcept nogil
         void (*adam)(int64_t n, float *values, const float *grads, float *m, float *v,
                      const ck_adam *coefficients) noexcept nogil
+        void (*rmsprop)(int64_t n, float *values, const float *grads, float *square, float *mean,
+                        float *velocity, float lr, float alpha, float momentum, float eps,
+                        float weight_decay) noexcept nogil
 
     ctypedef struct ck_rows_f64:
         void (*unary[CK_UNARY_MAPS])(int64_t n, const double *x, double *y) noexcept nogil
@@ -131,3 +134,6 @@ cdef extern from "micro_rows.h" nogil:
                     double momentum, int nesterov, double weight_decay) noexcept nogil
         void (*adam)(int64_t n, double *values, const double *grads, double *m, double *v,
                      const ck_adam *coefficients) noexcept nogil
+        void (*rmsprop)(int64_t n, double *values, const double *grads, double *square, double *mean,
+                        double *velocity, double lr, double alpha, double momentum, double eps,
+                        double weight_decay) noexcept nogil

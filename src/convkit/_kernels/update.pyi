@@ -22,5 +22,17 @@ def adam(
     decoupled: bool,
     count: int,
 ) -> None: ...
+def rmsprop(
+    values: Array,
+    grads: Array,
+    square: Array,
+    mean: Array | None,
+    velocity: Array | None,
+    lr: float,
+    alpha: float,
+    momentum: float,
+    eps: float,
+    weight_decay: float,
+) -> None: ...
 def sum_of_squares(grads: Array) -> float: ...
 def scale(values: Array, factor: float) -> None: ...

@@ -96,6 +96,48 @@ def adam(
             update_adam(n, <float *>w, <const float *>g, <float *>first, <float *>second, &coefficients)
 
 
+cdef void update_rmsprop(
+    int64_t n, real *values, const real *grads, real *square, real *mean, real *velocity,
+    double lr, double alpha, double momentum, double eps, double weight_decay,
+) noexcept nogil:
+    if real is float:
+        rows = &micro().rows_f32
+    else:
+        rows = &micro().rows_f64
+    cdef int64_t chunk, at
+    for chunk in prange(chunks_of(n), schedule="static", num_threads=threads_for(12.0 * n)):
+        at = chunk * CHUNK
+        rows.rmsprop(
+            chunk_length(n, chunk), values + at, grads + at, square + at, mean + at if mean else NULL,
+            velocity + at if velocity else NULL, <real>lr, <real>alpha, <real>momentum, <real>eps, <real>weight_decay,
+        )
+
+
+def rmsprop(
+    values, grads, square, mean, velocity, double lr, double alpha, double momentum, double eps, double weight_decay
+):
+    """One step of RMSprop: g = grad + weight_decay * value, square = alpha square + (1 - alpha) g^2, and
+    value -= lr * u with u = g / (sqrt(square) + eps).
+
+    With a `mean`, mean = alpha mean + (1 - alpha) g and square - mean^2 stands under the root; with a `velocity`,
+    u = velocity = momentum * velocity + g / (...).  Both may be None.
+    """
+    cdef int64_t n = values.size
+    cdef void *w = address(values)
+    cdef void *g = address(grads)
+    cdef void *s = address(square)
+    cdef void *m = address_or_null(mean)
+    cdef void *u = address_or_null(velocity)
+    if is_double(values):
+        with nogil:
+            update_rmsprop(n, <double *>w, <const double *>g, <double *>s, <double *>m, <double *>u,
+                           lr, alpha, momentum, eps, weight_decay)
+    else:
+        with nogil:
+            update_rmsprop(n, <float *>w, <const float *>g, <float *>s, <float *>m, <float *>u,
+                           lr, alpha, momentum, eps, weight_decay)
+
+
 cdef double total_of_squares(int64_t n, const real *x) except? -1 nogil:
     if real is float:
         rows = &micro().rows_f32

@@ -5,6 +5,42 @@ Given symbols or parameters while a `forward` is traced, they record what they w
 
 import sys
 
+from convkit.functional.activation import (
+    elu,
+    elu_backward,
+    gelu,
+    gelu_backward,
+    hardsigmoid,
+    hardsigmoid_backward,
+    hardswish,
+    hardswish_backward,
+    hardtanh,
+    hardtanh_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    prelu,
+    prelu_backward,
+    selu,
+    selu_backward,
+    silu,
+    silu_backward,
+    softplus,
+    softplus_backward,
+)  # fmt: skip
+from convkit.functional.adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool1d_backward,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_backward,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_backward,
+    global_avg_pool,
+    global_avg_pool_backward,
+    global_max_pool,
+    global_max_pool_backward,
+)  # fmt: skip
 from convkit.functional.conv import (
     col2im,
     conv1d,
@@ -20,6 +56,8 @@ from convkit.functional.conv import (
 from convkit.functional.elementwise import (
     add,
     dropout,
+    dropout2d,
+    dropout2d_backward,
     dropout_backward,
     multiply,
     relu,
@@ -43,6 +81,16 @@ from convkit.functional.loss import (
     softmax,
     softmax_backward,
 )  # fmt: skip
+from convkit.functional.norm import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    local_response_norm,
+    local_response_norm_backward,
+)  # fmt: skip
 from convkit.functional.pool import (
     avg_pool1d,
     avg_pool1d_backward,
@@ -52,6 +100,18 @@ from convkit.functional.pool import (
     max_pool1d_backward,
     max_pool2d,
     max_pool2d_backward,
+    max_unpool1d,
+    max_unpool1d_backward,
+    max_unpool2d,
+    max_unpool2d_backward,
+)  # fmt: skip
+from convkit.functional.resize import (
+    interpolate,
+    interpolate_backward,
+    pixel_shuffle,
+    pixel_shuffle_backward,
+    pixel_unshuffle,
+    pixel_unshuffle_backward,
 )  # fmt: skip
 from convkit.functional.shape import (
     concat,
@@ -74,11 +134,24 @@ __all__ = [
     "im2col", "col2im", "correlate1d", "correlate2d", "convolve1d", "convolve2d",
     "max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward",
     "avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward",
+    "max_unpool1d", "max_unpool1d_backward", "max_unpool2d", "max_unpool2d_backward",
+    "adaptive_avg_pool1d", "adaptive_avg_pool1d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward",
+    "adaptive_max_pool1d", "adaptive_max_pool1d_backward", "adaptive_max_pool2d", "adaptive_max_pool2d_backward",
+    "global_avg_pool", "global_avg_pool_backward", "global_max_pool", "global_max_pool_backward",
     "linear", "linear_backward", "matmul",
     "relu", "relu_backward", "tanh", "tanh_backward", "sigmoid", "sigmoid_backward",
-    "add", "subtract", "multiply", "dropout", "dropout_backward",
+    "add", "subtract", "multiply", "dropout", "dropout_backward", "dropout2d", "dropout2d_backward",
+    "elu", "elu_backward", "gelu", "gelu_backward",
+    "hardsigmoid", "hardsigmoid_backward", "hardswish", "hardswish_backward",
+    "hardtanh", "hardtanh_backward", "leaky_relu", "leaky_relu_backward",
+    "prelu", "prelu_backward", "selu", "selu_backward",
+    "silu", "silu_backward", "softplus", "softplus_backward",
     "softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
     "cross_entropy", "cross_entropy_backward", "mse_loss", "mse_loss_backward",
     "nll_loss", "nll_loss_backward",
+    "batch_norm", "batch_norm_backward", "group_norm", "group_norm_backward", "layer_norm", "layer_norm_backward",
+    "local_response_norm", "local_response_norm_backward",
+    "interpolate", "interpolate_backward", "pixel_shuffle", "pixel_shuffle_backward",
+    "pixel_unshuffle", "pixel_unshuffle_backward",
     "reshape", "flatten", "concat", "concat_backward", "pad", "pad_backward", "sum", "mean",
 ]  # fmt: skip

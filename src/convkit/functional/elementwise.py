@@ -9,7 +9,19 @@ import numpy as np
 from convkit import errors
 from convkit.functional.operands import operand, operands
 from convkit.ops.base import Operand, active_recorder
-from convkit.ops.elementwise import Activation, Add, Arithmetic, Dropout, Multiply, Relu, Scale, Sigmoid, Subtract, Tanh
+from convkit.ops.elementwise import (
+    Activation,
+    Add,
+    Arithmetic,
+    Dropout,
+    Multiply,
+    Relu,
+    Scale,
+    Shift,
+    Sigmoid,
+    Subtract,
+    Tanh,
+)
 from convkit.seeding import generator
 
 
@@ -156,6 +168,10 @@ def add(a: Any, b: Any) -> Any:
     ValueError
         For shapes that do not broadcast.
     """
+    if _is_number(b):
+        return Shift(float(b))(operand("add", "a", a))
+    if _is_number(a):
+        return Shift(float(a))(operand("add", "b", b))
     return _arithmetic("add", Add(), a, b)
 
 
@@ -178,6 +194,10 @@ def subtract(a: Any, b: Any) -> Any:
     ValueError
         For shapes that do not broadcast.
     """
+    if _is_number(b):
+        return Shift(-float(b))(operand("subtract", "a", a))
+    if _is_number(a):
+        return Shift(float(a), negative=True)(operand("subtract", "b", b))
     return _arithmetic("subtract", Subtract(), a, b)
 
 
@@ -208,12 +228,6 @@ def multiply(a: Any, b: Any) -> Any:
 
 
 def _arithmetic(function: str, op: Arithmetic, a: Any, b: Any) -> Any:
-    if _is_number(b) and not _is_number(a):
-        a = operand(function, "a", a)
-        b = np.asarray(b, a.dtype)
-    elif _is_number(a) and not _is_number(b):
-        b = operand(function, "b", b)
-        a = np.asarray(a, b.dtype)
     a, b = operands(function, a=a, b=b)
     try:
         np.broadcast_shapes(a.shape, b.shape)
@@ -278,10 +292,71 @@ def dropout_backward(grad_output: Any, p: float = 0.5, *, seed: int) -> Any:
     return _dropout("dropout_backward", "grad_output", grad_output, p, seed)
 
 
-def _dropout(function: str, argument: str, x: Any, p: float, seed: int | None) -> Any:
+def dropout2d(x: Any, p: float = 0.5, *, seed: int | None = None) -> Any:
+    """Zero each channel of each sample as a whole with probability p and scale the others by 1 / (1 - p).
+
+    Parameters
+    ----------
+    x : array (N, C, *spatial)
+        float32 or float64.
+    p, seed : as for `dropout`
+
+    Returns
+    -------
+    array of x's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout`, and for less than 3 axes.
+
+    References
+    ----------
+    Tompson et al. 2015, "Efficient object localization using convolutional networks", section 3.2.
+    """
+    return _channel_dropout("dropout2d", "x", x, p, seed)
+
+
+def dropout2d_backward(grad_output: Any, p: float = 0.5, *, seed: int) -> Any:
+    """Gradient of `dropout2d` with the same p and seed: the same mask and scale, applied to grad_output.
+
+    Parameters
+    ----------
+    grad_output : array of the shape and dtype of `dropout2d`'s x
+    p, seed : as given to `dropout2d`
+
+    Returns
+    -------
+    grad_x : array of grad_output's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout2d`.
+    """
+    return _channel_dropout("dropout2d_backward", "grad_output", grad_output, p, seed)
+
+
+def _channel_dropout(function: str, argument: str, x: Any, p: float, seed: int | None) -> Any:
     x = operand(function, argument, x)
+    if len(x.shape) < 3:
+        raise ValueError(f"{function}: {argument} must have 3 axes (N, C, L) or more, not shape {tuple(x.shape)}")
+    ones = np.ones((*x.shape[:2], *(1,) * (len(x.shape) - 2)), x.dtype)
+    recorder = active_recorder()
+    if recorder is None or not isinstance(x, Operand):
+        return Multiply()(x, _dropout(function, argument, ones, p, seed))
+    _check_probability(function, p)
+    return Multiply()(x, Dropout(float(p))(ones, recorder.random_state())) if recorder.training else x
+
+
+def _check_probability(function: str, p: float) -> None:
     if not 0 <= p <= 1:
         raise ValueError(f"{function}: p must be from 0 to 1, not {p}")
+
+
+def _dropout(function: str, argument: str, x: Any, p: float, seed: int | None) -> Any:
+    x = operand(function, argument, x)
+    _check_probability(function, p)
     recorder = active_recorder()
     if recorder is not None and isinstance(x, Operand):
         return Dropout(float(p))(x, recorder.random_state()) if recorder.training else x

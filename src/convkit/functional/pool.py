@@ -11,7 +11,8 @@ from convkit import errors, geometry
 from convkit.functional.conv import LAYOUTS
 from convkit.functional.operands import operand, operands
 from convkit.geometry import GeometryError, Windows
-from convkit.ops.pool import AvgPool, AvgPoolGrad, MaxPool
+from convkit.ops.base import Operand
+from convkit.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxUnpool, MaxUnpoolGrad
 
 # --- max pooling --------------------------------------------------------------------------------------------
 
@@ -152,6 +153,113 @@ def _max_pool_backward(
     errors.shape(function, "grad_output", grad, op.infer(x)[0].shape)
     [grad_x] = op.gradient((x,), op(x), (grad, None))
     return grad_x
+
+
+# --- max pooling undone -------------------------------------------------------------------------------------
+
+
+def max_unpool2d(
+    x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Any:
+    """Put each value back where `max_pool2d` found its maximum, zeros elsewhere.
+
+    ``y[n, c, indices[n, c, i, j]] = x[n, c, i, j]``, places counted within a plane.  Where windows overlapped, of
+    several values for one place the last one stays.
+
+    Parameters
+    ----------
+    x : array (N, C, H', W')
+        float32 or float64.
+    indices : integer array of x's shape
+        As `max_pool2d` returns them.
+    kernel_size, stride, padding : as given to `max_pool2d`
+        They decide the output's size where `output_size` does not.
+    output_size : (H, W), optional
+        That of the plane in which the indices count; by default the least that pooling maps to x's,
+        ``(H' - 1) · stride + kernel - padding``.
+
+    Returns
+    -------
+    y : array (N, C, H, W)
+
+    Raises
+    ------
+    TypeError, ValueError
+        For shapes and dtypes other than these, and indices outside of a plane.
+
+    References
+    ----------
+    Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 2.1.
+    """
+    return _max_unpool("max_unpool2d", 2, x, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool1d(
+    x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Any:
+    """Max-unpooling of signals (N, C, L); as `max_unpool2d`."""
+    return _max_unpool("max_unpool1d", 1, x, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d_backward(grad_output: Any, indices: Any) -> Any:
+    """Gradient of `max_unpool2d` to x: what stands at each value's place, 0 where another value took it.
+
+    Parameters
+    ----------
+    grad_output : array (N, C, H, W)
+    indices : as given to `max_unpool2d`
+
+    Returns
+    -------
+    grad_x : array of the shape of indices
+
+    Raises
+    ------
+    TypeError, ValueError
+        For shapes and dtypes other than these, and indices outside of a plane.
+    """
+    return _max_unpool_backward("max_unpool2d_backward", 2, grad_output, indices)
+
+
+def max_unpool1d_backward(grad_output: Any, indices: Any) -> Any:
+    """Gradient of `max_unpool1d` to x; as `max_unpool2d_backward`."""
+    return _max_unpool_backward("max_unpool1d_backward", 1, grad_output, indices)
+
+
+def _max_unpool(
+    function: str, rank: int, x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Any:
+    x = operand(function, "x", x)
+    errors.dimensions(function, "x", x, rank + 2, LAYOUTS[rank])
+    indices = _indices(function, indices)
+    errors.shape(function, "indices", indices, tuple(x.shape))
+    kernel = errors.integers(function, "kernel_size", kernel_size, rank, 1)
+    strides = kernel if stride is None else errors.integers(function, "stride", stride, rank, 1)
+    windows = Windows(kernel, strides, geometry.padding_pairs(function, padding, rank), (1,) * rank)
+    if output_size is None:
+        size = geometry.transposed_output_size(function, tuple(x.shape[2:]), windows, (0,) * rank)
+    else:
+        size = errors.integers(function, "output_size", output_size, rank, 1)
+    geometry.check_volume(function, (*x.shape[:2], *size))
+    return MaxUnpool(size)(x, indices)
+
+
+def _max_unpool_backward(function: str, rank: int, grad: Any, indices: Any) -> Any:
+    grad = operand(function, "grad_output", grad)
+    errors.dimensions(function, "grad_output", grad, rank + 2, LAYOUTS[rank])
+    indices = _indices(function, indices)
+    errors.dimensions(function, "indices", indices, rank + 2, LAYOUTS[rank])
+    errors.shape(function, "grad_output", grad, (*indices.shape[:2], *grad.shape[2:]))
+    return MaxUnpoolGrad()(grad, indices)
+
+
+def _indices(function: str, indices: Any) -> Any:
+    if isinstance(indices, Operand):
+        return indices
+    array = np.asarray(indices)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{function}: indices must be an integer array, not {array.dtype}")
+    return np.ascontiguousarray(array, np.int64).reshape(array.shape)
 
 
 # --- average pooling ----------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from convkit import errors, geometry
 from convkit.functional.operands import axis_of, operand, operands
 from convkit.ops import shape as ops
 
+MODES = ("reflect", "replicate", "circular")  # of padding with values of the array itself
+
 
 def reshape(x: Any, shape: Any) -> Any:
     """The same values, in the same order, under another shape.
@@ -141,8 +143,8 @@ def _equal_but_for(axis: int, a: Sequence[int], b: Sequence[int]) -> bool:
     return len(a) == len(b) and all(i == axis or m == n for i, (m, n) in enumerate(zip(a, b, strict=True)))
 
 
-def pad(x: Any, padding: Any, value: float = 0.0) -> Any:
-    """A constant around the spatial axes of x.
+def pad(x: Any, padding: Any, value: float = 0.0, mode: str = "constant") -> Any:
+    """A border around the spatial axes of x: a constant, or values of x itself.
 
     Parameters
     ----------
@@ -150,7 +152,10 @@ def pad(x: Any, padding: Any, value: float = 0.0) -> Any:
         float32 or float64.
     padding : int, one for each spatial axis, or pairs (low, high) for each
     value : float
-        What x is surrounded with.
+        What x is surrounded with in mode 'constant'.
+    mode : {'constant', 'reflect', 'replicate', 'circular'}
+        'reflect' mirrors x at its first and last values, which are not repeated (c b | a b c | b a), 'replicate'
+        repeats these (a a | a b c | c c), 'circular' goes around (b c | a b c | a b).
 
     Returns
     -------
@@ -160,22 +165,26 @@ def pad(x: Any, padding: Any, value: float = 0.0) -> Any:
     Raises
     ------
     TypeError, ValueError
-        For other dtypes than float32 and float64, and padding that is not of this form.
+        For other dtypes than float32 and float64, padding that is not of this form, an unknown mode, and a border that
+        needs more values than x has.
     """
     x = operand("pad", "x", x)
-    op = ops.Pad(_spatial_padding("pad", "x", x, padding), float(value))
-    geometry.check_volume("pad", op.infer(x)[0].shape)
+    pairs = _spatial_padding("pad", "x", x, padding)
+    op = ops.Pad(pairs, float(value)) if _is_constant("pad", mode) else ops.PadBy(pairs, mode)
+    shape = op.infer(x)[0].shape
+    _check_border("pad", mode, x.shape, pairs)
+    geometry.check_volume("pad", shape)
     return op(x)
 
 
-def pad_backward(grad_output: Any, padding: Any) -> Any:
-    """Gradient of `pad` to x: what of grad_output lies within the padding.
+def pad_backward(grad_output: Any, padding: Any, mode: str = "constant") -> Any:
+    """Gradient of `pad` to x: what of grad_output lies within the padding, and with values of x the border's share.
 
     Parameters
     ----------
     grad_output : array (N, C, *larger)
         float32 or float64.
-    padding : as given to `pad`
+    padding, mode : as given to `pad`
 
     Returns
     -------
@@ -191,7 +200,30 @@ def pad_backward(grad_output: Any, padding: Any) -> Any:
     for n, (lo, hi) in zip(grad.shape, pairs, strict=True):
         if lo + hi > n:
             raise ValueError(f"pad_backward: padding {padding!r} is more than grad_output's shape {grad.shape} has")
-    return ops.Crop(pairs)(grad)
+    if _is_constant("pad_backward", mode):
+        return ops.Crop(pairs)(grad)
+    op = ops.PadByGrad(pairs, mode)
+    _check_border("pad_backward", mode, op.infer(grad)[0].shape, pairs)
+    return op(grad)
+
+
+def _is_constant(function: str, mode: str) -> bool:
+    if mode not in ("constant", *MODES):
+        raise ValueError(f"{function}: mode must be 'constant', 'reflect', 'replicate' or 'circular', not {mode!r}")
+    return mode == "constant"
+
+
+def _check_border(function: str, mode: str, shape: tuple[int, ...], pairs: geometry.Pairs) -> None:
+    """Refuse a border that x has too few values for."""
+    if mode == "constant":
+        return
+    for axis, (n, pair) in enumerate(zip(shape, pairs, strict=True)):
+        most = {"reflect": n - 1, "circular": n}.get(mode, max(pair) if n else 0)
+        if max(pair) > max(most, 0):
+            raise geometry.GeometryError(
+                f"{function}: mode {mode!r} can pad axis {axis}, which has {n} values, by at most {max(most, 0)}, "
+                f"not {pair}"
+            )
 
 
 def _spatial_padding(function: str, argument: str, x: Any, padding: Any) -> geometry.Pairs:

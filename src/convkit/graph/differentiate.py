@@ -39,5 +39,5 @@ def _depending_on(graph: Graph, wrt: Sequence[Symbol]) -> set[Symbol]:
     active = set(wrt)
     for node in graph.nodes:
         if any(symbol in active for symbol in node.inputs):
-            active.update(node.outputs)
+            active.update(symbol for symbol in node.outputs if symbol.dtype.kind == "f")  # places have no gradient
     return active

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from convkit.graph.symbols import Graph, Node, Symbol
+from convkit.ops.activation import Map, MapGrad
 from convkit.ops.base import Primitive, Spec
 from convkit.ops.conv import Convolution, ConvolutionWeightGrad, ConvTranspose
-from convkit.ops.elementwise import Activation, ActivationGrad, Arithmetic, Scale
+from convkit.ops.elementwise import Activation, ActivationGrad, Arithmetic, Scale, Shift
 from convkit.ops.lanes import (
     FromLanes,
     LaneAvgPool,
@@ -26,7 +27,9 @@ from convkit.ops.lanes import (
     in_lanes,
     lanes_of,
 )
+from convkit.ops.norm import BatchNorm, BatchNormGrad, LocalResponseNorm, LocalResponseNormGrad, Normalize
 from convkit.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
+from convkit.ops.shape import Concat, Slice
 
 # Of the lanes of the last block, this share may be empty: what is computed in them is lost.
 MOST_WASTE = 0.25
@@ -74,6 +77,14 @@ class _Rewriter:
             return node.inputs[1] in self.lanes
         if isinstance(node.op, ActivationGrad):
             return node.inputs[0] in self.lanes
+        if isinstance(node.op, (MapGrad, Normalize)):
+            return node.inputs[0] in self.lanes
+        if isinstance(node.op, BatchNorm):
+            return node.inputs[0] in self.lanes and _has_no_empty_lanes(node.inputs[0])
+        if isinstance(node.op, BatchNormGrad):
+            return node.inputs[1] in self.lanes and _has_no_empty_lanes(node.inputs[1])
+        if isinstance(node.op, LocalResponseNormGrad):
+            return node.inputs[1] in self.lanes
         if isinstance(node.op, AvgPoolGrad):  # on its way to a convolution, by the smaller array
             return bool(self.lanes) and _is_planar(node) and _fills_lanes(node.inputs[0])
         return False
@@ -86,8 +97,10 @@ class _Rewriter:
             return _is_planar(node) and self._only_gradients_read(node.outputs[1]) and _has_codes(node.op)
         if isinstance(node.op, AvgPool):
             return _is_planar(node)
+        if isinstance(node.op, (Concat, Slice)):
+            return node.op.axis == 1
         same_shapes = len({symbol.shape for symbol in (*node.inputs, *node.outputs) if symbol is not None}) == 1
-        return isinstance(node.op, (Activation, Arithmetic, Scale)) and same_shapes
+        return isinstance(node.op, (Activation, Map, Arithmetic, Scale, Shift, LocalResponseNorm)) and same_shapes
 
     def _only_gradients_read(self, indices: Symbol) -> bool:
         return indices not in self.wanted and all(isinstance(n.op, MaxPoolGrad) for n in self.readers[indices])
@@ -138,6 +151,12 @@ def _fills_lanes(x: Symbol | None) -> bool:
     assert x is not None
     lanes = lanes_of(x.dtype)
     return x.shape[0] > 0 and -x.shape[0] % lanes <= MOST_WASTE * (x.shape[0] + -x.shape[0] % lanes)
+
+
+def _has_no_empty_lanes(x: Symbol | None) -> bool:
+    """Whether sums over all lanes are sums over all images."""
+    assert x is not None
+    return x.shape[0] % lanes_of(x.dtype) == 0
 
 
 def _is_planar(node: Node) -> bool:
@@ -192,6 +211,14 @@ def _avg_pool_grad(node: Node) -> Rewrite:
     return LaneAvgPoolGrad(op.windows, node.outputs[0].shape[2:], op.count_include_pad), (0,), (0,)
 
 
+def _normalization(node: Node) -> Rewrite:
+    return node.op, (0,), (0,)  # moments, weights and biases have no images
+
+
+def _normalization_grad(node: Node) -> Rewrite:
+    return node.op, (0, 1), (0,)
+
+
 _REWRITES: dict[type[Primitive], Callable[[Node], Rewrite]] = {
     Convolution: _convolution,
     ConvTranspose: _convolution,
@@ -200,4 +227,7 @@ _REWRITES: dict[type[Primitive], Callable[[Node], Rewrite]] = {
     MaxPoolGrad: _max_pool_grad,
     AvgPool: _avg_pool,
     AvgPoolGrad: _avg_pool_grad,
+    BatchNorm: _normalization,
+    Normalize: _normalization,
+    BatchNormGrad: _normalization_grad,
 }

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convkit._kernels.core import Kernel, Program, PythonKernel
+from convkit._kernels.core import Kernel, Program, PythonKernel, Series
+from convkit.graph.fold import fold
 from convkit.graph.lanes import use_lanes
 from convkit.graph.memory import aligned_empty, assign_blocks, lay_out
 from convkit.graph.rewrite import fuse
@@ -54,23 +55,31 @@ class Plan:
         several: bool = False,
     ) -> None:
         self.several = several
-        wanted = [*outputs, *(symbol for symbol, _ in stored)]
+        wanted = [*outputs, *(symbol for symbol, _ in stored), *graph.updates.values()]
         graph.keep_only(wanted)
+        fold(graph, wanted)
         fuse(graph, wanted)
         use_lanes(graph, wanted)
+        constant = _constant_nodes(graph)
+        graph.nodes.sort(key=lambda node: node not in constant)
         # The first place asked for is written by the kernel itself, further ones are copies.
         direct = {symbol: target for symbol, target in reversed(stored) if _is_written(symbol)}
-        self._blocks = assign_blocks(graph, wanted, direct)
+        kept = [symbol for node in constant for symbol in node.outputs]
+        self._blocks = assign_blocks(graph, [*wanted, *kept], direct)
+        for block in {self._blocks[symbol] for symbol in kept if symbol in self._blocks}:
+            block.birth = -1  # it lasts from one run to the next, while inputs are copied
         self._arena = aligned_empty(lay_out(self._blocks.values()))
         self._arrays: dict[Symbol, np.ndarray] = dict(direct)
         self._random_states: dict[Symbol, np.ndarray] = {}
-        self.bound = [(node, self._bind(node)) for node in graph.nodes if not isinstance(node.op, Reshape)]
+        bound = [(node, self._bind(node)) for node in graph.nodes if not isinstance(node.op, Reshape)]
+        self.bound = [(node, kernel) for node, kernel in bound if node not in constant]
+        targets = [(symbol, target) for symbol, target in stored if direct.get(symbol) is not target]
+        targets += [(symbol, buffer.data) for buffer, symbol in graph.updates.items()]
         kernels = [kernel for _, kernel in self.bound]
-        kernels += [
-            PythonKernel(_copying(self._array(symbol), target))
-            for symbol, target in stored
-            if direct.get(symbol) is not target
-        ]
+        kernels += [PythonKernel(_copying(self._array(symbol), target)) for symbol, target in targets]
+        self._preparation = Series(kernel for node, kernel in bound if node in constant)
+        self._prepared_for = -1  # the count of writes that the preparation has seen
+        self._updates_buffers = bool(graph.updates)
         inputs = [self._array(symbol) for symbol in graph.inputs]
         self.program = Program(kernels, inputs, [self._array(symbol) for symbol in outputs])
         self.lock = threading.Lock()
@@ -79,7 +88,13 @@ class Plan:
         """Compute the outputs, fresh arrays, for these inputs; `seed` and `step` decide what noise is drawn."""
         for state in self._random_states.values():
             state[:2] = seed, step
-        return self.program.run(inputs)
+        if self._prepared_for != structure.writes:
+            self._prepared_for = structure.writes
+            self._preparation.run()
+        results = self.program.run(inputs)
+        if self._updates_buffers:
+            structure.writes += 1
+        return results
 
     def _bind(self, node: Node) -> Kernel:
         inputs = [None if symbol is None else self._array(symbol) for symbol in node.inputs]
@@ -112,6 +127,21 @@ class Plan:
             return self._random_states.setdefault(symbol, np.array([0, 0, source.place], np.int64))
         assert isinstance(source, np.ndarray), f"no memory for {symbol}"
         return source
+
+
+def _constant_nodes(graph: Graph) -> set[Node]:
+    """The nodes whose results depend on parameters, buffers and constants alone: inference computes them once."""
+    if graph.training:
+        return set()
+    varying: set[Symbol | None] = set(graph.inputs)
+    constant = set()
+    for node in graph.nodes:
+        drawn = any(symbol is not None and isinstance(symbol.source, RandomState) for symbol in node.inputs)
+        if drawn or varying.intersection(node.inputs):
+            varying.update(node.outputs)
+        else:
+            constant.add(node)
+    return constant
 
 
 def _is_written(symbol: Symbol) -> bool:

@@ -56,7 +56,7 @@ def fuse(graph: Graph, outputs: Sequence[Symbol]) -> None:
 
 def _users(graph: Graph, outputs: Sequence[Symbol]) -> Counter[Symbol]:
     """How many times each symbol is read, being an output of the graph included."""
-    users: Counter[Symbol] = Counter(outputs)
+    users: Counter[Symbol] = Counter([*outputs, *graph.updates.values()])
     for node in graph.nodes:
         users.update(symbol for symbol in node.inputs if symbol is not None)
     return users

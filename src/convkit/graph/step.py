@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit._kernels import update as kernels
-from convkit.errors import integer
+from convkit.errors import integer, number
 from convkit.graph.differentiate import differentiate
 from convkit.graph.memory import ALIGNMENT, aligned_empty
 from convkit.graph.plan import Plan, PlanCache, spec_of
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from convkit.optim import Optimizer
 
 LossFunction = Callable[..., Any]
+
+# The slot that says how far the average of the weights lags behind them: zero at first, for parameters thawed later
+# too.  With w ← w + Δ and average ← d · average + (1 - d) · w, the lag follows lag ← d · (lag + Δ).
+LAG = "ema_lag"
 
 
 @dataclass
@@ -167,6 +172,8 @@ class CompiledStep:
         optimizer: Optimizer,
         outputs: bool,
         clip_norm: float | None,
+        clip_value: float | None,
+        ema_decay: float | None,
         accumulate: int,
         seed: int,
     ) -> None:
@@ -178,6 +185,8 @@ class CompiledStep:
         self.outputs: Any = None
         self._keep_outputs = outputs
         self._clip_norm = clip_norm
+        self._clip_value = clip_value
+        self._ema_decay = ema_decay
         self._accumulate = accumulate
         self._calls = 0
         self._cache = PlanCache(model)
@@ -244,7 +253,8 @@ class CompiledStep:
             values = flat()
             for parameter, start in offsets.values():
                 parameter.place(values[start : start + parameter.size].reshape(parameter.shape))
-        return Segment(values, flat(), {slot: flat() for slot in self.optimizer.slots}, lr_scale, weight_decay, offsets)
+        names = self.optimizer.slots if self._ema_decay is None else (*self.optimizer.slots, LAG)
+        return Segment(values, flat(), {slot: flat() for slot in names}, lr_scale, weight_decay, offsets)
 
     # --- one step --------------------------------------------------------------------------------------------
 
@@ -295,11 +305,16 @@ class CompiledStep:
             self._update()
 
     def _update(self) -> None:
+        if self._clip_value is not None:
+            for segment in self._segments:
+                np.clip(segment.grads, -self._clip_value, self._clip_value, out=segment.grads)
         if self._clip_norm is not None:
             self._clip(self._clip_norm)
         lr = self.optimizer.rate(self.count)
         self.count += 1
         for segment in self._segments:
+            if self._ema_decay is not None:
+                segment.slots[LAG] -= segment.values
             self.optimizer.update(
                 segment.values,
                 segment.grads,
@@ -308,12 +323,43 @@ class CompiledStep:
                 weight_decay=segment.weight_decay,
                 count=self.count,
             )
+            if self._ema_decay is not None:
+                segment.slots[LAG] += segment.values
+                segment.slots[LAG] *= self._ema_decay
+        structure.writes += 1
 
     def _clip(self, limit: float) -> None:
         norm = sum(kernels.sum_of_squares(segment.grads) for segment in self._segments) ** 0.5
         if norm > limit:
             for segment in self._segments:
                 kernels.scale(segment.grads, limit / norm)
+
+    # --- averaged weights ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within a `with` block the model has the averages of its weights (of all updates, by `ema_decay`).
+
+        Running moments and other buffers are not averaged.  The block is for evaluation and saving, not for training.
+
+        Raises
+        ------
+        ValueError
+            When the step was made without `ema_decay`.
+        """
+        if self._ema_decay is None:
+            raise ValueError("averaged: no averages are kept; give ema_decay when the training begins")
+        self._follow_changes()
+        trained = [segment.values.copy() for segment in self._segments]
+        for segment in self._segments:
+            np.subtract(segment.values, segment.slots[LAG], out=segment.values)
+        structure.writes += 1
+        try:
+            yield
+        finally:
+            for segment, values in zip(self._segments, trained, strict=True):
+                segment.values[...] = values
+            structure.writes += 1
 
     # --- state -----------------------------------------------------------------------------------------------
 
@@ -361,6 +407,8 @@ def compile_step(
     *,
     outputs: bool = False,
     clip_norm: float | None = None,
+    clip_value: float | None = None,
+    ema_decay: float | None = None,
     accumulate: int = 1,
     seed: int = 0,
 ) -> CompiledStep:
@@ -378,6 +426,11 @@ def compile_step(
         Keep what the model returned for the last batch in ``step.outputs``.
     clip_norm : float, optional
         Scale the gradient down to this Euclidean norm where it is longer.
+    clip_value : float, optional
+        First of all cut each entry of the gradient to at most this magnitude.
+    ema_decay : float, optional
+        Keep an exponential moving average of the weights, ``average ← d · average + (1 - d) · weights`` after each
+        update with this d in [0, 1); ``with step.averaged():`` the model has it.
     accumulate : int
         Update once every so many calls, with the mean of their gradients.
     seed : int
@@ -392,4 +445,8 @@ def compile_step(
     integer("compile_step", "accumulate", accumulate, 1)
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"compile_step: clip_norm must be positive, not {clip_norm}")
-    return CompiledStep(model, loss_fn, optimizer, outputs, clip_norm, accumulate, seed)
+    if clip_value is not None and not clip_value > 0:
+        raise ValueError(f"compile_step: clip_value must be positive, not {clip_value}")
+    if ema_decay is not None:
+        number("compile_step", "ema_decay", ema_decay, below=1.0)
+    return CompiledStep(model, loss_fn, optimizer, outputs, clip_norm, clip_value, ema_decay, accumulate, seed)

@@ -64,6 +64,7 @@ class Graph:
         self.training = training
         self.nodes: list[Node] = []
         self.inputs: list[Symbol] = []
+        self.updates: dict[Buffer, Symbol] = {}  # what buffers hold when the graph has run
         self.scope: tuple[int, ...] = ()
         self._leaves: dict[int, tuple[Any, Symbol]] = {}  # by id, with what keeps the id from being reused
         self._places = 0
@@ -85,6 +86,13 @@ class Graph:
             kept = source.copy() if isinstance(source, np.ndarray) else source
             self._leaves[id(source)] = source, Symbol(self, Spec(source.shape, source.dtype), source=kept)
         return self._leaves[id(source)][1]
+
+    def update(self, buffer: Buffer, value: Any) -> None:
+        """Let `buffer` hold `value` when the graph has run, and whoever reads it from here on see that."""
+        symbol = self._symbol(value)
+        assert symbol is not None
+        self.updates[buffer] = symbol
+        self._leaves[id(buffer)] = buffer, symbol
 
     def record(self, op: Primitive, inputs: Sequence[Any]) -> Any:
         """Append a node; called by the ops themselves."""

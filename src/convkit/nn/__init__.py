@@ -1,19 +1,56 @@
 """Layers: build networks of them, or of your own modules."""
 
 from convkit.nn import init
-from convkit.nn.activation import Dropout, ReLU, Sigmoid, Softmax, Tanh
+from convkit.nn.activation import (
+    ELU,
+    GELU,
+    SELU,
+    Dropout,
+    Dropout2d,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)  # fmt: skip
 from convkit.nn.container import Flatten, Sequential
 from convkit.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from convkit.nn.linear import Linear
 from convkit.nn.loss import CrossEntropyLoss, MSELoss
 from convkit.nn.module import Module
-from convkit.nn.pool import AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
+from convkit.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, LocalResponseNorm
+from convkit.nn.pool import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1d,
+    MaxPool2d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+)  # fmt: skip
+from convkit.nn.resize import PixelShuffle, PixelUnshuffle, Upsample
 from convkit.parameter import Buffer, Parameter
 
 __all__ = [
     "Module", "Parameter", "Buffer", "Sequential", "Flatten",
     "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d",
-    "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d",
-    "Linear", "ReLU", "Tanh", "Sigmoid", "Softmax", "Dropout",
+    "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "MaxUnpool1d", "MaxUnpool2d",
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
+    "GlobalAvgPool", "GlobalMaxPool",
+    "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "LayerNorm", "LocalResponseNorm",
+    "Linear", "ReLU", "Tanh", "Sigmoid", "Softmax", "Dropout", "Dropout2d",
+    "LeakyReLU", "PReLU", "ELU", "SELU", "GELU", "SiLU", "Softplus", "Hardsigmoid", "Hardswish", "Hardtanh",
+    "PixelShuffle", "PixelUnshuffle", "Upsample",
     "CrossEntropyLoss", "MSELoss", "init",
 ]  # fmt: skip

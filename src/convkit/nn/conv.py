@@ -6,10 +6,12 @@ from typing import Any
 
 from convkit import functional as F
 from convkit.errors import integer, integers
-from convkit.geometry import checked_padding
+from convkit.geometry import checked_padding, windows
 from convkit.nn.init import Initializer, initial
 from convkit.nn.module import Module
 from convkit.parameter import Parameter
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class _Conv(Module):
@@ -69,6 +71,8 @@ class Conv2d(_Conv):
         Channels are split into this many groups that do not see each other.
     bias : bool
         Whether to add a bias to each output channel.
+    padding_mode : {'zeros', 'reflect', 'replicate', 'circular'}
+        What the padding consists of; see `convkit.functional.pad`.
     init : str or callable
         Initialiser of the weight: a name in `convkit.nn.init`, or a function from a shape to an array.
 
@@ -95,14 +99,28 @@ class Conv2d(_Conv):
         dilation: Any = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         *,
         init: str | Initializer = "glorot_uniform",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init)
+        if padding_mode not in PADDING_MODES:
+            allowed = ", ".join(map(repr, PADDING_MODES))
+            raise ValueError(f"{type(self).__name__}: padding_mode must be one of {allowed}, not {padding_mode!r}")
+        self.padding_mode = padding_mode
 
     def forward(self, x: Any) -> Any:
         convolve = (F.conv1d, F.conv2d)[self.rank - 1]
-        return convolve(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        padding = self.padding
+        if self.padding_mode != "zeros" and len(x.shape) == self.rank + 2:
+            size = tuple(x.shape[2:])
+            pairs = windows(type(self).__name__, size, self.kernel_size, self.stride, padding, self.dilation).padding
+            x, padding = F.pad(x, pairs, mode=self.padding_mode), "valid"
+        return convolve(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        mode = "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode!r}"
+        return super().extra_repr() + mode
 
 
 class Conv1d(Conv2d):

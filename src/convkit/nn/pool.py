@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from convkit import functional as F
-from convkit.errors import integers
-from convkit.geometry import checked_padding
+from convkit.errors import integer, integers
+from convkit.geometry import checked_padding, padding_pairs
 from convkit.nn.module import Module
 
 
@@ -23,6 +23,8 @@ class MaxPool2d(Module):
     padding, dilation : int or one for each axis
     ceil_mode : bool
         Keep a last window that is not filled: H' may be one more.
+    return_indices : bool
+        Return (y, indices), the places of the maxima within a plane, which `MaxUnpool2d` takes.
 
     Raises
     ------
@@ -39,6 +41,7 @@ class MaxPool2d(Module):
         padding: Any = 0,
         dilation: Any = 1,
         ceil_mode: bool = False,
+        return_indices: bool = False,
     ) -> None:
         layer = type(self).__name__
         self.kernel_size = integers(layer, "kernel_size", kernel_size, self.rank, 1)
@@ -46,10 +49,11 @@ class MaxPool2d(Module):
         self.padding = checked_padding(layer, padding, self.rank)
         self.dilation = integers(layer, "dilation", dilation, self.rank, 1)
         self.ceil_mode = ceil_mode
+        self.return_indices = return_indices
 
     def forward(self, x: Any) -> Any:
         pool = (F.max_pool1d, F.max_pool2d)[self.rank - 1]
-        return pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}"
@@ -112,3 +116,138 @@ class AvgPool1d(AvgPool2d):
     """Average pooling along one axis, x (N, C, L) → y (N, C, L'); arguments as in `AvgPool2d`."""
 
     rank = 1
+
+
+class MaxUnpool2d(Module):
+    """Values put back where `MaxPool2d` found its maxima, zeros elsewhere; see `convkit.functional.max_unpool2d`.
+
+    Shape: x and indices (N, C, H', W') → y (N, C, H, W), H = (H' - 1)·stride + kernel - padding, or the size given.
+
+    Parameters
+    ----------
+    kernel_size : int or one for each axis
+    stride : the same, optional
+        By default the kernel's size.
+    padding : int or one for each axis
+        Of the pooling that is undone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are not positive integers.
+
+    References
+    ----------
+    Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 2.1.
+    """
+
+    rank = 2
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        layer = type(self).__name__
+        self.kernel_size = integers(layer, "kernel_size", kernel_size, self.rank, 1)
+        self.stride = self.kernel_size if stride is None else integers(layer, "stride", stride, self.rank, 1)
+        self.padding = padding_pairs(layer, padding, self.rank)
+
+    def forward(self, x: Any, indices: Any, output_size: Any = None) -> Any:
+        unpool = (F.max_unpool1d, F.max_unpool2d)[self.rank - 1]
+        return unpool(x, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+class MaxUnpool1d(MaxUnpool2d):
+    """Max-unpooling along one axis, x (N, C, L') → y (N, C, L); arguments as in `MaxUnpool2d`."""
+
+    rank = 1
+
+
+class _Adaptive(Module):
+    """What pooling to a given size shares: that size."""
+
+    rank: int
+
+    def __init__(self, output_size: Any) -> None:
+        for size in output_size if isinstance(output_size, (tuple, list)) else (output_size,):
+            if size is not None:
+                integer(type(self).__name__, "output_size", size, 1)
+        self.output_size = output_size
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool2d(_Adaptive):
+    """Means over windows that share the input out; see `convkit.functional.adaptive_avg_pool2d`.
+
+    Shape: x (N, C, H, W) → y (N, C, *output_size).
+
+    Parameters
+    ----------
+    output_size : int or one for each axis
+        None keeps an axis as it is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are not positive integers.
+    """
+
+    rank = 2
+
+    def forward(self, x: Any) -> Any:
+        return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d)[self.rank - 1](x, self.output_size)
+
+
+class AdaptiveAvgPool1d(AdaptiveAvgPool2d):
+    """Adaptive average pooling along one axis, x (N, C, L) → y (N, C, output_size)."""
+
+    rank = 1
+
+
+class AdaptiveMaxPool2d(_Adaptive):
+    """Largest values of windows that share the input out; see `convkit.functional.adaptive_max_pool2d`.
+
+    Shape: x (N, C, H, W) → y (N, C, *output_size).
+
+    Parameters
+    ----------
+    output_size : int or one for each axis
+        None keeps an axis as it is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are not positive integers.
+    """
+
+    rank = 2
+
+    def forward(self, x: Any) -> Any:
+        return (F.adaptive_max_pool1d, F.adaptive_max_pool2d)[self.rank - 1](x, self.output_size)
+
+
+class AdaptiveMaxPool1d(AdaptiveMaxPool2d):
+    """Adaptive max pooling along one axis, x (N, C, L) → y (N, C, output_size)."""
+
+    rank = 1
+
+
+class GlobalAvgPool(Module):
+    """The mean of each channel: x (N, C, L) or (N, C, H, W) → y (N, C).
+
+    References
+    ----------
+    Lin, Chen and Yan 2014, "Network in network", section 3.2.
+    """
+
+    def forward(self, x: Any) -> Any:
+        return F.global_avg_pool(x)
+
+
+class GlobalMaxPool(Module):
+    """The largest value of each channel: x (N, C, L) or (N, C, H, W) → y (N, C)."""
+
+    def forward(self, x: Any) -> Any:
+        return F.global_max_pool(x)

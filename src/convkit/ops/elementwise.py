@@ -156,6 +156,24 @@ class Scale(Primitive):
 
 
 @dataclass(frozen=True)
+class Shift(Primitive):
+    """x -> x + offset, or offset - x where `negative`."""
+
+    offset: float
+    negative: bool = False
+    in_place = (0,)
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        return like(x)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        return kernels.Activate("shift", inputs[0], None, outputs[0], -1.0 if self.negative else 1.0, self.offset)
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return (Scale(-1.0)(grads[0]) if self.negative else grads[0],)
+
+
+@dataclass(frozen=True)
 class SumTo(NumpyPrimitive):
     """x -> x summed over the axes that broadcasting had stretched, of shape `shape`; the adjoint of broadcasting."""
 

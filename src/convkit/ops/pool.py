@@ -6,7 +6,7 @@ The average divides by the window's size, padding included or not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from convkit import geometry
 from convkit._kernels import pool as kernels
 from convkit._kernels.core import Kernel
 from convkit.geometry import Windows
-from convkit.ops.base import Primitive, Spec
+from convkit.ops.base import NumpyPrimitive, Primitive, Spec
 
 
 def _pooled(x: Any, windows: Windows, ceil_mode: bool) -> tuple[int, ...]:
@@ -95,3 +95,141 @@ class AvgPoolGrad(Primitive):
         return kernels.AvgPoolBackward(
             inputs[0], outputs[0], w.kernel_size, w.stride, w.low, w.high, self.count_include_pad
         )
+
+
+# --- windows that share an axis out -------------------------------------------------------------------------
+
+
+def shares(size: int, parts: int) -> list[slice]:
+    """`parts` windows over `size` values: from floor(i · size / parts) to ceil((i + 1) · size / parts)."""
+    return [slice(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]
+
+
+def _along(ndim: int, axis: int, index: Any) -> tuple[Any, ...]:
+    return (*(slice(None),) * axis, index, *(slice(None),) * (ndim - axis - 1))
+
+
+def _planewise(index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An index into the spatial axes of all planes at once."""
+    return (slice(None), slice(None), *index)
+
+
+@dataclass(frozen=True)
+class AdaptiveAvgPool(NumpyPrimitive):
+    """x (N, C, *size) -> the means over windows that share each axis out among `output_size` outputs."""
+
+    output_size: tuple[int, ...]
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        return (Spec((*x.shape[:2], *self.output_size), x.dtype),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        pooled = inputs[0]
+        for axis, parts in enumerate(self.output_size, 2):
+            windows = shares(pooled.shape[axis], parts)
+            pooled = np.stack([pooled[_along(pooled.ndim, axis, w)].mean(axis) for w in windows], axis)
+        outputs[0][...] = pooled
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return (AdaptiveAvgPoolGrad(tuple(inputs[0].shape))(grads[0]),)
+
+
+@dataclass(frozen=True)
+class AdaptiveAvgPoolGrad(NumpyPrimitive):
+    """grad_output -> grad_x of shape `shape`."""
+
+    shape: tuple[int, ...]
+
+    def infer(self, grad: Any) -> tuple[Spec, ...]:
+        return (Spec(self.shape, grad.dtype),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        grad = inputs[0]
+        for axis in range(2, grad.ndim):
+            spread = np.zeros((*grad.shape[:axis], self.shape[axis], *grad.shape[axis + 1 :]), grad.dtype)
+            for i, window in enumerate(shares(self.shape[axis], grad.shape[axis])):
+                share = grad[_along(grad.ndim, axis, slice(i, i + 1))] / grad.dtype.type(window.stop - window.start)
+                spread[_along(grad.ndim, axis, window)] += share
+            grad = spread
+        outputs[0][...] = grad
+
+
+@dataclass(frozen=True)
+class AdaptiveMaxPool(NumpyPrimitive):
+    """x (N, C, *size) -> (y, indices): the largest values of such windows, and their places within a plane."""
+
+    output_size: tuple[int, ...]
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        shape = (*x.shape[:2], *self.output_size)
+        return Spec(shape, x.dtype), Spec(shape, np.dtype(np.int64))
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        [x], [y, indices] = inputs, outputs
+        places = np.arange(int(np.prod(x.shape[2:]))).reshape(x.shape[2:])
+        for output, window in self._windows(x.shape[2:]):
+            values = x[_planewise(window)]
+            values = values.reshape(*x.shape[:2], int(np.prod(values.shape[2:])))
+            first = values.argmax(2)  # of a NaN, if there is one
+            y[_planewise(output)] = np.take_along_axis(values, first[..., None], 2)[..., 0]
+            indices[_planewise(output)] = places[window].ravel()[first]
+
+    def _windows(self, size: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+        axes = [shares(n, parts) for n, parts in zip(size, self.output_size, strict=True)]
+        for output in np.ndindex(*self.output_size):
+            yield output, tuple(windows[i] for windows, i in zip(axes, output, strict=True))
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return (MaxPoolGrad(inputs[0].shape)(grads[0], outputs[1]),)
+
+
+# --- max pooling undone -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MaxUnpool(NumpyPrimitive):
+    """(x, indices) -> zeros of spatial size `size` with each value of x at its place within its plane.
+
+    Of several values for one place the last one stays, and it alone has a gradient.
+    """
+
+    size: tuple[int, ...]
+
+    def infer(self, x: Any, indices: Any) -> tuple[Spec, ...]:
+        return (Spec((*x.shape[:2], *self.size), x.dtype),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        x, indices, y = (_planes(array) for array in (*inputs, outputs[0]))
+        _check_places(indices, y.shape[1])
+        y.fill(0)
+        np.put_along_axis(y, indices, x, 1)
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return MaxUnpoolGrad()(grads[0], inputs[1]), None
+
+
+@dataclass(frozen=True)
+class MaxUnpoolGrad(NumpyPrimitive):
+    """(grad_output, indices) -> grad_x."""
+
+    def infer(self, grad: Any, indices: Any) -> tuple[Spec, ...]:
+        return (Spec(tuple(indices.shape), grad.dtype),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        grad, indices, grad_x = (_planes(array) for array in (*inputs, outputs[0]))
+        _check_places(indices, grad.shape[1])
+        number = np.broadcast_to(np.arange(indices.shape[1]), indices.shape)
+        last = np.zeros(grad.shape, np.int64)
+        np.put_along_axis(last, indices, number, 1)
+        stays = np.take_along_axis(last, indices, 1) == number
+        grad_x[...] = np.take_along_axis(grad, indices, 1) * stays
+
+
+def _check_places(indices: np.ndarray, size: int) -> None:
+    if indices.size and (indices.min() < 0 or indices.max() >= size):
+        raise ValueError(f"max_unpool: indices must be from 0 to {size - 1}, the last place of a plane")
+
+
+def _planes(array: np.ndarray) -> np.ndarray:
+    """(N, C, *size) as (N·C, prod(size)), the same memory."""
+    return array.reshape(array.shape[0] * array.shape[1], int(np.prod(array.shape[2:])))

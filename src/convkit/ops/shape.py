@@ -136,6 +136,64 @@ class Crop(NumpyPrimitive):
         return (Pad(self.padding)(grads[0]),)
 
 
+@dataclass(frozen=True)
+class PadBy(NumpyPrimitive):
+    """x with its own values around it, (low, high) for every axis: which ones, `mode` says; see `border`."""
+
+    padding: Pairs
+    mode: str
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        return Pad(self.padding).infer(x)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        [x], [y] = inputs, outputs
+        y[_inside(x.shape, self.padding)] = x
+        for axis, (pair, n) in enumerate(zip(self.padding, x.shape, strict=True)):
+            lines = np.moveaxis(y, axis, 0)
+            for place, source in border(self.mode, pair, n):
+                lines[place] = lines[source]
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return (PadByGrad(self.padding, self.mode)(grads[0]),)
+
+
+@dataclass(frozen=True)
+class PadByGrad(NumpyPrimitive):
+    """grad_output -> grad_x: what is around is added to where it was taken from."""
+
+    padding: Pairs
+    mode: str
+
+    def infer(self, grad: Any) -> tuple[Spec, ...]:
+        return Crop(self.padding).infer(grad)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        total, [grad_x] = inputs[0].copy(), outputs
+        for axis in range(total.ndim):
+            lines = np.moveaxis(total, axis, 0)
+            for place, source in border(self.mode, self.padding[axis], grad_x.shape[axis]):
+                lines[source] += lines[place]
+        grad_x[...] = total[_inside(grad_x.shape, self.padding)]
+
+
+def border(mode: str, pair: tuple[int, int], n: int) -> list[tuple[int, int]]:
+    """For each padded place of an axis with n values inside the place that its value is copied from.
+
+    'reflect' mirrors at the first and the last value without repeating them (c b | a b c | b a), 'replicate' repeats
+    these (a a | a b c | c c), 'circular' goes around (b c | a b c | a b).
+    """
+    low, high = pair
+    outside = [*range(-low, 0), *range(n, n + high)]
+    if mode == "reflect":
+        inside = [-i if i < 0 else 2 * (n - 1) - i for i in outside]
+    elif mode == "replicate":
+        inside = [0 if i < 0 else n - 1 for i in outside]
+    else:
+        inside = [i % n for i in outside]
+    return [(low + place, low + source) for place, source in zip(outside, inside, strict=True)]
+
+
 def _inside(shape: tuple[int, ...], padding: Pairs) -> tuple[slice, ...]:
     return tuple(slice(lo, lo + n) for n, (lo, _) in zip(shape, padding, strict=True))
 

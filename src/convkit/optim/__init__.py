@@ -1,6 +1,6 @@
 """Optimisers and learning-rate schedules: how a parameter is updated, and how fast."""
 
-from convkit.optim.optimizers import SGD, Adam, AdamW, Optimizer, ParamGroup
+from convkit.optim.optimizers import SGD, Adam, AdamW, Optimizer, ParamGroup, RMSprop
 from convkit.optim.schedules import Constant, Cosine, Exponential, Piecewise, Schedule, Step, WarmUp
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "RMSprop",
     "ParamGroup",
     "Schedule",
     "Constant",

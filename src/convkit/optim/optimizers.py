@@ -350,3 +350,74 @@ class AdamW(Adam):
         groups: Sequence[ParamGroup] = (),
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay=weight_decay, groups=groups)
+
+
+class RMSprop(Optimizer):
+    """Steps scaled by a running estimate of the gradient's square.
+
+    With g the gradient, w the values, λ the weight decay, μ the momentum and η the rate::
+
+        g ← g + λ w
+        v ← α v + (1 − α) g²
+        m ← α m + (1 − α) g            (centered; else m = 0)
+        u ← μ u + g / (√(v − m²) + ε)
+        w ← w − η u
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate η, or a schedule.
+    alpha : float
+        α, in [0, 1).
+    eps : float
+        ε, above 0.
+    momentum : float
+        μ, in [0, 1).
+    centered : bool
+        Whether to scale by the estimated variance instead of the square.
+    weight_decay : float
+        λ: adds the gradient of ``λ/2 · |w|²`` to the loss'.
+    groups : sequence of ParamGroup
+        Parameters with another rate or decay.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For numbers out of range.
+
+    References
+    ----------
+    Tieleman, Hinton (2012), "Neural networks for machine learning", lecture 6.5; the centered form: Graves (2013),
+    "Generating sequences with recurrent neural networks", equations 38 to 45.
+    """
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        weight_decay: float = 0.0,
+        groups: Sequence[ParamGroup] = (),
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, groups=groups)
+        self.alpha = number("RMSprop", "alpha", alpha, below=1.0)
+        self.eps = positive("RMSprop", "eps", eps)
+        self.momentum = number("RMSprop", "momentum", momentum, below=1.0)
+        self.centered = centered
+        self.slots = ("square", *(["mean"] if centered else []), *(["velocity"] if momentum else []))
+
+    def update(
+        self,
+        values: np.ndarray,
+        grads: np.ndarray,
+        slots: dict[str, np.ndarray],
+        *,
+        lr: float,
+        weight_decay: float,
+        count: int,
+    ) -> None:
+        square, mean, velocity = slots["square"], slots.get("mean"), slots.get("velocity")
+        kernels.rmsprop(values, grads, square, mean, velocity, lr, self.alpha, self.momentum, self.eps, weight_decay)

@@ -95,6 +95,8 @@ class _Watch(Callback):
 class BestCheckpoint(_Watch):
     """Save the model whenever a figure is better than ever before in the run.
 
+    With averaged weights where the trainer keeps averages (`ema_decay`).
+
     Parameters
     ----------
     path : path
@@ -121,7 +123,8 @@ class BestCheckpoint(_Watch):
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         if self.improved(row):
-            save(trainer.model, self.path)
+            with trainer.averaged():  # which is what was validated
+                save(trainer.model, self.path)
 
 
 class EarlyStopping(_Watch):

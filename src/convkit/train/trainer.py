@@ -6,6 +6,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import is_dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,11 @@ class Trainer:
         ``metric(outputs, *targets)`` that return a value for each sample, or the batch's mean.
     clip_norm : float, optional
         Scale the gradient of each update down to this length where it is longer.
+    clip_value : float, optional
+        First of all cut each entry of the gradient to at most this magnitude.
+    ema_decay : float, optional
+        Keep an exponential moving average of the weights with this decay, such as 0.999: validation, `BestCheckpoint`
+        and what runs ``with trainer.averaged():`` use it, checkpoints hold both.
     accumulate : int
         Batches whose gradients are averaged into one update.
 
@@ -69,6 +75,8 @@ class Trainer:
         metrics: Sequence[str | Metric] = (),
         *,
         clip_norm: float | None = None,
+        clip_value: float | None = None,
+        ema_decay: float | None = None,
         accumulate: int = 1,
     ) -> None:
         self.model = model
@@ -76,6 +84,8 @@ class Trainer:
         self.optimizer = optimizer
         self.metrics = named(metrics)
         self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.ema_decay = ema_decay
         self.accumulate = integer("Trainer", "accumulate", accumulate, 1)
         self.history = History()
         self.epoch = self.batch = 0
@@ -174,7 +184,8 @@ class Trainer:
                     row = {"epoch": self.epoch + 1, **self._means.result()}
                     if held_out is not None:
                         show.validating()
-                        measured = self._measure(held_out, interruption.check)
+                        with self.averaged():
+                            measured = self._measure(held_out, interruption.check)
                         row |= {f"val_{name}": value for name, value in measured.items()}
                     row["lr"] = self.optimizer.rate(max(self._step.count - 1, 0))
                     row["seconds"] = time.perf_counter() - began
@@ -252,6 +263,16 @@ class Trainer:
             return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return np.concatenate(parts)
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the model have the averages of its weights within a ``with`` block, where `ema_decay` was given.
+
+        For evaluation, prediction and saving, in callbacks and after `fit`; without `ema_decay` it changes nothing.
+        """
+        if self.ema_decay is None or self._step is None:
+            return nullcontext()
+        averages: AbstractContextManager[None] = self._step.averaged()
+        return averages
+
     def stop(self) -> None:
         """End the run of `fit` after the present epoch; for callbacks."""
         self._stopping = True
@@ -290,6 +311,8 @@ class Trainer:
             self.optimizer,
             outputs=bool(self.metrics),
             clip_norm=self.clip_norm,
+            clip_value=self.clip_value,
+            ema_decay=self.ema_decay,
             accumulate=self.accumulate,
             seed=seed,
         )
@@ -299,6 +322,8 @@ class Trainer:
             "batches": batches,
             "dtype": self.model.dtype.name,
             "clip_norm": self.clip_norm,
+            "clip_value": self.clip_value,
+            "ema_decay": self.ema_decay,
             "accumulate": self.accumulate,
             **_settings_of("loss", self.loss, look_inside=True),
             **_settings_of("optimizer", self.optimizer, look_inside=True),

@@ -1,0 +1,98 @@
+"""Layers that change the size of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convkit import functional as F
+from convkit.errors import integer
+from convkit.nn.module import Module
+
+
+class PixelShuffle(Module):
+    """An image r times as large of r² channels each; see `convkit.functional.pixel_shuffle`.
+
+    Shape: x (N, C·r², H, W) → y (N, C, H·r, W·r).
+
+    Parameters
+    ----------
+    upscale_factor : int
+        r.
+
+    References
+    ----------
+    Shi et al. 2016, "Real-time single image and video super-resolution using an efficient sub-pixel convolutional
+    neural network", equation 4.
+    """
+
+    def __init__(self, upscale_factor: int) -> None:
+        self.upscale_factor = integer("PixelShuffle", "upscale_factor", upscale_factor, 1)
+
+    def forward(self, x: Any) -> Any:
+        return F.pixel_shuffle(x, self.upscale_factor)
+
+    def extra_repr(self) -> str:
+        return f"upscale_factor={self.upscale_factor}"
+
+
+class PixelUnshuffle(Module):
+    """r² channels of each channel of an image r times as large; see `convkit.functional.pixel_unshuffle`.
+
+    Shape: x (N, C, H·r, W·r) → y (N, C·r², H, W).
+
+    Parameters
+    ----------
+    downscale_factor : int
+        r.
+    """
+
+    def __init__(self, downscale_factor: int) -> None:
+        self.downscale_factor = integer("PixelUnshuffle", "downscale_factor", downscale_factor, 1)
+
+    def forward(self, x: Any) -> Any:
+        return F.pixel_unshuffle(x, self.downscale_factor)
+
+    def extra_repr(self) -> str:
+        return f"downscale_factor={self.downscale_factor}"
+
+
+class Upsample(Module):
+    """Signals or images of another size, by the nearest value or linearly; see `convkit.functional.interpolate`.
+
+    Shape: x (N, C, L) or (N, C, H, W) → y (N, C, *size).
+
+    Parameters
+    ----------
+    size : int or one for each axis, optional
+        The output's size; this or `scale_factor`.
+    scale_factor : int or one for each axis, optional
+        How many times as large the output is.
+    mode : {'nearest', 'linear', 'bilinear'}
+        'linear' is for signals, 'bilinear' for images.
+    align_corners : bool
+        Whether the outermost outputs are the outermost inputs; not for 'nearest'.
+
+    Raises
+    ------
+    ValueError
+        For an unknown mode, and where neither or both of `size` and `scale_factor` are given.
+    """
+
+    def __init__(
+        self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool = False
+    ) -> None:
+        if mode not in ("nearest", "linear", "bilinear"):
+            raise ValueError(f"Upsample: mode must be 'nearest', 'linear' or 'bilinear', not {mode!r}")
+        if (size is None) == (scale_factor is None):
+            raise ValueError("Upsample: one of size and scale_factor must be given, not both")
+        self.size = size
+        self.scale_factor = scale_factor
+        self.mode = mode
+        self.align_corners = align_corners
+
+    def forward(self, x: Any) -> Any:
+        return F.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners)
+
+    def extra_repr(self) -> str:
+        wanted = f"size={self.size}" if self.size is not None else f"scale_factor={self.scale_factor}"
+        return f"{wanted}, mode={self.mode!r}"
