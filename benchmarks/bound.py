@@ -39,10 +39,10 @@ def calls_of(op: Primitive, rotating: Sequence[Sequence[Any]]) -> list[Call]:
     return [then(outputs[0], run) for run in runs]
 
 
-def then(result: np.ndarray, *runs: Callable[[], None]) -> Call:
+def then(result: Any, *runs: Callable[[], None]) -> Call:
     """Make a function that runs kernels one after the other and returns what they computed."""
 
-    def call() -> np.ndarray:
+    def call() -> Any:
         for run in runs:
             run()
         return result

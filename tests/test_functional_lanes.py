@@ -110,8 +110,10 @@ def test_winograd_matches_the_oracle(seed: int, dtype: Any, threaded: Any) -> No
     groups = int(rng.choice([1, 1, 2]))
     ins, outs = (groups * int(n) for n in rng.choice([1, 2, 5, 8, 16, 17, 33], 2))
     pads = tuple((int(lo), int(hi)) for lo, hi in rng.integers(0, 4, (2, 2)))
-    size = tuple(int(rng.integers(max(1, 3 - lo - hi), 12)) for lo, hi in pads)
-    case = ConvCase(1, ins, outs, size, (3, 3), (1, 1), pads, (1, 1), groups, bool(seed % 2), {})
+    dilation = tuple(int(d) for d in rng.choice([1, 1, 2, 3], 2))
+    least = [max(1, 2 * d + 1 - lo - hi) for (lo, hi), d in zip(pads, dilation, strict=True)]
+    size = tuple(int(rng.integers(n, n + 9)) for n in least)
+    case = ConvCase(1, ins, outs, size, (3, 3), (1, 1), pads, dilation, groups, bool(seed % 2), {})
     check_convolution(with_batch(case, seed, dtype), seed, dtype, threaded)
 
 

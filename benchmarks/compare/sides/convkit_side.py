@@ -1,22 +1,24 @@
 """convkit's own side: the networks as they are shipped, planned steps, and single kernels as a plan binds them.
 
 A kernel is bound once to its arrays, results included, and then runs without allocating anything: that is how a
-plan uses it, and so it is measured here.
+plan uses it, and so it is measured here. As in a plan, batches that fill the lanes have the image innermost; they are
+put into that layout before the clock runs, as PyTorch's are into channels_last.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 import convkit as ck
-from convkit import data, models, nn, optim
+from convkit import data, geometry, models, nn, optim
 from convkit.geometry import Windows
-from convkit.ops import conv, elementwise, loss, pool
+from convkit.ops import conv, elementwise, lanes, loss, norm, pool
 from convkit.ops.base import Primitive
 from convkit.train import Callback
 
@@ -25,6 +27,7 @@ from .protocol import Arrays, Calls, Session, parameters, rotations, serve
 
 Details = dict[str, Any]
 Named = dict[str, np.ndarray]
+Operation = Callable[[Details, list[Named]], list[Call]]
 
 
 # --- networks -----------------------------------------------------------------------------------------------
@@ -100,7 +103,11 @@ def inference(details: Details, arrays: Arrays, options: Details) -> Session:
 
 def operation(details: Details, arrays: Arrays, options: Details) -> Session:
     """Open one operation, its kernels bound to each of the rotating inputs."""
-    return Calls(OPERATIONS[details["op"]](details, rotations(arrays)))
+    rotating = rotations(arrays)
+    images = len(next(rotating[0][name] for name in ("x", "grad", "y", "a", "logits", "columns") if name in rotating[0]))
+    if details["op"] in OPERATIONS_IN_LANES and lanes.fills_lanes(images, np.float32):
+        return Calls(OPERATIONS_IN_LANES[details["op"]](details, rotating))
+    return Calls(OPERATIONS[details["op"]](details, rotating))
 
 
 def windows(details: Details) -> Windows:
@@ -147,11 +154,10 @@ def avg_pool_grad(details: Details, rotating: list[Named]) -> list[Call]:
 
 
 def scale_shift(details: Details, rotating: list[Named]) -> list[Call]:
-    """x · scale + shift, a pair of them for each channel."""
-    factors = [(named["x"], named["scale"].reshape(-1, 1, 1)) for named in rotating]
-    multiply, [product] = bind(elementwise.Multiply(), factors)
-    add, [total] = bind(elementwise.Add(), [(product, named["shift"].reshape(-1, 1, 1)) for named in rotating])
-    return [then(total, *pair) for pair in zip(multiply, add, strict=True)]
+    """x · scale + shift, a pair of them for each channel: a normalisation by mean 0 and variance 1."""
+    zeros, ones = np.zeros_like(rotating[0]["scale"]), np.ones_like(rotating[0]["scale"])
+    inputs = [(named["x"], zeros, ones, named["scale"], named["shift"]) for named in rotating]
+    return calls_of(norm.Normalize(0.0), inputs)
 
 
 def cross_entropy(details: Details, rotating: list[Named]) -> list[Call]:
@@ -163,7 +169,86 @@ def cross_entropy(details: Details, rotating: list[Named]) -> list[Call]:
     return [then(grad, *pair) for pair in zip(forward, backward, strict=True)]
 
 
-Operation = Callable[[Details, list[Named]], list[Call]]
+# --- the same with the image innermost ----------------------------------------------------------------------
+
+
+@dataclass
+class InLanes:
+    """A result in lanes; who looks at it sees it as it would have been."""
+
+    values: np.ndarray
+    images: int
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(lanes.FromLanes(self.images)(self.values))
+
+
+def entered(named: Named, *names: str) -> list[np.ndarray]:
+    return [np.asarray(lanes.ToLanes()(named[name])) for name in names]
+
+
+def lane_calls(op: Primitive, inputs: list[list[Any]], images: int) -> list[Call]:
+    """Bind an op to inputs in lanes; each call runs it and returns its first output."""
+    runs, [result, *_] = bind(op, inputs)
+    return [then(InLanes(result, images), run) for run in runs]
+
+
+def lane_conv(adjoint: bool, source: str, bias: str | None) -> Operation:
+    """The convolution of the array named `source`, or its adjoint."""
+
+    def calls(details: Details, rotating: list[Named]) -> list[Call]:
+        images, size = len(rotating[0][source]), tuple(details["size"])
+        if not adjoint:
+            size = geometry.output_size("convolution", size, windows(details))
+        op = lanes.LaneConvolution(windows(details), details["groups"], size, adjoint)
+        inputs = [[*entered(n, source), n["weight"], n[bias] if bias else None] for n in rotating]
+        return lane_calls(op, inputs, images)
+
+    return calls
+
+
+def lane_conv_weight_grad(details: Details, rotating: list[Named]) -> list[Call]:
+    op = lanes.LaneWeightGrad(windows(details), details["groups"])
+    inputs = [entered(named, "grad", "x") for named in rotating]
+    weight = np.zeros(op.infer(*inputs[0])[0].shape, np.float32)
+    return [then(weight, op.bind(pair, (weight, None)).run) for pair in inputs]
+
+
+def pooled_size(details: Details) -> tuple[int, ...]:
+    return geometry.output_size("pooling", tuple(details["size"]), windows(details))
+
+
+def lane_pool(op: Callable[[Windows, tuple[int, ...]], Primitive]) -> Operation:
+    return lambda details, rotating: lane_calls(
+        op(windows(details), pooled_size(details)), [entered(n, "x") for n in rotating], len(rotating[0]["x"])
+    )
+
+
+def lane_max_pool_grad(details: Details, rotating: list[Named]) -> list[Call]:
+    pooling = lanes.LaneMaxPool(windows(details), pooled_size(details))
+    inputs = []
+    for named in rotating:
+        grad, x = entered(named, "grad", "x")
+        inputs.append([grad, pooling.evaluate([x])[1]])
+    op = lanes.LaneMaxPoolGrad(windows(details), tuple(details["size"]))
+    return lane_calls(op, inputs, len(rotating[0]["x"]))
+
+
+def lane_avg_pool_grad(details: Details, rotating: list[Named]) -> list[Call]:
+    op = lanes.LaneAvgPoolGrad(windows(details), tuple(details["size"]), True)
+    return lane_calls(op, [entered(named, "grad") for named in rotating], len(rotating[0]["grad"]))
+
+
+OPERATIONS_IN_LANES: dict[str, Operation] = {
+    "conv_forward": lane_conv(False, "x", "bias"),
+    "conv_input_grad": lane_conv(True, "grad", None),
+    "conv_weight_grad": lane_conv_weight_grad,
+    "conv_transpose": lane_conv(True, "x", "bias"),
+    "max_pool": lane_pool(lanes.LaneMaxPool),
+    "max_pool_grad": lane_max_pool_grad,
+    "avg_pool": lane_pool(lambda windows, size: lanes.LaneAvgPool(windows, size, True)),
+    "avg_pool_grad": lane_avg_pool_grad,
+}
 
 
 def of(op: Callable[[Details], Primitive], *names: str) -> Operation:

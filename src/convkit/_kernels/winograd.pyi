@@ -10,6 +10,7 @@ class WinogradConvolution(Kernel):
         bias: Array | None,
         y: Array,
         low: Sequence[int],
+        dilation: Sequence[int],
         groups: int,
         adjoint: bool,
         relu: bool,
@@ -17,5 +18,6 @@ class WinogradConvolution(Kernel):
 
 class WinogradWeightGrad(Kernel):
     def __init__(
-        self, dy: Array, x: Array, dweight: Array, dbias: Array | None, low: Sequence[int], groups: int
+        self, dy: Array, x: Array, dweight: Array, dbias: Array | None, low: Sequence[int],
+        dilation: Sequence[int], groups: int
     ) -> None: ...

@@ -1,4 +1,4 @@
-"""3 x 3 convolution with stride 1, its adjoint and its weight gradient, in lanes, by Winograd's F(2x2, 3x3).
+"""3 x 3 convolution with stride 1, any dilation, its adjoint and its weight gradient, in lanes, by Winograd's F(2x2, 3x3).
 
 A tile of 2 x 2 outputs takes 16 products where the direct sum takes 36 (Lavin & Gray 2016).  With the image
 innermost the transforms are a few dozen vector additions a tile and channel, and what lies between them is 16
@@ -39,8 +39,12 @@ cdef struct Tiling:
     int lanes
 
 
-cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low):
-    """Fill in a Tiling for arrays (blocks, C, H, W, lanes); returns the arrays that it points into."""
+cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, dilation):
+    """Fill in a Tiling for arrays (blocks, C, H, W, lanes); returns the arrays that it points into.
+
+    With dilation d the outputs of a tile, and its inputs, are d apart: as if each of the d x d phases of the plane
+    were convolved by itself.
+    """
     t.blocks = in_shape[0]
     t.groups = groups
     t.ins = in_shape[1] // groups
@@ -48,19 +52,23 @@ cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low):
     t.lanes = in_shape[4]
     t.in_step = in_shape[2] * in_shape[3] * t.lanes
     t.out_step = out_shape[2] * out_shape[3] * t.lanes
-    rows, columns = parts_of(out_shape[2], 2), parts_of(out_shape[3], 2)
-    t.tiles = rows * columns
-    kept = (_places(rows, columns, 4, in_shape[2:4], low, t.lanes),
-            _places(rows, columns, 2, out_shape[2:4], (0, 0), t.lanes))
+    starts = [_starts(size, d) for size, d in zip(out_shape[2:4], dilation, strict=True)]
+    t.tiles = len(starts[0]) * len(starts[1])
+    kept = (_places(starts, 4, dilation, in_shape[2:4], low, t.lanes),
+            _places(starts, 2, dilation, out_shape[2:4], (0, 0), t.lanes))
     t.in_at = <const int64_t *> address(kept[0])
     t.out_at = <const int64_t *> address(kept[1])
     return kept
 
 
-def _places(rows, columns, side, size, low, lanes):
-    """Where the side x side values of tiles 2 apart, the first at -low, lie in a plane; -1 for those outside."""
-    y = 2 * np.arange(rows)[:, None] + np.arange(side) - low[0]
-    x = 2 * np.arange(columns)[:, None] + np.arange(side) - low[1]
+def _starts(size, dilation):
+    """The first output of each tile along an axis: every second one of each phase."""
+    return np.concatenate([np.arange(phase, size, 2 * dilation) for phase in range(min(dilation, size))])
+
+
+def _places(starts, side, dilation, size, low, lanes):
+    """Where the side x side values of tiles with these first outputs lie in a plane; -1 for those outside."""
+    y, x = (first[:, None] + np.arange(side) * d - p for first, d, p in zip(starts, dilation, low, strict=True))
     y, x = y[:, None, :, None], x[None, :, None, :]
     inside = (y >= 0) & (y < size[0]) & (x >= 0) & (x < size[1])
     return np.ascontiguousarray(np.where(inside, (y * size[1] + x) * lanes, -1), np.int64)
@@ -199,7 +207,7 @@ cdef int multiply_out(const Product *p, const real *x, const real *weight, const
 
 
 cdef class WinogradConvolution(Kernel):
-    """As lanes.LaneConvolution, for 3 x 3 kernels with stride and dilation 1; the adjoint without bias or ReLU."""
+    """As lanes.LaneConvolution, for 3 x 3 kernels with stride 1; the adjoint without bias or ReLU."""
     cdef object arrays
     cdef const void *x
     cdef const void *weight
@@ -208,7 +216,7 @@ cdef class WinogradConvolution(Kernel):
     cdef bint double_
     cdef Product p
 
-    def __init__(self, x, weight, bias, y, low, int64_t groups, bint adjoint, bint relu):
+    def __init__(self, x, weight, bias, y, low, dilation, int64_t groups, bint adjoint, bint relu):
         cdef Product *p = &self.p
         self.x = address(x)
         self.weight = address(weight)
@@ -216,9 +224,9 @@ cdef class WinogradConvolution(Kernel):
         self.y = address(y)
         self.double_ = is_double(y)
         if adjoint:
-            kept = tiling(&p.t, y.shape, x.shape, groups, low)
+            kept = tiling(&p.t, y.shape, x.shape, groups, low, dilation)
         else:
-            kept = tiling(&p.t, x.shape, y.shape, groups, low)
+            kept = tiling(&p.t, x.shape, y.shape, groups, low, dilation)
         self.arrays = (x, weight, bias, y, kept)
         p.adjoint = adjoint
         p.mode = (GATHER_RELU if relu else 0) | (GATHER_BIAS if bias is not None else 0)
@@ -383,7 +391,7 @@ cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dw
 
 
 cdef class WinogradWeightGrad(Kernel):
-    """As lanes.LaneWeightGrad, for 3 x 3 kernels with stride and dilation 1."""
+    """As lanes.LaneWeightGrad, for 3 x 3 kernels with stride 1."""
     cdef object arrays
     cdef const void *dy
     cdef const void *x
@@ -392,14 +400,14 @@ cdef class WinogradWeightGrad(Kernel):
     cdef bint double_
     cdef Correlation f
 
-    def __init__(self, dy, x, dweight, dbias, low, int64_t groups):
+    def __init__(self, dy, x, dweight, dbias, low, dilation, int64_t groups):
         cdef Correlation *f = &self.f
         self.dy = address(dy)
         self.x = address(x)
         self.dweight = address(dweight)
         self.dbias = NULL if dbias is None else address(dbias)
         self.double_ = is_double(dweight)
-        self.arrays = (dy, x, dweight, dbias, tiling(&f.t, x.shape, dy.shape, groups, low))
+        self.arrays = (dy, x, dweight, dbias, tiling(&f.t, x.shape, dy.shape, groups, low, dilation))
         f.width = parts_of(f.t.ins, f.t.lanes) * f.t.lanes
         cdef int64_t fit = SHARED_BYTES // (XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
         f.chunks = parts_of(f.t.tiles, max(1, fit))

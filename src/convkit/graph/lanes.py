@@ -24,15 +24,13 @@ from convkit.ops.lanes import (
     LaneMaxPoolGrad,
     LaneWeightGrad,
     ToLanes,
+    fills_lanes,
     in_lanes,
     lanes_of,
 )
 from convkit.ops.norm import BatchNorm, BatchNormGrad, LocalResponseNorm, LocalResponseNormGrad, Normalize
 from convkit.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from convkit.ops.shape import Concat, Slice
-
-# Of the lanes of the last block, this share may be empty: what is computed in them is lost.
-MOST_WASTE = 0.25
 
 
 def use_lanes(graph: Graph, wanted: Sequence[Symbol]) -> None:
@@ -149,8 +147,7 @@ class _Rewriter:
 
 def _fills_lanes(x: Symbol | None) -> bool:
     assert x is not None
-    lanes = lanes_of(x.dtype)
-    return x.shape[0] > 0 and -x.shape[0] % lanes <= MOST_WASTE * (x.shape[0] + -x.shape[0] % lanes)
+    return fills_lanes(x.shape[0], x.dtype)
 
 
 def _has_no_empty_lanes(x: Symbol | None) -> bool:

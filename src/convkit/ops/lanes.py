@@ -32,6 +32,16 @@ def in_lanes(shape: Sequence[int], dtype: Any) -> tuple[int, ...]:
     return (-(-shape[0] // lanes), *shape[1:], lanes)
 
 
+# Of the lanes of the last block, this share may be empty: what is computed in them is lost.
+MOST_WASTE = 0.25
+
+
+def fills_lanes(images: int, dtype: Any) -> bool:
+    """Whether a batch of so many images leaves few lanes empty."""
+    empty = -images % lanes_of(dtype)
+    return images > 0 and empty <= MOST_WASTE * (images + empty)
+
+
 @dataclass(frozen=True)
 class ToLanes(Primitive):
     """(N, C, *size) -> (blocks, C, *size, lanes)."""
@@ -73,8 +83,10 @@ class LaneConvolution(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         x, weight, bias = inputs
         if self._suits_winograd(weight, bias):
-            low = self.windows.low
-            return WinogradConvolution(x, weight, bias, outputs[0], low, self.groups, self.adjoint, self.relu)
+            w = self.windows
+            return WinogradConvolution(
+                x, weight, bias, outputs[0], w.low, w.dilation, self.groups, self.adjoint, self.relu
+            )
         most = kernels.gather_pixels(x.dtype)
         table = tap_table(self.windows, x.shape[2:-1], self.size, self.adjoint, most)
         return kernels.LaneConvolution(x, weight, bias, outputs[0], table, self.groups, self.adjoint, self.relu)
@@ -107,7 +119,7 @@ class LaneWeightGrad(Primitive):
         w = self.windows
         ins, outs = x.shape[1] // self.groups, grad.shape[1] // self.groups
         if winograd.suits(w, ins, outs, winograd.Rule.least_for_sums):
-            return WinogradWeightGrad(grad, x, grad_weight, grad_bias, w.low, self.groups)
+            return WinogradWeightGrad(grad, x, grad_weight, grad_bias, w.low, w.dilation, self.groups)
         return kernels.LaneWeightGrad(grad, x, grad_weight, grad_bias, w.stride, w.low, w.dilation, self.groups)
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
