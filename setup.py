@@ -15,16 +15,18 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 KERNELS = "src/convkit/_kernels"
-DRIVERS = ["core", "conv", "gemm", "pool", "elementwise", "loss", "update"]
+DRIVERS = ["core", "conv", "depthwise", "gemm", "pool", "elementwise", "loss", "update"]
 HEADERS = [
     "runtime.h",
     "micro.h",
     "micro_tile.h",
     "micro_rows.h",
+    "micro_depthwise.h",
     "simd.h",
     "tile.inc.h",
     "rows.inc.h",
     "rows_math.inc.h",
+    "depthwise.inc.h",
     "philox.h",
 ]
 

@@ -18,6 +18,8 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
+from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad, DepthwiseWeightGrad
+
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
     CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
@@ -38,6 +40,10 @@ cdef enum:
 
 cdef inline double operations(const Geometry *g) noexcept nogil:
     return 2.0 * g.batch * g.groups * g.cout * g.depth * g.out_pixels
+
+
+cdef inline bint is_depthwise(const Geometry *g) noexcept:
+    return g.groups > 1 and g.cin == 1 and g.cout == 1
 
 
 cdef int64_t vector_length(bint double_):
@@ -198,6 +204,7 @@ cdef class ConvForward(Kernel):
     cdef const void *bias
     cdef void *y
     cdef bint double_
+    cdef Kernel depthwise
     cdef Forward f
 
     def __init__(self, x, weight, bias, y, stride, pad, dilation, int64_t groups, bint relu=False):
@@ -208,6 +215,9 @@ cdef class ConvForward(Kernel):
         self.double_ = is_double(y)
         cdef Geometry *g = &self.f.g
         set_geometry(g, x.shape, y.shape, weight.shape[2:], stride, pad, dilation, groups)
+        if is_depthwise(g):
+            self.depthwise = DepthwiseForward(x, weight, bias, y, stride, pad, dilation, relu)
+            return
         set_boxes(g, BOX_PIXELS, vector_length(self.double_))
         set_view(g, False)
         row_at = row_table(g)
@@ -218,6 +228,8 @@ cdef class ConvForward(Kernel):
 
     cdef int execute(self) except -1:
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
             if self.double_:
                 failed = forward(&self.f, <const double *> self.x, <const double *> self.weight,
@@ -422,6 +434,7 @@ cdef class ConvInputGrad(Kernel):
     cdef const void *bias
     cdef void *dx
     cdef bint double_
+    cdef Kernel depthwise
     cdef InputGrad f
 
     def __init__(self, dy, weight, dx, stride, pad, dilation, int64_t groups, bias=None, bint relu=False):
@@ -432,6 +445,9 @@ cdef class ConvInputGrad(Kernel):
         self.double_ = is_double(dx)
         cdef Geometry *g = &self.f.g
         set_geometry(g, dx.shape, dy.shape, weight.shape[2:], stride, pad, dilation, groups)
+        if is_depthwise(g):
+            self.depthwise = DepthwiseInputGrad(dy, weight, dx, stride, pad, dilation, bias, relu)
+            return
         set_boxes(g, BOX_PIXELS, vector_length(self.double_))
         set_view(g, True)
         row_at = row_table(g)
@@ -447,6 +463,8 @@ cdef class ConvInputGrad(Kernel):
 
     cdef int execute(self) except -1:
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
             if self.double_:
                 failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
@@ -580,6 +598,7 @@ cdef class ConvWeightGrad(Kernel):
     cdef void *dw
     cdef void *db
     cdef bint double_
+    cdef Kernel depthwise
     cdef WeightGrad f
 
     def __init__(self, dy, x, dweight, dbias, stride, pad, dilation, int64_t groups):
@@ -590,6 +609,9 @@ cdef class ConvWeightGrad(Kernel):
         self.double_ = is_double(dweight)
         cdef Geometry *g = &self.f.g
         set_geometry(g, x.shape, dy.shape, dweight.shape[2:], stride, pad, dilation, groups)
+        if is_depthwise(g):
+            self.depthwise = DepthwiseWeightGrad(dy, x, dweight, dbias, stride, pad, dilation)
+            return
         set_boxes(g, BOX_PIXELS, vector_length(self.double_))
         set_view(g, False)
         row_at = row_table(g)
@@ -601,6 +623,8 @@ cdef class ConvWeightGrad(Kernel):
 
     cdef int execute(self) except -1:
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
             if self.double_:
                 failed = weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,

@@ -11,6 +11,7 @@
 #define VL VL_F32
 #include "tile.inc.h"
 #include "rows.inc.h"
+#include "depthwise.inc.h"
 #undef REAL
 #undef IREAL
 #undef NAME
@@ -26,6 +27,7 @@
 #define VL VL_F64
 #include "tile.inc.h"
 #include "rows.inc.h"
+#include "depthwise.inc.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -36,4 +38,6 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .tile_f64 = TILE_TABLE_f64,
     .rows_f32 = ROWS_TABLE_f32,
     .rows_f64 = ROWS_TABLE_f64,
+    .depthwise_f32 = DEPTHWISE_TABLE_f32,
+    .depthwise_f64 = DEPTHWISE_TABLE_f64,
 };

@@ -162,16 +162,6 @@ static void NAME(outer_at)(int m, int nv, int64_t k, const REAL *const *a, const
 
 /* --- dot tiles ---------------------------------------------------------------------------- */
 
-ALWAYS_INLINE REAL NAME(lanes_sum)(VEC v)
-{
-    REAL lane[VL];
-    STORE(lane, v);
-    for (int width = VL / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++)
-            lane[i] += lane[i + width];
-    return lane[0];
-}
-
 ALWAYS_INLINE void NAME(dot_body)(const int m, const int n, int64_t k, const REAL *a, int64_t lda,
                                   const REAL *b, int64_t ldb, REAL *c, int64_t ldc, int mode,
                                   const REAL *bias)
