@@ -23,19 +23,22 @@ from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad, Dep
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
     CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
-    add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
+    add_rows, flip, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
     tile_size, transpose,
 )
 from convkit._kernels.view cimport (
-    BOX_PIXELS, PANELS, SHARED, TABLES, TASKS, VIEW, Box, Geometry, Pieces,
+    BOX_PIXELS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHTS, Box, Geometry, Pieces,
     add_out, box_of, set_boxes, set_geometry, set_pieces, set_pixels, set_rows, set_view, view_end, view_of,
 )
 
 cdef enum:
     K_BLOCK = 1024          # depth of one pass over k
-    PANEL_BYTES = 393216    # packed panels in use at a time, for the second-level cache
+    PANEL_BYTES = 524288    # packed panels in use at a time, for the second-level cache
     SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
-    CHANNELS_PER_TASK = 48  # at least, where a task packs panels for them
+    CHANNELS_PER_TASK = 48  # at least, where few boxes make too few tasks,
+    ROWS_PER_TASK = 32      # and so many rows of the weight gradient
+    PACKED_ROWS = 32        # of all panels of a box before the next: what is read stays in order
+    PACKED_ROWS_PER_TASK = 96
 
 
 cdef inline double operations(const Geometry *g) noexcept nogil:
@@ -67,7 +70,7 @@ cdef struct Forward:
 
 
 cdef struct Job:
-    # What one task of the forward pass does, and where in it we are
+    # Some output channels of one group for one box, and where in it we are
     TileSize size
     Box box
     int64_t group, c0, c1               # output channels
@@ -82,26 +85,40 @@ cdef inline int64_t panel_start(const Job *job, int64_t panel) noexcept nogil:
     return part_start(job.vectors, job.panels, panel) * job.size.vl
 
 
-cdef int forward_task(const Forward *f, int64_t task, const real *x, const real *weight, const real *bias,
-                      real *y) noexcept nogil:
-    """Some output channels of one group for one box: as many panels at a time as the cache holds."""
-    cdef const Geometry *g = &f.g
-    cdef int64_t part = task % f.cout_parts, passes = parts_of(g.depth, K_BLOCK)
-    cdef int64_t deepest = parts_of(g.depth, passes), rounds, i, k_pass
+cdef Job job_of(const Forward *f, int64_t box, int64_t group, int64_t depth, real *any_) noexcept nogil:
+    """All output channels and all panels, `depth` patch rows at a time at most."""
     cdef Job job
-    job.size = tile_size(y)
-    job.box = box_of(g, task // (f.cout_parts * g.groups))
-    job.group = task // f.cout_parts % g.groups
-    job.c0 = part_start(g.cout, f.cout_parts, part)
-    job.c1 = part_start(g.cout, f.cout_parts, part + 1)
+    job.size = tile_size(any_)
+    job.box = box_of(&f.g, box)
+    job.group = group
+    job.c0 = 0
+    job.c1 = f.g.cout
     job.pixels = job.box.images * job.box.pixels
     job.vectors = parts_of(job.pixels, job.size.vl)
     job.panels = parts_of(job.vectors, job.size.nv)
-    job.slot = deepest * job.size.nv * job.size.vl
+    job.first = 0
+    job.last = job.panels
+    job.slot = depth * job.size.nv * job.size.vl
+    return job
+
+
+cdef inline void set_pass(const Forward *f, Job *job, int64_t k0, int64_t k1, bint with_bias) noexcept nogil:
+    job.k0 = k0
+    job.k1 = k1
+    job.mode = TILE_ADD if k0 > 0 else TILE_ROW_BIAS if with_bias else TILE_OVERWRITE
+    if f.relu and k1 == f.g.depth:
+        job.mode |= TILE_RELU
+
+
+cdef int forward_task(const Forward *f, int64_t task, const real *x, const real *weight, const real *bias,
+                      real *y) noexcept nogil:
+    """One group for one box: as many panels at a time as the cache holds."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t passes = parts_of(g.depth, K_BLOCK), rounds, i, k_pass
+    cdef Job job = job_of(f, task // g.groups, task % g.groups, parts_of(g.depth, passes), y)
     rounds = parts_of(job.panels, max(1, PANEL_BYTES // (job.slot * <int64_t> sizeof(real))))
     cdef int64_t slots = parts_of(job.panels, rounds)
-    cdef const real *view = view_of(g, &job.box, job.group, x)
-    cdef const real *end = view_end(g, &job.box, view, x)
+    cdef const real *view = view_of(g, &job.box, job.group, 0, g.cin, x)
     cdef real *packed = scratch_of(PANELS, slots * job.slot, y)
     if view == NULL or packed == NULL:
         return OUT_OF_MEMORY
@@ -109,27 +126,35 @@ cdef int forward_task(const Forward *f, int64_t task, const real *x, const real 
         job.first = part_start(job.panels, rounds, i)
         job.last = part_start(job.panels, rounds, i + 1)
         for k_pass in range(passes):
-            job.k0 = part_start(g.depth, passes, k_pass)
-            job.k1 = part_start(g.depth, passes, k_pass + 1)
-            job.mode = TILE_ADD if k_pass > 0 else TILE_OVERWRITE if bias == NULL else TILE_ROW_BIAS
-            if f.relu and k_pass == passes - 1:
-                job.mode |= TILE_RELU
-            pack_panels(f, &job, view, end, packed)
+            set_pass(f, &job, part_start(g.depth, passes, k_pass), part_start(g.depth, passes, k_pass + 1),
+                     bias != NULL)
+            if pack_panels(f, &job, job.k0, job.k1, view, f.row_at + job.k0,
+                           view_end(g, &job.box, view, x), packed) != 0:
+                return OUT_OF_MEMORY
             multiply_panels(f, &job, weight, bias, packed, y)
     return 0
 
 
-cdef void pack_panels(const Forward *f, const Job *job, const real *view, const real *end,
-                      real *packed) noexcept nogil:
-    """Patch rows k0 .. k1 of each panel's pixels: (k, width)."""
-    cdef int64_t panel, p0, p1
-    cdef Pieces pieces
-    for panel in range(job.first, job.last):
-        p0 = panel_start(job, panel)
-        p1 = panel_start(job, panel + 1)
-        set_pieces(&f.g, &job.box, p0, min(p1, job.pixels), &pieces)
-        pack(job.k1 - job.k0, view, f.row_at + job.k0, pieces.count, pieces.at, pieces.length, p1 - p0,
-             packed + (panel - job.first) * job.slot, end)
+cdef int pack_panels(const Forward *f, const Job *job, int64_t k0, int64_t k1, const real *view,
+                     const int64_t *row_at, const real *end, real *packed) noexcept nogil:
+    """Patch rows k0 .. k1, which lie at row_at, of each panel's pixels: (k, width)."""
+    cdef int64_t panels = job.last - job.first, panel, k, n, p0, p1, width
+    cdef Pieces *pieces = <Pieces *> scratch(TABLES, panels * sizeof(Pieces))
+    if pieces == NULL:
+        return OUT_OF_MEMORY
+    for panel in range(panels):
+        p0 = panel_start(job, job.first + panel)
+        p1 = panel_start(job, job.first + panel + 1)
+        set_pieces(&f.g, &job.box, p0, min(p1, job.pixels), &pieces[panel])
+    k = k0
+    while k < k1:
+        n = min(PACKED_ROWS, k1 - k)
+        for panel in range(panels):
+            width = panel_start(job, job.first + panel + 1) - panel_start(job, job.first + panel)
+            pack(n, view, row_at + k - k0, pieces[panel].count, pieces[panel].at, pieces[panel].length, width,
+                 packed + panel * job.slot + (k - job.k0) * width, end)
+        k += n
+    return 0
 
 
 cdef void multiply_panels(const Forward *f, const Job *job, const real *weight, const real *bias,
@@ -183,13 +208,73 @@ cdef void move_edge(const Geometry *g, const Job *job, int64_t p0, int64_t rows,
         p += n
 
 
+cdef int shared_box(const Forward *f, int64_t box, int64_t group, const real *x, const real *weight,
+                    const real *bias, real *y) noexcept nogil:
+    """One group for one box by all threads: some input channels are packed at a time, in parts, and multiplied
+    with parts of the output channels."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t passes = parts_of(g.cin, max(1, K_BLOCK // g.taps)), k_pass, c0, c1, parts, part
+    cdef int threads = threads_for(operations(g)), failed = 0
+    cdef Job job = job_of(f, box, group, parts_of(g.cin, passes) * g.taps, y)
+    cdef real *packed = scratch_of(SHARED, job.panels * job.slot, y)
+    if packed == NULL:
+        return OUT_OF_MEMORY
+    for k_pass in range(passes):
+        c0 = part_start(g.cin, passes, k_pass)
+        c1 = part_start(g.cin, passes, k_pass + 1)
+        set_pass(f, &job, c0 * g.taps, c1 * g.taps, bias != NULL)
+        parts = max(1, min(TASKS, c1 - c0, (job.k1 - job.k0) // PACKED_ROWS_PER_TASK))
+        for part in prange(parts, num_threads=threads, schedule="dynamic"):
+            failed |= pack_channels(f, &job, c0 + part_start(c1 - c0, parts, part),
+                                    c0 + part_start(c1 - c0, parts, part + 1), x, packed)
+        if failed:
+            return failed
+        for part in prange(f.cout_parts, num_threads=threads, schedule="dynamic"):
+            multiply_part(f, &job, part, weight, bias, packed, y)
+    return 0
+
+
+cdef int pack_channels(const Forward *f, const Job *job, int64_t c0, int64_t c1, const real *x,
+                       real *packed) noexcept nogil:
+    cdef const real *view = view_of(&f.g, &job.box, job.group, c0, c1, x)
+    if view == NULL:
+        return OUT_OF_MEMORY
+    return pack_panels(f, job, c0 * f.g.taps, c1 * f.g.taps, view, f.row_at,
+                       view_end(&f.g, &job.box, view, x), packed)
+
+
+cdef void multiply_part(const Forward *f, const Job *whole, int64_t part, const real *weight,
+                        const real *bias, const real *packed, real *y) noexcept nogil:
+    cdef Job job = whole[0]
+    job.c0 = part_start(f.g.cout, f.cout_parts, part)
+    job.c1 = part_start(f.g.cout, f.cout_parts, part + 1)
+    multiply_panels(f, &job, weight, bias, packed, y)
+
+
 cdef int forward(const Forward *f, const real *x, const real *weight, const real *bias,
                  real *y) noexcept nogil:
-    cdef int64_t task, tasks = f.g.batch_boxes * f.g.image_boxes * f.g.groups * f.cout_parts
+    """Each box a task, or, where there are few of them, one after the other by all threads."""
+    cdef int64_t task, tasks = f.g.batch_boxes * f.g.image_boxes * f.g.groups
     cdef int threads = threads_for(operations(&f.g)), failed = 0
+    if f.cout_parts > 1:
+        for task in range(tasks):
+            failed |= shared_box(f, task // f.g.groups, task % f.g.groups, x, weight, bias, y)
+        return failed
     for task in prange(tasks, num_threads=threads, schedule="dynamic"):
         failed |= forward_task(f, task, x, weight, bias, y)
     return failed
+
+
+cdef set_forward(Forward *f, bint double_, bint relu):
+    """Everything but the geometry; returns the array that holds row_at."""
+    cdef Geometry *g = &f.g
+    set_boxes(g, BOX_PIXELS, vector_length(double_), g.cout // CHANNELS_PER_TASK)
+    set_view(g, False)
+    f.relu = relu
+    f.cout_parts = channel_parts(g.batch_boxes * g.image_boxes * g.groups, g.cout)
+    row_at = row_table(g)
+    f.row_at = <int64_t *> address(row_at)
+    return row_at
 
 
 cdef class ConvForward(Kernel):
@@ -213,18 +298,11 @@ cdef class ConvForward(Kernel):
         self.bias = NULL if bias is None else address(bias)
         self.y = address(y)
         self.double_ = is_double(y)
-        cdef Geometry *g = &self.f.g
-        set_geometry(g, x.shape, y.shape, weight.shape[2:], stride, pad, dilation, groups)
-        if is_depthwise(g):
+        set_geometry(&self.f.g, x.shape, y.shape, weight.shape[2:], stride, pad, dilation, groups)
+        if is_depthwise(&self.f.g):
             self.depthwise = DepthwiseForward(x, weight, bias, y, stride, pad, dilation, relu)
             return
-        set_boxes(g, BOX_PIXELS, vector_length(self.double_))
-        set_view(g, False)
-        row_at = row_table(g)
-        self.f.row_at = <int64_t *> address(row_at)
-        self.arrays = (x, weight, bias, y, row_at)
-        self.f.relu = relu
-        self.f.cout_parts = channel_parts(g.batch_boxes * g.image_boxes * groups, g.cout)
+        self.arrays = (x, weight, bias, y, set_forward(&self.f, self.double_, relu))
 
     cdef int execute(self) except -1:
         cdef int failed
@@ -421,6 +499,43 @@ cdef int input_grad(const InputGrad *f, const real *dy, const real *weight, cons
     return failed
 
 
+cdef bint is_forward(const Geometry *g) noexcept:
+    """Whether the gradient is as well the forward pass over dy: the same work, and no columns to add up."""
+    return (g.stride[0] == 1 and g.stride[1] == 1 and g.stride[2] == 1
+            and g.in_pixels <= 1.1 * g.out_pixels)
+
+
+cdef set_flipped(Forward *f, dy, dx, weight, pad, dilation, int64_t groups):
+    reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation)]
+    pad = [most - low for most, low in zip(reach, pad)]
+    set_geometry(&f.g, dy.shape, dx.shape, weight.shape[2:], [1] * len(pad), pad, dilation, groups)
+
+
+cdef int flipped_forward(const Forward *f, const real *dy, const real *weight, const real *bias,
+                         real *dx) noexcept nogil:
+    """The forward pass over dy with the weight's channels swapped and its taps the other way round."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t parts = parts_of(g.cout, CK_MAX_VECTOR), task, group, c0, c1
+    cdef real *flipped = scratch_of(WEIGHTS, g.groups * g.cout * g.depth, dx)
+    if flipped == NULL:
+        return OUT_OF_MEMORY
+    for task in prange(g.groups * parts, num_threads=threads_for(operations(g)), schedule="static"):
+        group = task // parts
+        c0 = part_start(g.cout, parts, task % parts)
+        c1 = part_start(g.cout, parts, task % parts + 1)
+        flip_channels(g, c1 - c0, weight + group * g.cin * g.cout * g.taps + c0 * g.taps,
+                      flipped + (group * g.cout + c0) * g.depth)
+    return forward(f, dy, flipped, bias, dx)
+
+
+cdef inline void flip_channels(const Geometry *g, int64_t channels, const real *weight,
+                               real *flipped) noexcept nogil:
+    if g.taps == 1:
+        transpose(g.cin, channels, weight, g.cout, flipped, g.cin)
+    else:
+        flip(g.cin, channels, g.taps, weight, g.cout * g.taps, flipped, g.depth)
+
+
 cdef class ConvInputGrad(Kernel):
     """dx = the transposed convolution of dy with weight, plus bias, then ReLU, where asked for.
 
@@ -436,6 +551,8 @@ cdef class ConvInputGrad(Kernel):
     cdef bint double_
     cdef Kernel depthwise
     cdef InputGrad f
+    cdef bint is_forward
+    cdef Forward flipped
 
     def __init__(self, dy, weight, dx, stride, pad, dilation, int64_t groups, bias=None, bint relu=False):
         self.dy = address(dy)
@@ -448,7 +565,12 @@ cdef class ConvInputGrad(Kernel):
         if is_depthwise(g):
             self.depthwise = DepthwiseInputGrad(dy, weight, dx, stride, pad, dilation, bias, relu)
             return
-        set_boxes(g, BOX_PIXELS, vector_length(self.double_))
+        self.is_forward = is_forward(g)
+        if self.is_forward:
+            set_flipped(&self.flipped, dy, dx, weight, pad, dilation, groups)
+            self.arrays = (dy, weight, bias, dx, set_forward(&self.flipped, self.double_, relu))
+            return
+        set_boxes(g, BOX_PIXELS, vector_length(self.double_), g.cin // CHANNELS_PER_TASK)
         set_view(g, True)
         row_at = row_table(g)
         plane_at = np.arange(g.cout, dtype=np.int64) * g.out_pixels
@@ -466,7 +588,13 @@ cdef class ConvInputGrad(Kernel):
         if self.depthwise is not None:
             return self.depthwise.execute()
         with nogil:
-            if self.double_:
+            if self.is_forward and self.double_:
+                failed = flipped_forward(&self.flipped, <const double *> self.dy, <const double *> self.weight,
+                                         <const double *> self.bias, <double *> self.dx)
+            elif self.is_forward:
+                failed = flipped_forward(&self.flipped, <const float *> self.dy, <const float *> self.weight,
+                                         <const float *> self.bias, <float *> self.dx)
+            elif self.double_:
                 failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
                                     <const double *> self.bias, <double *> self.dx)
             else:
@@ -523,7 +651,7 @@ cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int6
     cdef int64_t vectors = parts_of(g.cout, size.vl), columns = vectors * size.vl
     cdef int64_t pixels = box.images * box.pixels, panels = parts_of(vectors, size.nv)
     cdef int64_t tiles = parts_of(k1 - k0, size.mr), panel, tile, c0, c1, i0, i1, image, width, at
-    cdef const real *view = view_of(g, box, group, x)
+    cdef const real *view = view_of(g, box, group, 0, g.cin, x)
     cdef real *packed = scratch_of(PANELS, pixels * size.vl * size.nv, partial)
     cdef int64_t *pixel_at = <int64_t *> scratch(TABLES, pixels * sizeof(int64_t))
     if view == NULL or packed == NULL or pixel_at == NULL:
@@ -612,14 +740,14 @@ cdef class ConvWeightGrad(Kernel):
         if is_depthwise(g):
             self.depthwise = DepthwiseWeightGrad(dy, x, dweight, dbias, stride, pad, dilation)
             return
-        set_boxes(g, BOX_PIXELS, vector_length(self.double_))
+        set_boxes(g, BOX_PIXELS, vector_length(self.double_), g.depth // ROWS_PER_TASK)
         set_view(g, False)
         row_at = row_table(g)
         self.f.row_at = <int64_t *> address(row_at)
         self.arrays = (dy, x, dweight, dbias, row_at)
         self.f.bias = dbias is not None
         self.f.chunks = max(1, min(8, g.batch_boxes * g.image_boxes))
-        self.f.depth_parts = max(1, min(parts_of(TASKS, self.f.chunks * groups), g.depth // 32))
+        self.f.depth_parts = max(1, min(parts_of(TASKS, self.f.chunks * groups), g.depth // ROWS_PER_TASK))
 
     cdef int execute(self) except -1:
         cdef int failed
@@ -690,7 +818,7 @@ cdef int im2col_task(const Unfold *f, int64_t image, const real *x, real *cols) 
     """One channel of one image: its view, then each patch row copied out, output row by output row."""
     cdef const Geometry *g = &f.g
     cdef Box box = box_of(g, image)
-    cdef const real *view = view_of(g, &box, 0, x)
+    cdef const real *view = view_of(g, &box, 0, 0, g.cin, x)
     cdef int64_t tap, d, h
     if view == NULL:
         return OUT_OF_MEMORY
@@ -747,7 +875,7 @@ cdef set_unfold(Unfold *f, x, kernel_size, stride, pad, dilation, out_size):
     cdef Geometry *g = &f.g
     shape = (x.shape[0] * x.shape[1], 1, *x.shape[2:])
     set_geometry(g, shape, (shape[0], 1, *out_size), kernel_size, stride, pad, dilation, 1)
-    set_boxes(g, g.out_pixels, 1)
+    set_boxes(g, g.out_pixels, 1, 1)
     g.images = 1
     g.batch_boxes = g.batch
     set_view(g, True)

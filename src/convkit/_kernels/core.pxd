@@ -22,6 +22,11 @@ cdef extern from "micro.h" nogil:
                             float *dst, const float *end) noexcept nogil
         void (*transpose)(int64_t rows, int64_t columns, const float *src, int64_t lds,
                           float *dst, int64_t ldd) noexcept nogil
+        void (*pad_rows)(int64_t rows, int64_t n, const float *src, int64_t lds, int64_t low, int64_t phases,
+                         int64_t kept, float *dst, int64_t ldd, int64_t phase_step) noexcept nogil
+        void (*zip)(int64_t n, int64_t parts, const float *src, int64_t lds, float *dst) noexcept nogil
+        void (*flip)(int64_t rows, int64_t columns, int64_t taps, const float *src, int64_t lds, float *dst,
+                     int64_t ldd) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const float *src, int64_t lds,
                     float *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const float *src, int64_t lds, float *dst) noexcept nogil
@@ -41,15 +46,17 @@ cdef extern from "micro.h" nogil:
                             double *dst, const double *end) noexcept nogil
         void (*transpose)(int64_t rows, int64_t columns, const double *src, int64_t lds,
                           double *dst, int64_t ldd) noexcept nogil
+        void (*pad_rows)(int64_t rows, int64_t n, const double *src, int64_t lds, int64_t low, int64_t phases,
+                         int64_t kept, double *dst, int64_t ldd, int64_t phase_step) noexcept nogil
+        void (*zip)(int64_t n, int64_t parts, const double *src, int64_t lds, double *dst) noexcept nogil
+        void (*flip)(int64_t rows, int64_t columns, int64_t taps, const double *src, int64_t lds, double *dst,
+                     int64_t ldd) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const double *src, int64_t lds,
                     double *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const double *src, int64_t lds, double *dst) noexcept nogil
         double (*sum)(int64_t n, const double *src) noexcept nogil
     ctypedef struct ck_depthwise_f32:
         int vl
-        void (*pad_rows)(int64_t rows, int64_t n, const float *src, int64_t lds, int64_t low, int64_t phases,
-                         float *dst, int64_t ldd, int64_t phase_step) noexcept nogil
-        void (*zip)(int64_t n, int64_t parts, const float *src, int64_t lds, float *dst) noexcept nogil
         void (*forward)(int64_t rows, int64_t n, int64_t taps, const float *x, const int64_t *tap_at,
                         int64_t row_step, const float *weight, float bias, int relu, float *y,
                         int64_t ldy) noexcept nogil
@@ -58,9 +65,6 @@ cdef extern from "micro.h" nogil:
         void (*sum_lanes)(int64_t n, const float *total, float *out) noexcept nogil
     ctypedef struct ck_depthwise_f64:
         int vl
-        void (*pad_rows)(int64_t rows, int64_t n, const double *src, int64_t lds, int64_t low, int64_t phases,
-                         double *dst, int64_t ldd, int64_t phase_step) noexcept nogil
-        void (*zip)(int64_t n, int64_t parts, const double *src, int64_t lds, double *dst) noexcept nogil
         void (*forward)(int64_t rows, int64_t n, int64_t taps, const double *x, const int64_t *tap_at,
                         int64_t row_step, const double *weight, double bias, int relu, double *y,
                         int64_t ldy) noexcept nogil

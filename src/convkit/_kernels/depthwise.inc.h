@@ -13,94 +13,10 @@ enum {
 /* Whether there are registers for eight rows and nine weights. */
 #define DEPTHWISE_SQUARES (VBYTES == 64)
 
-/* Of two vectors one after the other: the even and the odd lanes, and each half of the two zipped. */
-#define EVEN_2 0, 2
-#define EVEN_4 EVEN_2, 4, 6
-#define EVEN_8 EVEN_4, 8, 10, 12, 14
-#define EVEN_16 EVEN_8, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD_2 1, 3
-#define ODD_4 ODD_2, 5, 7
-#define ODD_8 ODD_4, 9, 11, 13, 15
-#define ODD_16 ODD_8, 17, 19, 21, 23, 25, 27, 29, 31
-#define ZIP_LOW_2 0, 2
-#define ZIP_LOW_4 0, 4, 1, 5
-#define ZIP_LOW_8 0, 8, 1, 9, 2, 10, 3, 11
-#define ZIP_LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define ZIP_HIGH_2 1, 3
-#define ZIP_HIGH_4 2, 6, 3, 7
-#define ZIP_HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
-#define ZIP_HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-
-#if VBYTES == 64
-#define LANES_f32(list) list##_16
-#define LANES_f64(list) list##_8
-#elif VBYTES == 32
-#define LANES_f32(list) list##_8
-#define LANES_f64(list) list##_4
-#else
-#define LANES_f32(list) list##_4
-#define LANES_f64(list) list##_2
-#endif
-
 #endif
 
 #define LOAD(p) (*(const VEC *)(p))
 #define STORE(p, v) (*(VEC *)(p) = (v))
-#define LANES(list) NAME(LANES)(list)
-
-/* --- moving data ------------------------------------------------------------------------------- */
-
-ALWAYS_INLINE void NAME(store_upto)(int64_t n, REAL *p, VEC v)
-{
-    if (n >= VL)
-        STORE(p, v);
-    else if (n > 0)
-        NAME(store_lanes)(n, p, v);
-}
-
-ALWAYS_INLINE VEC NAME(load_upto)(int64_t n, const REAL *p)
-{
-    const VEC zero = {0};
-    return n >= VL ? LOAD(p) : n > 0 ? NAME(load_lanes)(n, p) : zero;
-}
-
-static void NAME(pad_rows)(int64_t rows, int64_t n, const REAL *src, int64_t lds, int64_t low,
-                           int64_t phases, REAL *dst, int64_t ldd, int64_t phase_step)
-{
-    if (phases == 1) {
-        for (int64_t i = 0; i < rows; i++, src += lds, dst += ldd)
-            for (int64_t j = 0; j < n; j += VL)
-                NAME(store_upto)(n - j, dst + low + j, NAME(load_upto)(n - j, src + j));
-        return;
-    }
-    if (phases == 2) {
-        REAL *even = dst + low % 2 * phase_step + low / 2, *odd = dst + (low + 1) % 2 * phase_step + (low + 1) / 2;
-        for (int64_t i = 0; i < rows; i++, src += lds, even += ldd, odd += ldd)
-            for (int64_t j = 0; j < n; j += 2 * VL) {
-                const VEC a = NAME(load_upto)(n - j, src + j), b = NAME(load_upto)(n - j - VL, src + j + VL);
-                NAME(store_upto)((n - j + 1) / 2, even + j / 2, __builtin_shufflevector(a, b, LANES(EVEN)));
-                NAME(store_upto)((n - j) / 2, odd + j / 2, __builtin_shufflevector(a, b, LANES(ODD)));
-            }
-        return;
-    }
-    for (int64_t i = 0; i < rows; i++, src += lds, dst += ldd)
-        for (int64_t j = 0; j < n; j++)
-            dst[(low + j) % phases * phase_step + (low + j) / phases] = src[j];
-}
-
-static void NAME(zip)(int64_t n, int64_t parts, const REAL *src, int64_t lds, REAL *dst)
-{
-    if (parts != 2) {
-        for (int64_t i = 0; i < n; i++)
-            dst[i] = src[i % parts * lds + i / parts];
-        return;
-    }
-    for (int64_t i = 0; i < n; i += 2 * VL) {
-        const VEC even = LOAD(src + i / 2), odd = LOAD(src + lds + i / 2);
-        NAME(store_upto)(n - i, dst + i, __builtin_shufflevector(even, odd, LANES(ZIP_LOW)));
-        NAME(store_upto)(n - i - VL, dst + i + VL, __builtin_shufflevector(even, odd, LANES(ZIP_HIGH)));
-    }
-}
 
 /* --- forward ----------------------------------------------------------------------------------- */
 
@@ -317,8 +233,7 @@ static void NAME(sum_lanes)(int64_t n, const REAL *total, REAL *out)
 #ifndef DEPTHWISE_TABLE_f32
 #define DEPTHWISE_TABLE(suffix)                                                                              \
     {                                                                                                        \
-        .vl = VL_##suffix, .pad_rows = pad_rows_##suffix, .zip = zip_##suffix,                                 \
-        .forward = depthwise_##suffix, .weight_grad = depthwise_grad_##suffix,                               \
+        .vl = VL_##suffix, .forward = depthwise_##suffix, .weight_grad = depthwise_grad_##suffix,            \
         .sum_lanes = sum_lanes_##suffix,                                                                     \
     }
 #define DEPTHWISE_TABLE_f32 DEPTHWISE_TABLE(f32)
@@ -327,7 +242,6 @@ static void NAME(sum_lanes)(int64_t n, const REAL *total, REAL *out)
 
 #undef LOAD
 #undef STORE
-#undef LANES
 #undef DEPTHWISE
 #undef DEPTHWISE_CASE
 #undef DEPTHWISE_CASES

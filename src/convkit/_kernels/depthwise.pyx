@@ -15,7 +15,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
-from convkit._kernels.tile cimport part_start, parts_of, scratch_of, sum_values
+from convkit._kernels.tile cimport pad_rows, part_start, parts_of, scratch_of, sum_values, zip_parts
 from convkit._kernels.view cimport Geometry, set_geometry
 
 cdef enum:
@@ -67,12 +67,8 @@ cdef void copy_plane(const Padded *p, const real *plane, real *padded) noexcept 
     cdef int64_t rows = min(p.size[1], p.length[1] - p.low[1]), columns = min(p.size[2], p.length[2] - p.low[2])
     for depth in range(min(p.size[0], p.length[0] - p.low[0])):
         at = (p.low[0] + depth) * p.plane_step + p.low[1] * p.row_step
-        if real is float:
-            micro().depthwise_f32.pad_rows(rows, columns, plane, p.size[2], p.low[2], p.phases, padded + at,
-                                           p.row_step, p.rows * p.pitch)
-        else:
-            micro().depthwise_f64.pad_rows(rows, columns, plane, p.size[2], p.low[2], p.phases, padded + at,
-                                           p.row_step, p.rows * p.pitch)
+        pad_rows(rows, columns, plane, p.size[2], p.low[2], p.phases, p.phases, padded + at, p.row_step,
+                 p.rows * p.pitch)
         plane += p.size[1] * p.size[2]
 
 
@@ -244,8 +240,8 @@ cdef void input_grad_plane(const DepthwiseGrad *f, int64_t channel, const real *
                 residue_rows(f, residue + i, padded + depth // g.stride[0] * f.padded.plane_step, rows,
                              positions(g, 2, i), taps, bias, channel, lines + i * rows * pitch, pitch)
             for i in range(rows):
-                zip_row(g.in_size[2], g.stride[2], lines + i * pitch, rows * pitch,
-                        out + i * g.stride[1] * g.in_size[2])
+                zip_parts(g.in_size[2], g.stride[2], lines + i * pitch, rows * pitch,
+                          out + i * g.stride[1] * g.in_size[2])
 
 
 cdef inline void residue_rows(const DepthwiseGrad *f, int64_t residue, const real *padded, int64_t rows,
@@ -254,13 +250,6 @@ cdef inline void residue_rows(const DepthwiseGrad *f, int64_t residue, const rea
     cdef int64_t first = f.first[residue]
     weighted_rows(rows, n, f.first[residue + 1] - first, padded, f.tap_at + first, f.padded.row_step,
                   taps + first, bias[channel] if bias != NULL else 0, f.relu, out, ldo)
-
-
-cdef inline void zip_row(int64_t n, int64_t parts, const real *src, int64_t lds, real *dst) noexcept nogil:
-    if real is float:
-        micro().depthwise_f32.zip(n, parts, src, lds, dst)
-    else:
-        micro().depthwise_f64.zip(n, parts, src, lds, dst)
 
 
 cdef int input_grad(const DepthwiseGrad *f, const real *dy, const real *weight, const real *bias,

@@ -8,12 +8,6 @@
 #define CK_DEPTHWISE_TABLE(real, name)                                                                       \
     typedef struct {                                                                                         \
         int vl; /* values in a vector: how far beyond the last row of x is read */                           \
-        /* row i of src (n values, lds apart), each value at column c = low + j of row i of dst, that is at     \
-           c % phases * phase_step + c / phases */                                                           \
-        void (*pad_rows)(int64_t rows, int64_t n, const real *src, int64_t lds, int64_t low, int64_t phases, \
-                         real *dst, int64_t ldd, int64_t phase_step);                                        \
-        /* dst[i] = src[i % parts * lds + i / parts], i < n */                                               \
-        void (*zip)(int64_t n, int64_t parts, const real *src, int64_t lds, real *dst);                      \
         /* y[r * ldy + j] = bias + sum_t weight[t] x(r, j, t), then ReLU where asked for; r < rows, j < n */ \
         void (*forward)(int64_t rows, int64_t n, int64_t taps, const real *x, const int64_t *tap_at,         \
                         int64_t row_step, const real *weight, real bias, int relu, real *y, int64_t ldy);    \
