@@ -23,8 +23,8 @@ from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad, Dep
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
     CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
-    add_rows, flip, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
-    tile_size, transpose,
+    add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
+    tile_size, transpose, transpose_runs,
 )
 from convkit._kernels.view cimport (
     BOX_PIXELS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHTS, Box, Geometry, Pieces,
@@ -53,10 +53,10 @@ cdef int64_t vector_length(bint double_):
     return tile_size(<double *> NULL).vl if double_ else tile_size(<float *> NULL).vl
 
 
-cdef row_table(const Geometry *g):
+cdef row_table(const Geometry *g, bint backwards=False):
     """The array row_at of view.pxd."""
     table = np.empty(g.depth, np.int64)
-    set_rows(g, <int64_t *> address(table))
+    set_rows(g, backwards, <int64_t *> address(table))
     return table
 
 
@@ -65,7 +65,9 @@ cdef row_table(const Geometry *g):
 cdef struct Forward:
     Geometry g
     int64_t *row_at
+    int64_t weight_step     # from one output channel's weights to the next
     int64_t cout_parts
+    bint transpose_tiles         # the weight is (cin, cout, taps): transpose each tile when its turn comes
     bint relu
 
 
@@ -131,7 +133,8 @@ cdef int forward_task(const Forward *f, int64_t task, const real *x, const real 
             if pack_panels(f, &job, job.k0, job.k1, view, f.row_at + job.k0,
                            view_end(g, &job.box, view, x), packed) != 0:
                 return OUT_OF_MEMORY
-            multiply_panels(f, &job, weight, bias, packed, y)
+            if multiply_panels(f, &job, weight, bias, packed, y) != 0:
+                return OUT_OF_MEMORY
     return 0
 
 
@@ -157,34 +160,49 @@ cdef int pack_panels(const Forward *f, const Job *job, int64_t k0, int64_t k1, c
     return 0
 
 
-cdef void multiply_panels(const Forward *f, const Job *job, const real *weight, const real *bias,
-                          const real *packed, real *y) noexcept nogil:
+cdef int multiply_panels(const Forward *f, const Job *job, const real *weight, const real *bias,
+                         const real *packed, real *y) noexcept nogil:
     """Tiles of output channels outside, whose weights stay in the first-level cache, and panels inside."""
     cdef const Geometry *g = &f.g
     cdef int64_t tiles = parts_of(job.c1 - job.c0, job.size.mr), tile, panel, i0, i1
+    cdef int64_t step = job.k1 - job.k0 + CK_MAX_VECTOR if f.transpose_tiles else f.weight_step
+    cdef real *transposed = NULL
+    cdef const real *rows
+    if f.transpose_tiles:
+        transposed = scratch_of(VIEW, job.size.mr * step, y)
+        if transposed == NULL:
+            return OUT_OF_MEMORY
     for tile in range(tiles):
         i0 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile)
         i1 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile + 1)
+        rows = weight + i0 * step + job.k0
+        if f.transpose_tiles:
+            rows = transposed
+            transpose_runs((job.k1 - job.k0) // g.taps, i1 - i0, g.taps, weight
+                           + (job.group * g.cin * g.taps + job.k0) * g.cout + (i0 - job.group * g.cout) * g.taps,
+                           g.cout * g.taps, transposed, step, weight + g.groups * g.cout * g.depth)
         for panel in range(job.first, job.last):
-            forward_tile(g, job, panel, i1 - i0, weight + i0 * g.depth + job.k0,
+            forward_tile(f, job, panel, i1 - i0, rows, step,
                          packed + (panel - job.first) * job.slot, y + i0 * g.out_pixels,
                          bias + i0 if bias != NULL else NULL)
+    return 0
 
 
-cdef void forward_tile(const Geometry *g, const Job *job, int64_t panel, int64_t rows, const real *weight,
-                       const real *packed, real *y, const real *bias) noexcept nogil:
+cdef void forward_tile(const Forward *f, const Job *job, int64_t panel, int64_t rows, const real *weight,
+                       int64_t weight_step, const real *packed, real *y, const real *bias) noexcept nogil:
     """A panel of some channels: straight to y when it is full and within one image, else by way of `edge`."""
+    cdef const Geometry *g = &f.g
     cdef int64_t p0 = panel_start(job, panel), p1 = panel_start(job, panel + 1), width = p1 - p0
     cdef int64_t image = p0 // job.box.pixels, at = p0 % job.box.pixels
     cdef int nv = <int> (width // job.size.vl)
     cdef real edge[CK_MAX_TILE]
     if at + width <= job.box.pixels:
-        outer(<int> rows, nv, job.k1 - job.k0, weight, g.depth, 1, packed, width,
+        outer(<int> rows, nv, job.k1 - job.k0, weight, weight_step, 1, packed, width,
               y + image_at(g, &job.box, image) + at, g.out_pixels, job.mode, bias)
         return
     if job.mode & TILE_ADD:
         move_edge(g, job, p0, rows, width, y, edge, False)
-    outer(<int> rows, nv, job.k1 - job.k0, weight, g.depth, 1, packed, width, edge, width, job.mode, bias)
+    outer(<int> rows, nv, job.k1 - job.k0, weight, weight_step, 1, packed, width, edge, width, job.mode, bias)
     move_edge(g, job, p0, rows, width, y, edge, True)
 
 
@@ -230,8 +248,8 @@ cdef int shared_box(const Forward *f, int64_t box, int64_t group, const real *x,
         if failed:
             return failed
         for part in prange(f.cout_parts, num_threads=threads, schedule="dynamic"):
-            multiply_part(f, &job, part, weight, bias, packed, y)
-    return 0
+            failed |= multiply_part(f, &job, part, weight, bias, packed, y)
+    return failed
 
 
 cdef int pack_channels(const Forward *f, const Job *job, int64_t c0, int64_t c1, const real *x,
@@ -243,12 +261,12 @@ cdef int pack_channels(const Forward *f, const Job *job, int64_t c0, int64_t c1,
                        view_end(&f.g, &job.box, view, x), packed)
 
 
-cdef void multiply_part(const Forward *f, const Job *whole, int64_t part, const real *weight,
-                        const real *bias, const real *packed, real *y) noexcept nogil:
+cdef int multiply_part(const Forward *f, const Job *whole, int64_t part, const real *weight,
+                       const real *bias, const real *packed, real *y) noexcept nogil:
     cdef Job job = whole[0]
     job.c0 = part_start(f.g.cout, f.cout_parts, part)
     job.c1 = part_start(f.g.cout, f.cout_parts, part + 1)
-    multiply_panels(f, &job, weight, bias, packed, y)
+    return multiply_panels(f, &job, weight, bias, packed, y)
 
 
 cdef int forward(const Forward *f, const real *x, const real *weight, const real *bias,
@@ -265,14 +283,16 @@ cdef int forward(const Forward *f, const real *x, const real *weight, const real
     return failed
 
 
-cdef set_forward(Forward *f, bint double_, bint relu):
-    """Everything but the geometry; returns the array that holds row_at."""
+cdef set_forward(Forward *f, bint double_, bint relu, bint backwards=False):
+    """Everything but the geometry, for a weight with its taps in order or backwards; returns the array that holds row_at."""
     cdef Geometry *g = &f.g
     set_boxes(g, BOX_PIXELS, vector_length(double_), g.cout // CHANNELS_PER_TASK)
     set_view(g, False)
     f.relu = relu
+    f.weight_step = g.depth
+    f.transpose_tiles = False
     f.cout_parts = channel_parts(g.batch_boxes * g.image_boxes * g.groups, g.cout)
-    row_at = row_table(g)
+    row_at = row_table(g, backwards)
     f.row_at = <int64_t *> address(row_at)
     return row_at
 
@@ -505,35 +525,44 @@ cdef bint is_forward(const Geometry *g) noexcept:
             and g.in_pixels <= 1.1 * g.out_pixels)
 
 
-cdef set_flipped(Forward *f, dy, dx, weight, pad, dilation, int64_t groups):
+cdef bint transposes_tiles(const Forward *f) noexcept:
+    """Whether so few boxes use the weight that to transpose all of it beforehand would be one trip to memory more."""
+    return f.g.taps > 1 and f.cout_parts > 1 and f.g.batch_boxes * f.g.image_boxes <= 2
+
+
+cdef set_transposed(Forward *f, dy, dx, weight, pad, dilation, int64_t groups):
     reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation)]
     pad = [most - low for most, low in zip(reach, pad)]
     set_geometry(&f.g, dy.shape, dx.shape, weight.shape[2:], [1] * len(pad), pad, dilation, groups)
 
 
-cdef int flipped_forward(const Forward *f, const real *dy, const real *weight, const real *bias,
-                         real *dx) noexcept nogil:
-    """The forward pass over dy with the weight's channels swapped and its taps the other way round."""
+cdef int transposed_forward(const Forward *f, const real *dy, const real *weight, const real *bias,
+                            real *dx) noexcept nogil:
+    """The forward pass over dy with the weight's channels swapped; row_at knows that its taps are backwards."""
     cdef const Geometry *g = &f.g
-    cdef int64_t parts = parts_of(g.cout, CK_MAX_VECTOR), task, group, c0, c1
-    cdef real *flipped = scratch_of(WEIGHTS, g.groups * g.cout * g.depth, dx)
-    if flipped == NULL:
+    cdef int64_t parts = parts_of(g.cout, CK_MAX_VECTOR), task
+    cdef real *transposed
+    if f.transpose_tiles:
+        return forward(f, dy, weight, bias, dx)
+    transposed = scratch_of(WEIGHTS, g.groups * g.cout * f.weight_step, dx)
+    if transposed == NULL:
         return OUT_OF_MEMORY
     for task in prange(g.groups * parts, num_threads=threads_for(operations(g)), schedule="static"):
-        group = task // parts
-        c0 = part_start(g.cout, parts, task % parts)
-        c1 = part_start(g.cout, parts, task % parts + 1)
-        flip_channels(g, c1 - c0, weight + group * g.cin * g.cout * g.taps + c0 * g.taps,
-                      flipped + (group * g.cout + c0) * g.depth)
-    return forward(f, dy, flipped, bias, dx)
+        transpose_channels(f, task // parts, part_start(g.cout, parts, task % parts),
+                           part_start(g.cout, parts, task % parts + 1), weight, transposed)
+    return forward(f, dy, transposed, bias, dx)
 
 
-cdef inline void flip_channels(const Geometry *g, int64_t channels, const real *weight,
-                               real *flipped) noexcept nogil:
+cdef void transpose_channels(const Forward *f, int64_t group, int64_t c0, int64_t c1, const real *weight,
+                             real *transposed) noexcept nogil:
+    cdef const Geometry *g = &f.g
+    cdef const real *columns = weight + (group * g.cin * g.cout + c0) * g.taps
+    transposed += (group * g.cout + c0) * f.weight_step
     if g.taps == 1:
-        transpose(g.cin, channels, weight, g.cout, flipped, g.cin)
+        transpose(g.cin, c1 - c0, columns, g.cout, transposed, f.weight_step)
     else:
-        flip(g.cin, channels, g.taps, weight, g.cout * g.taps, flipped, g.depth)
+        transpose_runs(g.cin, c1 - c0, g.taps, columns, g.cout * g.taps, transposed, f.weight_step,
+                       weight + g.groups * g.cout * g.depth)
 
 
 cdef class ConvInputGrad(Kernel):
@@ -552,7 +581,7 @@ cdef class ConvInputGrad(Kernel):
     cdef Kernel depthwise
     cdef InputGrad f
     cdef bint is_forward
-    cdef Forward flipped
+    cdef Forward transposed
 
     def __init__(self, dy, weight, dx, stride, pad, dilation, int64_t groups, bias=None, bint relu=False):
         self.dy = address(dy)
@@ -567,8 +596,10 @@ cdef class ConvInputGrad(Kernel):
             return
         self.is_forward = is_forward(g)
         if self.is_forward:
-            set_flipped(&self.flipped, dy, dx, weight, pad, dilation, groups)
-            self.arrays = (dy, weight, bias, dx, set_forward(&self.flipped, self.double_, relu))
+            set_transposed(&self.transposed, dy, dx, weight, pad, dilation, groups)
+            self.arrays = (dy, weight, bias, dx, set_forward(&self.transposed, self.double_, relu, True))
+            self.transposed.transpose_tiles = transposes_tiles(&self.transposed)
+            self.transposed.weight_step += CK_MAX_VECTOR   # so that rows do not compete for one set of the cache
             return
         set_boxes(g, BOX_PIXELS, vector_length(self.double_), g.cin // CHANNELS_PER_TASK)
         set_view(g, True)
@@ -589,10 +620,10 @@ cdef class ConvInputGrad(Kernel):
             return self.depthwise.execute()
         with nogil:
             if self.is_forward and self.double_:
-                failed = flipped_forward(&self.flipped, <const double *> self.dy, <const double *> self.weight,
+                failed = transposed_forward(&self.transposed, <const double *> self.dy, <const double *> self.weight,
                                          <const double *> self.bias, <double *> self.dx)
             elif self.is_forward:
-                failed = flipped_forward(&self.flipped, <const float *> self.dy, <const float *> self.weight,
+                failed = transposed_forward(&self.transposed, <const float *> self.dy, <const float *> self.weight,
                                          <const float *> self.bias, <float *> self.dx)
             elif self.double_:
                 failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,

@@ -25,8 +25,8 @@ cdef extern from "micro.h" nogil:
         void (*pad_rows)(int64_t rows, int64_t n, const float *src, int64_t lds, int64_t low, int64_t phases,
                          int64_t kept, float *dst, int64_t ldd, int64_t phase_step) noexcept nogil
         void (*zip)(int64_t n, int64_t parts, const float *src, int64_t lds, float *dst) noexcept nogil
-        void (*flip)(int64_t rows, int64_t columns, int64_t taps, const float *src, int64_t lds, float *dst,
-                     int64_t ldd) noexcept nogil
+        void (*transpose_runs)(int64_t rows, int64_t columns, int64_t length, const float *src, int64_t lds,
+                               float *dst, int64_t ldd, const float *end) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const float *src, int64_t lds,
                     float *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const float *src, int64_t lds, float *dst) noexcept nogil
@@ -49,8 +49,8 @@ cdef extern from "micro.h" nogil:
         void (*pad_rows)(int64_t rows, int64_t n, const double *src, int64_t lds, int64_t low, int64_t phases,
                          int64_t kept, double *dst, int64_t ldd, int64_t phase_step) noexcept nogil
         void (*zip)(int64_t n, int64_t parts, const double *src, int64_t lds, double *dst) noexcept nogil
-        void (*flip)(int64_t rows, int64_t columns, int64_t taps, const double *src, int64_t lds, double *dst,
-                     int64_t ldd) noexcept nogil
+        void (*transpose_runs)(int64_t rows, int64_t columns, int64_t length, const double *src, int64_t lds,
+                               double *dst, int64_t ldd, const double *end) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const double *src, int64_t lds,
                     double *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const double *src, int64_t lds, double *dst) noexcept nogil

@@ -56,32 +56,6 @@ LANES_SUM(f64, double, VL_F64)
 #undef LANES_SUM
 #endif
 
-/* The first n lanes in reverse order; any values in the others. */
-#ifdef __AVX512F__
-ALWAYS_INLINE vec_f32 reverse_lanes_f32(int64_t n, vec_f32 v)
-{
-    const ivec_f32 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return (vec_f32)_mm512_permutexvar_ps((__m512i)((int32_t)(n - 1) - lane), (__m512)v);
-}
-ALWAYS_INLINE vec_f64 reverse_lanes_f64(int64_t n, vec_f64 v)
-{
-    const ivec_f64 lane = {0, 1, 2, 3, 4, 5, 6, 7};
-    return (vec_f64)_mm512_permutexvar_pd((__m512i)((n - 1) - lane), (__m512d)v);
-}
-#else
-#define REVERSE_LANES(suffix, real, lanes)                                                                 \
-    ALWAYS_INLINE vec_##suffix reverse_lanes_##suffix(int64_t n, vec_##suffix v)                           \
-    {                                                                                                      \
-        vec_##suffix reversed = v;                                                                         \
-        for (int64_t i = 0; i < n; i++)                                                                    \
-            reversed[i] = v[n - 1 - i];                                                                    \
-        return reversed;                                                                                   \
-    }
-REVERSE_LANES(f32, float, VL_F32)
-REVERSE_LANES(f64, double, VL_F64)
-#undef REVERSE_LANES
-#endif
-
 /* Loads and stores of the first n lanes, 0 < n <= VL, touching no others; the others load as zeros. */
 #ifdef __AVX512F__
 #define MASKED_LANES(suffix, real, mask, lanes, load, store)                                               \

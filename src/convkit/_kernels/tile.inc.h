@@ -402,16 +402,19 @@ static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int6
     }
 }
 
-static void NAME(flip)(int64_t rows, int64_t columns, int64_t taps, const REAL *src, int64_t lds, REAL *dst,
-                       int64_t ldd)
+static void NAME(transpose_runs)(int64_t rows, int64_t columns, int64_t length, const REAL *src, int64_t lds,
+                                 REAL *dst, int64_t ldd, const REAL *end)
 {
-    for (int64_t i = 0; i < rows; i++, src += lds, dst += taps)
+    enum { LINE = 64 / sizeof(REAL), AHEAD = 12 };
+    for (int64_t i = 0; i < rows; i++, src += lds, dst += length) {
+        for (int64_t j = 0; j < columns * length + LINE - 1; j += LINE)
+            __builtin_prefetch(src + AHEAD * lds + j);
         for (int64_t j = 0; j < columns; j++)
-            for (int64_t t = 0; t < taps; t += VL) {
-                const int64_t n = taps - t < VL ? taps - t : VL;
-                const VEC v = NAME(load_upto)(n, src + j * taps + t);
-                NAME(store_upto)(n, dst + j * ldd + taps - t - n, NAME(reverse_lanes)(n, v));
-            }
+            if (src + (j + 1) * length + VL - 1 <= end)
+                NAME(copy_over)(length, src + j * length, dst + j * ldd);
+            else
+                NAME(copy_exactly)(length, src + j * length, dst + j * ldd);
+    }
 }
 
 static void NAME(add_rows)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst,
@@ -475,7 +478,7 @@ static REAL NAME(sum)(int64_t n, const REAL *src)
         .vl = VL_##suffix, .mr = MR, .nv = NV, .dot_m = DOT_M, .dot_n = DOT_N,                             \
         .outer = outer_##suffix, .outer_at = outer_at_##suffix, .dot = dot_##suffix,                       \
         .pack = pack_##suffix, .pack_matrix = pack_matrix_##suffix,                                        \
-        .transpose = transpose_##suffix, .pad_rows = pad_rows_##suffix, .zip = zip_##suffix, .flip = flip_##suffix, .add = add_rows_##suffix,                                         \
+        .transpose = transpose_##suffix, .pad_rows = pad_rows_##suffix, .zip = zip_##suffix, .transpose_runs = transpose_runs_##suffix, .add = add_rows_##suffix,                                         \
         .sum_rows = sum_rows_##suffix, .sum = sum_##suffix,                                                \
     }
 #define VL_f32 VL_F32

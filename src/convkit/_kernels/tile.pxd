@@ -124,13 +124,13 @@ cdef inline void zip_parts(int64_t n, int64_t parts, const real *src, int64_t ld
         micro().tile_f64.zip(n, parts, src, lds, dst)
 
 
-cdef inline void flip(int64_t rows, int64_t columns, int64_t taps, const real *src, int64_t lds, real *dst,
-                      int64_t ldd) noexcept nogil:
-    """Transpose a matrix of runs of `taps` values, each run the other way round."""
+cdef inline void transpose_runs(int64_t rows, int64_t columns, int64_t length, const real *src, int64_t lds,
+                                real *dst, int64_t ldd, const real *end) noexcept nogil:
+    """Transpose a matrix of runs of `length` values; writes up to a vector beyond each row of dst."""
     if real is float:
-        micro().tile_f32.flip(rows, columns, taps, src, lds, dst, ldd)
+        micro().tile_f32.transpose_runs(rows, columns, length, src, lds, dst, ldd, end)
     else:
-        micro().tile_f64.flip(rows, columns, taps, src, lds, dst, ldd)
+        micro().tile_f64.transpose_runs(rows, columns, length, src, lds, dst, ldd, end)
 
 
 cdef inline void add_rows(int64_t rows, int64_t columns, const real *src, int64_t lds,

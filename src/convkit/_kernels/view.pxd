@@ -130,14 +130,17 @@ cdef inline void set_view(Geometry *g, bint whole_images) noexcept:
         g.image_step *= g.groups
 
 
-cdef inline void set_rows(const Geometry *g, int64_t *row_at) noexcept:
-    """row_at[(channel, kd, kh, kw)]: where in the view the patch row of the first output pixel lies."""
+cdef inline void set_rows(const Geometry *g, bint backwards, int64_t *row_at) noexcept:
+    """row_at[(channel, kd, kh, kw)]: where in the view the patch row of the first output pixel lies.
+
+    Backwards, a channel's taps come from the last to the first.
+    """
     cdef int64_t channel, tap, rest, k = 0, at, offset
     cdef int axis
     for channel in range(g.cin):
         for tap in range(g.taps):
             at = channel * g.channel_step
-            rest = tap
+            rest = g.taps - 1 - tap if backwards else tap
             for axis in range(2, -1, -1):
                 offset = (rest % g.kernel[axis]) * g.dilation[axis]
                 rest //= g.kernel[axis]
