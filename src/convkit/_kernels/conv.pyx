@@ -36,7 +36,7 @@ cdef enum:
     PANEL_BYTES = 524288    # packed panels in use at a time, for the second-level cache
     SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
     CHANNELS_PER_TASK = 48  # at least, where few boxes make too few tasks,
-    ROWS_PER_TASK = 32      # and so many rows of the weight gradient
+    ROWS_PER_TASK = 128     # and so many rows of the weight gradient
     PACKED_ROWS = 32        # of all panels of a box before the next: what is read stays in order
     PACKED_ROWS_PER_TASK = 96
 
@@ -639,110 +639,149 @@ cdef class ConvInputGrad(Kernel):
 # --- weight gradient ----------------------------------------------------------------------------
 
 cdef struct WeightGrad:
+    # Swapped, x and dy have changed places, which for a kernel of one tap gives dw the right way round
     Geometry g
     int64_t *row_at
-    int64_t chunks, depth_parts     # parts that the boxes, and the rows of dw transposed, are cut into
+    int64_t chunks, parts       # parts that the boxes, and the input channels, are cut into
+    int64_t pitch               # of the rows of sums: for each patch row one of all output channels
+    bint swapped, direct        # direct: the rows of sums are those of dw
     bint bias
 
 
-cdef int weight_grad_task(const WeightGrad *f, int64_t task, const real *dy, const real *x,
-                          real *partial, real *partial_bias) noexcept nogil:
-    """Rows k0 .. k1 of one chunk's and group's share of dw transposed: partial (depth, columns)."""
+cdef inline int64_t chunk_values(const WeightGrad *f) noexcept nogil:
+    return f.g.groups * f.g.depth * f.pitch
+
+
+cdef int weight_grad_task(const WeightGrad *f, int64_t task, const real *dy, const real *x, real *dw,
+                          real *shared, real *shared_bias) noexcept nogil:
+    """The patch rows of some channels of a group over one chunk of boxes."""
     cdef const Geometry *g = &f.g
-    cdef TileSize size = tile_size(partial)
-    cdef int64_t part = task % f.depth_parts, group = task // f.depth_parts % g.groups
-    cdef int64_t chunk = task // (f.depth_parts * g.groups)
-    cdef int64_t k0 = part_start(g.depth, f.depth_parts, part), k1 = part_start(g.depth, f.depth_parts,
-                                                                                part + 1)
-    cdef int64_t vectors = parts_of(g.cout, size.vl), columns = vectors * size.vl, boxes, i
+    cdef int64_t part = task % f.parts, group = task // f.parts % g.groups
+    cdef int64_t chunk = task // (f.parts * g.groups), boxes = g.batch_boxes * g.image_boxes
+    cdef int64_t c0 = part_start(g.cin, f.parts, part), c1 = part_start(g.cin, f.parts, part + 1)
+    cdef int64_t rows = (c1 - c0) * g.taps, first = part_start(boxes, f.chunks, chunk), i
+    cdef real *sums
+    cdef real *bias_sums = NULL
     cdef Box box
-    boxes = g.batch_boxes * g.image_boxes
-    partial += (chunk * g.groups + group) * g.depth * columns
-    partial_bias += (chunk * g.groups + group) * columns
-    memset(partial + k0 * columns, 0, (k1 - k0) * columns * sizeof(real))
-    if part == 0:
-        memset(partial_bias, 0, columns * sizeof(real))
-    for i in range(part_start(boxes, f.chunks, chunk), part_start(boxes, f.chunks, chunk + 1)):
+    if f.direct:
+        sums = dw + (group * g.depth + c0 * g.taps) * f.pitch
+    elif f.chunks == 1:
+        sums = scratch_of(WEIGHTS, rows * f.pitch, dw)
+    else:
+        sums = shared + chunk * chunk_values(f) + (group * g.depth + c0 * g.taps) * f.pitch
+    if sums == NULL:
+        return OUT_OF_MEMORY
+    if boxes == 0:
+        memset(sums, 0, rows * f.pitch * sizeof(real))
+    if f.bias and part == 0:
+        bias_sums = shared_bias + (chunk * g.groups + group) * f.pitch
+        memset(bias_sums, 0, f.pitch * sizeof(real))
+    for i in range(first, part_start(boxes, f.chunks, chunk + 1)):
         box = box_of(g, i)
-        if add_weight_box(f, &box, group, k0, k1, dy, x, partial,
-                          partial_bias if f.bias and part == 0 else NULL) != 0:
+        if add_weight_box(f, &box, group, c0, c1, dy, x, TILE_ADD if i > first else TILE_OVERWRITE, sums,
+                          bias_sums) != 0:
             return OUT_OF_MEMORY
+    if f.chunks == 1 and not f.direct:
+        write_rows(f, group, c0 * g.taps, rows, sums, dw)
     return 0
 
 
-cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int64_t k0, int64_t k1,
-                        const real *dy,
-                        const real *x, real *partial, real *partial_bias) noexcept nogil:
+cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int64_t c0, int64_t c1,
+                        const real *dy, const real *x, int mode, real *sums, real *bias_sums) noexcept nogil:
     """One box's share: dy is transposed into panels (pixels, a few vectors of channels), x is read in place.
 
     Columns beyond cout hold whatever was in scratch: their products are never read.
     """
     cdef const Geometry *g = &f.g
-    cdef TileSize size = tile_size(partial)
-    cdef int64_t vectors = parts_of(g.cout, size.vl), columns = vectors * size.vl
+    cdef TileSize size = tile_size(sums)
+    cdef int64_t vectors = parts_of(g.cout, size.vl), rows = (c1 - c0) * g.taps
     cdef int64_t pixels = box.images * box.pixels, panels = parts_of(vectors, size.nv)
-    cdef int64_t tiles = parts_of(k1 - k0, size.mr), panel, tile, c0, c1, i0, i1, image, width, at
-    cdef const real *view = view_of(g, box, group, 0, g.cin, x)
-    cdef real *packed = scratch_of(PANELS, pixels * size.vl * size.nv, partial)
+    cdef int64_t tiles = parts_of(rows, size.mr), panel, tile, from_, to, i0, i1, image, width, at
+    cdef const real *view = view_of(g, box, group, c0, c1, x)
+    cdef real *packed = scratch_of(PANELS, pixels * size.vl * size.nv, sums)
     cdef int64_t *pixel_at = <int64_t *> scratch(TABLES, pixels * sizeof(int64_t))
     if view == NULL or packed == NULL or pixel_at == NULL:
         return OUT_OF_MEMORY
     set_pixels(g, box, pixel_at)
     for panel in range(panels):
-        c0 = part_start(vectors, panels, panel) * size.vl
-        c1 = part_start(vectors, panels, panel + 1) * size.vl
-        width = c1 - c0
+        from_ = part_start(vectors, panels, panel) * size.vl
+        to = part_start(vectors, panels, panel + 1) * size.vl
+        width = to - from_
         for image in range(box.images):
-            at = (((box.image + image) * g.groups + group) * g.cout + c0) * g.out_pixels + box.out_at
-            transpose(min(c1, g.cout) - c0, box.pixels, dy + at, g.out_pixels,
+            at = (((box.image + image) * g.groups + group) * g.cout + from_) * g.out_pixels + box.out_at
+            transpose(min(to, g.cout) - from_, box.pixels, dy + at, g.out_pixels,
                       packed + image * box.pixels * width, width)
-        if partial_bias != NULL:
-            sum_rows(pixels, width, packed, width, partial_bias + c0)
+        if bias_sums != NULL:
+            sum_rows(pixels, width, packed, width, bias_sums + from_)
         for tile in range(tiles):
-            i0 = k0 + part_start(k1 - k0, tiles, tile)
-            i1 = k0 + part_start(k1 - k0, tiles, tile + 1)
+            i0 = part_start(rows, tiles, tile)
+            i1 = part_start(rows, tiles, tile + 1)
             outer_at(<int> (i1 - i0), <int> (width // size.vl), pixels, view, f.row_at + i0, pixel_at,
-                     packed, width, partial + i0 * columns + c0, columns, TILE_ADD)
+                     packed, width, sums + i0 * f.pitch + from_, f.pitch, mode)
     return 0
 
 
-cdef void sum_chunks(const WeightGrad *f, int64_t block, real *partial, real *dw) noexcept nogil:
-    """Some rows (group, k) of dw transposed: the chunks added up in order, written as columns of dw."""
+cdef void write_rows(const WeightGrad *f, int64_t group, int64_t k0, int64_t rows, const real *sums,
+                     real *dw) noexcept nogil:
+    """Rows k0 and on of a group: as they are, or as columns of dw."""
     cdef const Geometry *g = &f.g
-    cdef int64_t columns = parts_of(g.cout, tile_size(dw).vl) * tile_size(dw).vl
+    cdef int64_t i
+    if not f.swapped:
+        transpose(rows, g.cout, sums, f.pitch, dw + group * g.cout * g.depth + k0, g.depth)
+        return
+    for i in range(rows):
+        memcpy(dw + (group * g.depth + k0 + i) * g.cout, sums + i * f.pitch, g.cout * sizeof(real))
+
+
+cdef void sum_chunks(const WeightGrad *f, int64_t block, real *shared, real *dw) noexcept nogil:
+    """Some rows of a group: the chunks added up in order."""
+    cdef const Geometry *g = &f.g
     cdef int64_t blocks = parts_of(g.depth, SUM_ROWS), group = block // blocks, chunk
     cdef int64_t k0 = block % blocks * SUM_ROWS, rows = min(SUM_ROWS, g.depth - k0)
-    cdef real *total = partial + (group * g.depth + k0) * columns
+    cdef real *total = shared + (group * g.depth + k0) * f.pitch
     for chunk in range(1, f.chunks):
-        add_rows(1, rows * columns, total + chunk * g.groups * g.depth * columns, 0, total, 0)
-    transpose(rows, g.cout, total, columns, dw + group * g.cout * g.depth + k0, g.depth)
+        add_rows(1, rows * f.pitch, total + chunk * chunk_values(f), 0, total, 0)
+    write_rows(f, group, k0, rows, total, dw)
 
 
 cdef int weight_grad(const WeightGrad *f, const real *dy, const real *x, real *dw, real *db) noexcept nogil:
     cdef const Geometry *g = &f.g
-    cdef int64_t columns = parts_of(g.cout, tile_size(dw).vl) * tile_size(dw).vl
-    cdef int64_t task, chunk, c, group, tasks = f.chunks * g.groups * f.depth_parts
-    cdef int64_t rows = g.groups * g.depth
+    cdef int64_t task, chunk, c, group, tasks = f.chunks * g.groups * f.parts
+    cdef int64_t values = chunk_values(f) * f.chunks if f.chunks > 1 else 0
     cdef int threads = threads_for(operations(g)), failed = 0
-    cdef real *partial = scratch_of(SHARED, f.chunks * (rows + g.groups) * columns, dw)
-    cdef real *partial_bias = partial + f.chunks * rows * columns
+    cdef real *shared = scratch_of(SHARED, values + f.chunks * g.groups * f.pitch, dw)
+    cdef real *shared_bias = shared + values
     cdef real total
-    if partial == NULL:
+    if shared == NULL:
         return OUT_OF_MEMORY
     for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-        failed |= weight_grad_task(f, task, dy, x, partial, partial_bias)
+        failed |= weight_grad_task(f, task, dy, x, dw, shared, shared_bias)
     if failed:
         return failed
-    for task in prange(g.groups * parts_of(g.depth, SUM_ROWS), num_threads=threads, schedule="static"):
-        sum_chunks(f, task, partial, dw)
+    if f.chunks > 1:
+        for task in prange(g.groups * parts_of(g.depth, SUM_ROWS), num_threads=threads, schedule="static"):
+            sum_chunks(f, task, shared, dw)
     if f.bias:
         for group in range(g.groups):
             for c in range(g.cout):
                 total = 0
                 for chunk in range(f.chunks):
-                    total = total + partial_bias[(chunk * g.groups + group) * columns + c]
+                    total = total + shared_bias[(chunk * g.groups + group) * f.pitch + c]
                 db[group * g.cout + c] = total
     return 0
+
+
+cdef int swapped_weight_grad(const WeightGrad *f, const real *dy, const real *x, real *dw,
+                             real *db) noexcept nogil:
+    cdef const Geometry *g = &f.g
+    if db != NULL:
+        channel_sum(g.batch, g.groups * g.cin, g.in_pixels, dy, db)
+    return weight_grad(f, x, dy, dw, <real *> NULL)
+
+
+cdef bint is_swapped(const Geometry *g) noexcept:
+    """Whether to transpose x, of a kernel with one tap, rather than dy and the rows of sums."""
+    return g.in_place and g.taps == 1 and g.cin * g.out_pixels < (g.cout * g.out_pixels + 1.5 * g.cin * g.cout)
 
 
 cdef class ConvWeightGrad(Kernel):
@@ -771,21 +810,40 @@ cdef class ConvWeightGrad(Kernel):
         if is_depthwise(g):
             self.depthwise = DepthwiseWeightGrad(dy, x, dweight, dbias, stride, pad, dilation)
             return
-        set_boxes(g, BOX_PIXELS, vector_length(self.double_), g.depth // ROWS_PER_TASK)
+        set_view(g, True)
+        self.f.swapped = is_swapped(g)
+        if self.f.swapped:
+            set_geometry(g, dy.shape, x.shape, dweight.shape[2:], stride, pad, dilation, groups)
+        self.f.bias = dbias is not None and not self.f.swapped
+        self.arrays = (dy, x, dweight, dbias, self.share_out())
+
+    cdef share_out(self):
+        """Cut the work into tasks by the problem's size alone; returns the array that holds row_at."""
+        cdef Geometry *g = &self.f.g
+        cdef int64_t vl = vector_length(self.double_), most = max(1, g.depth // ROWS_PER_TASK)
+        set_boxes(g, BOX_PIXELS, vl, most)
         set_view(g, False)
+        self.f.parts = max(1, min(TASKS, g.cin, most))
+        self.f.chunks = max(1, min(8, g.batch_boxes * g.image_boxes,
+                                   parts_of(TASKS, self.f.parts * max(1, g.groups))))
+        self.f.direct = self.f.swapped and self.f.chunks == 1 and g.cout % vl == 0
+        self.f.pitch = g.cout if self.f.direct else parts_of(g.cout, vl) * vl + CK_MAX_VECTOR
         row_at = row_table(g)
         self.f.row_at = <int64_t *> address(row_at)
-        self.arrays = (dy, x, dweight, dbias, row_at)
-        self.f.bias = dbias is not None
-        self.f.chunks = max(1, min(8, g.batch_boxes * g.image_boxes))
-        self.f.depth_parts = max(1, min(parts_of(TASKS, self.f.chunks * groups), g.depth // ROWS_PER_TASK))
+        return row_at
 
     cdef int execute(self) except -1:
         cdef int failed
         if self.depthwise is not None:
             return self.depthwise.execute()
         with nogil:
-            if self.double_:
+            if self.f.swapped and self.double_:
+                failed = swapped_weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
+                                             <double *> self.dw, <double *> self.db)
+            elif self.f.swapped:
+                failed = swapped_weight_grad(&self.f, <const float *> self.dy, <const float *> self.x,
+                                             <float *> self.dw, <float *> self.db)
+            elif self.double_:
                 failed = weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
                                      <double *> self.dw, <double *> self.db)
             else:
