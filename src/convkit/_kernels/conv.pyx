@@ -231,7 +231,8 @@ cdef int shared_box(const Forward *f, int64_t box, int64_t group, const real *x,
     """One group for one box by all threads: some input channels are packed at a time, in parts, and multiplied
     with parts of the output channels."""
     cdef const Geometry *g = &f.g
-    cdef int64_t passes = parts_of(g.cin, max(1, K_BLOCK // g.taps)), k_pass, c0, c1, parts, part
+    cdef int64_t row_bytes = g.images * g.box_pixels * <int64_t> sizeof(real), k_pass, c0, c1, parts, part
+    cdef int64_t passes = parts_of(g.cin, max(1, min(K_BLOCK, PANEL_BYTES // row_bytes) // g.taps))
     cdef int threads = threads_for(operations(g)), failed = 0
     cdef Job job = job_of(f, box, group, parts_of(g.cin, passes) * g.taps, y)
     cdef real *packed = scratch_of(SHARED, job.panels * job.slot, y)
@@ -781,7 +782,8 @@ cdef int swapped_weight_grad(const WeightGrad *f, const real *dy, const real *x,
 
 cdef bint is_swapped(const Geometry *g) noexcept:
     """Whether to transpose x, of a kernel with one tap, rather than dy and the rows of sums."""
-    return g.in_place and g.taps == 1 and g.cin * g.out_pixels < (g.cout * g.out_pixels + 1.5 * g.cin * g.cout)
+    cdef double pixels = <double> g.batch * g.out_pixels
+    return g.in_place and g.taps == 1 and g.cin * pixels < g.cout * pixels + 1.5 * g.cin * g.cout
 
 
 cdef class ConvWeightGrad(Kernel):

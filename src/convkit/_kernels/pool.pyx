@@ -8,6 +8,10 @@ the other way round.  2 x 2 windows with stride 2 have kernels of their own.
 Inside, everything is three-dimensional; fewer dimensions get leading axes of one.
 """
 
+import numpy as np
+
+from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad
+
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t
@@ -398,6 +402,23 @@ cdef int spread_planes(const Windows *w, bint count_pad, const real *dy, real *d
     return failed
 
 
+cdef bint is_uniform(const Windows *w, bint count_pad):
+    """Whether all windows hold the same number of values: then the mean is a depthwise convolution.
+
+    Very wide windows and few of them are left to the passes above, as lanes run along the outputs.
+    """
+    cdef int axis
+    if is_halving(w) or w.count[2] < 4 or volume(w.kernel) > 64:
+        return False
+    for axis in range(3):
+        if w.pad[axis] > 0 and not count_pad:
+            return False
+        if (w.count[axis] - 1) * w.stride[axis] - w.pad[axis] + w.kernel[axis] > (
+                w.size[axis] + (w.pad_high[axis] if count_pad else 0)):
+            return False
+    return True
+
+
 cdef class AveragePool(Kernel):
     """What forward and backward have in common: `inputs` is x or dx, `outputs` is y or dy."""
     cdef object arrays
@@ -406,6 +427,7 @@ cdef class AveragePool(Kernel):
     cdef bint double_
     cdef bint count_pad
     cdef Windows windows
+    cdef Kernel depthwise       # does the work instead where all windows are alike
 
     cdef int bind(self, x, y, kernel_size, stride, pad, pad_high, bint count_include_pad) except -1:
         self.arrays = (x, y)
@@ -416,6 +438,10 @@ cdef class AveragePool(Kernel):
         self.windows = windows_of(x, y, kernel_size, stride, pad, pad_high, (1,) * len(pad))
         return 0
 
+    cdef weight(self, x, kernel_size):
+        """The filters of the depthwise convolution that takes the mean."""
+        return np.full((x.shape[1], 1, *kernel_size), 1.0 / volume(self.windows.kernel), x.dtype)
+
 
 cdef class AvgPoolForward(AveragePool):
     """y = the mean of each window.
@@ -425,10 +451,14 @@ cdef class AvgPoolForward(AveragePool):
     """
     def __init__(self, x, y, kernel_size, stride, pad, pad_high, count_include_pad):
         self.bind(x, y, kernel_size, stride, pad, pad_high, count_include_pad)
+        if is_uniform(&self.windows, count_include_pad):
+            self.depthwise = DepthwiseForward(x, self.weight(x, kernel_size), None, y, stride, pad, (1,) * len(pad))
 
     cdef int execute(self) except -1:
         cdef const Windows *w = &self.windows
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
             if self.double_:
                 failed = average_planes(
@@ -448,10 +478,14 @@ cdef class AvgPoolBackward(AveragePool):
     """
     def __init__(self, dy, dx, kernel_size, stride, pad, pad_high, count_include_pad):
         self.bind(dx, dy, kernel_size, stride, pad, pad_high, count_include_pad)
+        if is_uniform(&self.windows, count_include_pad):
+            self.depthwise = DepthwiseInputGrad(dy, self.weight(dx, kernel_size), dx, stride, pad, (1,) * len(pad))
 
     cdef int execute(self) except -1:
         cdef const Windows *w = &self.windows
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
             if self.double_:
                 failed = spread_planes(w, self.count_pad, <const double *>self.outputs, <double *>self.inputs)

@@ -23,6 +23,7 @@ cdef enum:
     SHARED, WEIGHTS, VIEW, PANELS, TABLES
     BOX_PIXELS = 512        # output pixels of one task, about
     TASKS = 16              # tasks wanted of a large problem, for any number of threads
+    FEWEST_TASKS = 4        # that small images may leave by sharing boxes
 
 
 cdef struct Geometry:
@@ -95,10 +96,10 @@ cdef inline void set_boxes(Geometry *g, int64_t pixels, int64_t vl, int64_t part
     g.box_pixels = g.box[0] * g.box[1] * g.box[2]
     g.images = 1
     if g.image_boxes == 1:
-        for images in range(1, max(1, min(room, g.batch, g.batch * max(1, parts) // TASKS)) + 1):
+        for images in range(1, max(1, min(room, g.batch, g.batch * max(1, parts) // FEWEST_TASKS)) + 1):
             waste = -(images * g.box_pixels) % vl
             waste = (waste + vl) % vl // images
-            if waste <= least:
+            if waste < least or waste == least and images <= g.batch // TASKS:
                 g.images = images
                 least = waste
     g.batch_boxes = parts_of(g.batch, g.images)
