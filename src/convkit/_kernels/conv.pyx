@@ -407,8 +407,8 @@ cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const
                    view + box.start[0] * g.step[0] + box.start[1] * g.step[1] + box.start[2], view_step) != 0:
             return OUT_OF_MEMORY
     for image in range(box.images):
-        if not g.in_place:
-            add_out(g, c1 - c0, view + image * view_step, out + image * image_values(g))
+        if not g.in_place and add_out(g, c1 - c0, view + image * view_step, out + image * image_values(g)) != 0:
+            return OUT_OF_MEMORY
         if f.relu:
             relu_values((c1 - c0) * g.in_pixels, out + image * image_values(g))
     return 0
@@ -941,7 +941,7 @@ cdef int col2im_task(const Unfold *f, int64_t image, const real *cols, real *x) 
                 add_rows(1, g.out_size[2], cols, 0, view + f.row_at[tap] + d * g.step[0] + h * g.step[1], 0)
                 cols += g.out_size[2]
     if not g.in_place:
-        add_out(g, 1, view, x + image * g.in_pixels)
+        return add_out(g, 1, view, x + image * g.in_pixels)
     return 0
 
 

@@ -13,9 +13,9 @@ get leading axes of length one.
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from convkit._kernels.core cimport real
+from convkit._kernels.core cimport OUT_OF_MEMORY, real
 from convkit._kernels.tile cimport (
-    CK_MAX_VECTOR, CK_MAX_WIDTH, add_rows, pad_rows, part_start, parts_of, scratch_of,
+    CK_MAX_VECTOR, CK_MAX_WIDTH, add_rows, pad_rows, part_start, parts_of, scratch_of, zip_parts,
 )
 
 cdef enum:
@@ -276,11 +276,16 @@ cdef inline void inside(const Geometry *g, int axis, int64_t first, int64_t *lo,
     hi[0] = max(lo[0], min(n, (g.in_size[axis] - first + s - 1) // s)) if first < g.in_size[axis] else lo[0]
 
 
-cdef inline void add_out(const Geometry *g, int64_t channels, const real *view, real *x) noexcept nogil:
+cdef inline int add_out(const Geometry *g, int64_t channels, const real *view, real *x) noexcept nogil:
     """The adjoint of copy_in for whole images: add the view of `channels` channels to x."""
-    cdef int64_t channel, pd, ph, d, h, z, y, phase, first, lo, hi, i, s = g.stride[2]
+    cdef int64_t channel, pd, ph, d, z, y, h, lo, hi, i, s = g.stride[2]
+    cdef int64_t covered = g.length[2] * s, columns = max(0, min(g.in_size[2], covered - g.pad[2]))
+    cdef real *line = scratch_of(TABLES, covered, x)
     cdef const real *row
     cdef real *out
+    if line == NULL:
+        return OUT_OF_MEMORY
+    inside(g, 2, -g.pad[2], &lo, &hi)
     for channel in range(channels):
         for pd in range(g.phases[0]):
             for d in range(g.length[0]):
@@ -293,12 +298,12 @@ cdef inline void add_out(const Geometry *g, int64_t channels, const real *view, 
                         row = (view + channel * g.channel_step + pd * g.phase_step[0] + d * g.step[0]
                                + ph * g.phase_step[1] + h * g.step[1])
                         out = x + ((channel * g.in_size[0] + z) * g.in_size[1] + y) * g.in_size[2]
-                        for phase in range(g.phases[2]):
-                            first = phase - g.pad[2]
-                            inside(g, 2, first, &lo, &hi)
-                            if s == 1:
-                                add_rows(1, hi - lo, row + lo, 0, out + first + lo, 0)
-                            else:
-                                for i in range(lo, hi):
-                                    out[first + i * s] += row[i]
-                            row += g.phase_step[2]
+                        if s == 1:
+                            add_rows(1, columns, row + g.pad[2], 0, out, 0)
+                        elif g.phases[2] == s:
+                            zip_parts(covered, s, row, g.phase_step[2], line)
+                            add_rows(1, columns, line + g.pad[2], 0, out, 0)
+                        else:
+                            for i in range(lo, hi):
+                                out[i * s - g.pad[2]] += row[i]
+    return 0
