@@ -21,6 +21,7 @@ from convkit._kernels.core cimport (
     OUT_OF_MEMORY, Kernel, address, is_double, micro, real, scratch, threads_for,
 )
 from convkit._kernels.rows cimport CK_MAP_ADD
+from convkit._kernels.tile cimport CK_MAX_VECTOR, pad_rows
 
 # The type of a position within a plane.
 ctypedef fused position:
@@ -37,6 +38,11 @@ cdef struct Windows:
     int64_t pad[3]
     int64_t pad_high[3]
     int64_t dilation[3]
+    # for max pooling with places: see padded_max_plane
+    bint padded
+    int64_t rows, pitch         # of the padded plane, its columns split by phase
+    int64_t *tap_at
+    int64_t *tap_place
 
 
 cdef int fill_axes(int64_t *axes, values, int64_t missing) except -1:
@@ -156,6 +162,52 @@ cdef int max_plane(const Windows *w, const real *x, real *y, position *indices) 
     return 0
 
 
+cdef set_padded(Windows *w):
+    """Where each tap of the first window lies in the padded plane, and its place in the plane; or None."""
+    cdef int64_t stride = w.stride[2]
+    w.padded = (w.size[0] == 1 and w.count[0] == 1 and w.kernel[0] == 1 and w.pad[0] == 0
+                and volume(w.kernel) <= 64 and w.count[2] >= 4 and not is_halving(w))
+    if not w.padded:
+        return None
+    w.rows = max((w.count[1] - 1) * w.stride[1] + (w.kernel[1] - 1) * w.dilation[1] + 1, w.pad[1] + w.size[1])
+    w.pitch = (max(line_length(w), w.pad[2] + w.size[2]) + stride - 1) // stride
+    taps = [(i * w.dilation[1], k * w.dilation[2]) for i in range(w.kernel[1]) for k in range(w.kernel[2])]
+    tap_at = np.array([column % stride * w.rows * w.pitch + row * w.pitch + column // stride
+                       for row, column in taps], np.int64)
+    tap_place = np.array([(row - w.pad[1]) * w.size[2] + column - w.pad[2] for row, column in taps], np.int64)
+    w.tap_at = <int64_t *>address(tap_at)
+    w.tap_place = <int64_t *>address(tap_place)
+    return tap_at, tap_place
+
+
+cdef int padded_max_plane(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
+    """max_plane with indices from a copy of the plane with -inf around it, lanes along the outputs.
+
+    Padding is never larger than what was found before, so only windows without any larger value need max_plane.
+    """
+    cdef int64_t n = w.count[1] * w.count[2], size = w.stride[2] * w.rows * w.pitch
+    cdef real *padded = <real *>scratch(4, (size + CK_MAX_VECTOR) * sizeof(real))
+    if real is float:
+        rows = &micro().rows_f32
+        place = <int32_t *>scratch(3, n * sizeof(int32_t))
+    else:
+        rows = &micro().rows_f64
+        place = <int64_t *>scratch(3, n * sizeof(int64_t))
+    if not (padded and place):
+        return OUT_OF_MEMORY
+    rows.fill(size, -INFINITY, padded)
+    pad_rows(w.size[1], w.size[2], x, w.size[2], w.pad[2], w.stride[2], w.stride[2],
+             padded + w.pad[1] * w.pitch, w.pitch, w.rows * w.pitch)
+    if rows.max_windows_at(w.count[1], w.count[2], w.kernel[1] * w.kernel[2], padded, w.tap_at, w.tap_place,
+                           w.stride[1] * w.pitch, w.stride[1] * w.size[2], w.stride[2], y, place):
+        return max_plane(w, x, y, indices)
+    if position is int32_t:
+        rows.places_i32(n, place, indices)
+    else:
+        rows.places_i64(n, place, indices)
+    return 0
+
+
 cdef int halve_max(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
     """max_plane for 2 x 2 windows with stride 2."""
     cdef int64_t height = w.count[1], width = w.count[2], count = height * width
@@ -187,6 +239,8 @@ cdef int max_planes(const Windows *w, const real *x, real *y, position *indices)
         to = indices + plane * out_step if indices else NULL
         if halving:
             failed |= halve_max(w, x + plane * step, y + plane * out_step, to)
+        elif to and w.padded:
+            failed |= padded_max_plane(w, x + plane * step, y + plane * out_step, to)
         else:
             failed |= max_plane(w, x + plane * step, y + plane * out_step, to)
     return failed
@@ -207,13 +261,13 @@ cdef class MaxPoolForward(Kernel):
     cdef Windows windows
 
     def __init__(self, x, y, indices, kernel_size, stride, pad, dilation):
-        self.arrays = (x, y, indices)
         self.x = address(x)
         self.y = address(y)
         self.indices = NULL if indices is None else address(indices)
         self.wide = indices is not None and indices.itemsize == 8
         self.double_ = is_double(y)
         self.windows = windows_of(x, y, kernel_size, stride, pad, pad, dilation)
+        self.arrays = (x, y, indices, set_padded(&self.windows))
         if volume(self.windows.size) > 0x7FFFFFFF and not (self.double_ and self.wide):
             raise ValueError(f"max pooling takes planes of fewer than 2**31 values, not {x.shape[2:]}")
 
