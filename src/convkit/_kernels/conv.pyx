@@ -1,12 +1,14 @@
 """Convolution, its two gradients, and im2col.
 
-view.pxd makes every geometry a plain one: the value that output pixel p takes from patch row k = (channel,
-                                                                                                   tap)
-lies at X[row_at[k] + pixel_at[p]].  The three products are register tiles over those two tables:
+view.pxd makes every geometry a plain one: the value that output pixel p takes from patch row
+k = (channel, tap) lies at X[row_at[k] + pixel_at[p]].  The three products are register tiles over those two tables:
 
     forward           Y[co][p]  = sum_k  W[co][k] X[row_at[k] + pixel_at[p]]
     input gradient    dX[row_at[k] + pixel_at[p]] += sum_co W[co][k] dY[co][p]
     weight gradient   dW[co][k] = sum_p  X[row_at[k] + pixel_at[p]] dY[co][p]
+
+An input gradient that covers what the output covers is computed as a forward pass over dY instead, and where
+each channel is a group of its own depthwise.pyx does the work.
 
 No matrix of patches is ever written out: panels of a few vectors of pixels are packed as they are needed.
 Tasks depend on the problem's size alone and sums over tasks run in a fixed order.
@@ -285,7 +287,7 @@ cdef int forward(const Forward *f, const real *x, const real *weight, const real
 
 
 cdef set_forward(Forward *f, bint double_, bint relu, bint backwards=False):
-    """Everything but the geometry, for a weight with its taps in order or backwards; returns the array that holds row_at."""
+    """Everything but the geometry, for taps in order or backwards; returns the array that holds row_at."""
     cdef Geometry *g = &f.g
     set_boxes(g, BOX_PIXELS, vector_length(double_), g.cout // CHANNELS_PER_TASK)
     set_view(g, False)
@@ -621,11 +623,13 @@ cdef class ConvInputGrad(Kernel):
             return self.depthwise.execute()
         with nogil:
             if self.is_forward and self.double_:
-                failed = transposed_forward(&self.transposed, <const double *> self.dy, <const double *> self.weight,
-                                         <const double *> self.bias, <double *> self.dx)
+                failed = transposed_forward(&self.transposed, <const double *> self.dy,
+                                            <const double *> self.weight, <const double *> self.bias,
+                                            <double *> self.dx)
             elif self.is_forward:
-                failed = transposed_forward(&self.transposed, <const float *> self.dy, <const float *> self.weight,
-                                         <const float *> self.bias, <float *> self.dx)
+                failed = transposed_forward(&self.transposed, <const float *> self.dy,
+                                            <const float *> self.weight, <const float *> self.bias,
+                                            <float *> self.dx)
             elif self.double_:
                 failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
                                     <const double *> self.bias, <double *> self.dx)

@@ -547,7 +547,8 @@ static void NAME(adam)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT gr
         .log_softmax_grad_across = log_softmax_grad_across_##t, .divide = divide_##t,                        \
         .max_down = max_down_##t, .max_down_at = max_down_at_##t, .max_along = max_along_##t,                \
         .max_along_at = max_along_at_##t, .places_i32 = places_i32_##t, .places_i64 = places_i64_##t,        \
-        .max_windows_at = max_windows_at_##t, .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t, .sum_along = sum_along_##t,                    \
+        .max_windows_at = max_windows_at_##t, .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t,          \
+        .sum_along = sum_along_##t,                                                                          \
         .spread_along = spread_along_##t, .average_2x2 = average_2x2_##t, .spread_2x2 = spread_2x2_##t,      \
         .sgd = sgd_##t, .adam = adam_##t,                                                                    \
     }

@@ -261,6 +261,20 @@ PART_TYPE(8) PART_TYPE(4) PART_TYPE(2)
 #undef PART_TYPE
 #define PART(count, p) (*(NAME(part##count) *)(p))
 
+ALWAYS_INLINE void NAME(store_upto)(int64_t n, REAL *p, VEC v)
+{
+    if (n >= VL)
+        STORE(p, v);
+    else if (n > 0)
+        NAME(store_lanes)(n, p, v);
+}
+
+ALWAYS_INLINE VEC NAME(load_upto)(int64_t n, const REAL *p)
+{
+    const VEC zero = {0};
+    return n >= VL ? LOAD(p) : n > 0 ? NAME(load_lanes)(n, p) : zero;
+}
+
 /* Copies by whole vectors: reads and writes up to a vector less one value too much. */
 ALWAYS_INLINE void NAME(copy_over)(int64_t n, const REAL *src, REAL *dst)
 {
@@ -278,6 +292,7 @@ static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_
                        const int64_t *piece_at,
                        const int64_t *piece_length, int64_t width, REAL *dst, const REAL *end)
 {
+    const VEC zero = {0};
     int64_t reach = 0, filled = 0;
     for (int64_t p = 0; p < pieces; p++) {
         const int64_t piece_end = piece_at[p] + piece_length[p] + VL - 1;
@@ -293,8 +308,8 @@ static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_
         else
             for (int64_t p = 0; p < pieces; to += piece_length[p++])
                 NAME(copy_exactly)(piece_length[p], row + piece_at[p], to);
-        for (int64_t i = filled; i < width; i++)
-            dst[i] = 0;
+        for (int64_t i = filled; i < width; i += VL)
+            NAME(store_upto)(width - i, dst + i, zero);
     }
 }
 
@@ -310,20 +325,6 @@ static void NAME(pack_matrix)(int64_t rows, int64_t columns, const REAL *src, in
         for (int64_t j = columns; j < width; j++)
             dst[j] = 0;
     }
-}
-
-ALWAYS_INLINE void NAME(store_upto)(int64_t n, REAL *p, VEC v)
-{
-    if (n >= VL)
-        STORE(p, v);
-    else if (n > 0)
-        NAME(store_lanes)(n, p, v);
-}
-
-ALWAYS_INLINE VEC NAME(load_upto)(int64_t n, const REAL *p)
-{
-    const VEC zero = {0};
-    return n >= VL ? LOAD(p) : n > 0 ? NAME(load_lanes)(n, p) : zero;
 }
 
 static void NAME(pad_rows)(int64_t rows, int64_t n, const REAL *src, int64_t lds, int64_t low,
@@ -478,7 +479,8 @@ static REAL NAME(sum)(int64_t n, const REAL *src)
         .vl = VL_##suffix, .mr = MR, .nv = NV, .dot_m = DOT_M, .dot_n = DOT_N,                             \
         .outer = outer_##suffix, .outer_at = outer_at_##suffix, .dot = dot_##suffix,                       \
         .pack = pack_##suffix, .pack_matrix = pack_matrix_##suffix,                                        \
-        .transpose = transpose_##suffix, .pad_rows = pad_rows_##suffix, .zip = zip_##suffix, .transpose_runs = transpose_runs_##suffix, .add = add_rows_##suffix,                                         \
+        .transpose = transpose_##suffix, .pad_rows = pad_rows_##suffix, .zip = zip_##suffix,               \
+        .transpose_runs = transpose_runs_##suffix, .add = add_rows_##suffix,                               \
         .sum_rows = sum_rows_##suffix, .sum = sum_##suffix,                                                \
     }
 #define VL_f32 VL_F32
