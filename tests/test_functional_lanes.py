@@ -83,6 +83,23 @@ def check_convolution(case: ConvCase, seed: int, dtype: Any, threaded: Any) -> N
 
 @ranks
 @dtypes
+def test_turned_weight_gradient_matches_the_oracle(
+    rank: int, seed: int, dtype: Any, threaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "LEAST_WIDE", 0)
+    monkeypatch.setattr(winograd.Rule, "enabled", False)
+    case = with_batch(geometries.conv_case(rank, seed), seed, dtype)
+    rng = np.random.default_rng(seed)
+    x, grad = normal(rng, case.x_shape, dtype), normal(rng, case.y_shape, dtype)
+    weight_grad = lanes.LaneWeightGrad(windows_of(case), case.groups)
+    mine_weight, mine_bias = threaded(lambda: weight_grad(entering(grad), entering(x)))
+    _, grad_weight, grad_bias = ref.conv_backward(grad, x, np.zeros(case.weight_shape), **case.canonical)
+    assert_close(mine_weight, grad_weight, dtype, what="grad_weight")
+    assert_close(mine_bias, grad_bias, dtype, what="grad_bias")
+
+
+@ranks
+@dtypes
 def test_transposed_convolution_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
     case = with_batch(geometries.transpose_case(rank, seed), seed, dtype)
     rng = np.random.default_rng(seed)

@@ -104,7 +104,9 @@ def inference(details: Details, arrays: Arrays, options: Details) -> Session:
 def operation(details: Details, arrays: Arrays, options: Details) -> Session:
     """Open one operation, its kernels bound to each of the rotating inputs."""
     rotating = rotations(arrays)
-    images = len(next(rotating[0][name] for name in ("x", "grad", "y", "a", "logits", "columns") if name in rotating[0]))
+    images = len(
+        next(rotating[0][name] for name in ("x", "grad", "y", "a", "logits", "columns") if name in rotating[0])
+    )
     if details["op"] in OPERATIONS_IN_LANES and lanes.fills_lanes(images, np.float32):
         return Calls(OPERATIONS_IN_LANES[details["op"]](details, rotating))
     return Calls(OPERATIONS[details["op"]](details, rotating))

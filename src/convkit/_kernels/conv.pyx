@@ -1,12 +1,14 @@
 """Convolution, its two gradients, and im2col.
 
-view.pxd makes every geometry a plain one: the value that output pixel p takes from patch row k = (channel,
-                                                                                                   tap)
-lies at X[row_at[k] + pixel_at[p]].  The three products are register tiles over those two tables:
+view.pxd makes every geometry a plain one: the value that output pixel p takes from patch row
+k = (channel, tap) lies at X[row_at[k] + pixel_at[p]].  The three products are register tiles over those two tables:
 
     forward           Y[co][p]  = sum_k  W[co][k] X[row_at[k] + pixel_at[p]]
     input gradient    dX[row_at[k] + pixel_at[p]] += sum_co W[co][k] dY[co][p]
     weight gradient   dW[co][k] = sum_p  X[row_at[k] + pixel_at[p]] dY[co][p]
+
+An input gradient that covers what the output covers is computed as a forward pass over dY instead, and where
+each channel is a group of its own depthwise.pyx does the work.
 
 No matrix of patches is ever written out: panels of a few vectors of pixels are packed as they are needed.
 Tasks depend on the problem's size alone and sums over tasks run in a fixed order.
@@ -18,36 +20,45 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
+from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad, DepthwiseWeightGrad
+
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
     CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
     add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
-    tile_size, transpose,
+    tile_size, transpose, transpose_runs,
 )
 from convkit._kernels.view cimport (
-    BOX_PIXELS, PANELS, SHARED, TABLES, TASKS, VIEW, Box, Geometry, Pieces,
+    BOX_PIXELS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHTS, Box, Geometry, Pieces,
     add_out, box_of, set_boxes, set_geometry, set_pieces, set_pixels, set_rows, set_view, view_end, view_of,
 )
 
 cdef enum:
     K_BLOCK = 1024          # depth of one pass over k
-    PANEL_BYTES = 393216    # packed panels in use at a time, for the second-level cache
+    PANEL_BYTES = 524288    # packed panels in use at a time, for the second-level cache
     SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
-    CHANNELS_PER_TASK = 48  # at least, where a task packs panels for them
+    CHANNELS_PER_TASK = 48  # at least, where few boxes make too few tasks,
+    ROWS_PER_TASK = 128     # and so many rows of the weight gradient
+    PACKED_ROWS = 32        # of all panels of a box before the next: what is read stays in order
+    PACKED_ROWS_PER_TASK = 96
 
 
 cdef inline double operations(const Geometry *g) noexcept nogil:
     return 2.0 * g.batch * g.groups * g.cout * g.depth * g.out_pixels
 
 
+cdef inline bint is_depthwise(const Geometry *g) noexcept:
+    return g.groups > 1 and g.cin == 1 and g.cout == 1
+
+
 cdef int64_t vector_length(bint double_):
     return tile_size(<double *> NULL).vl if double_ else tile_size(<float *> NULL).vl
 
 
-cdef row_table(const Geometry *g):
+cdef row_table(const Geometry *g, bint backwards=False):
     """The array row_at of view.pxd."""
     table = np.empty(g.depth, np.int64)
-    set_rows(g, <int64_t *> address(table))
+    set_rows(g, backwards, <int64_t *> address(table))
     return table
 
 
@@ -56,12 +67,14 @@ cdef row_table(const Geometry *g):
 cdef struct Forward:
     Geometry g
     int64_t *row_at
+    int64_t weight_step     # from one output channel's weights to the next
     int64_t cout_parts
+    bint transpose_tiles         # the weight is (cin, cout, taps): transpose each tile when its turn comes
     bint relu
 
 
 cdef struct Job:
-    # What one task of the forward pass does, and where in it we are
+    # Some output channels of one group for one box, and where in it we are
     TileSize size
     Box box
     int64_t group, c0, c1               # output channels
@@ -76,26 +89,40 @@ cdef inline int64_t panel_start(const Job *job, int64_t panel) noexcept nogil:
     return part_start(job.vectors, job.panels, panel) * job.size.vl
 
 
-cdef int forward_task(const Forward *f, int64_t task, const real *x, const real *weight, const real *bias,
-                      real *y) noexcept nogil:
-    """Some output channels of one group for one box: as many panels at a time as the cache holds."""
-    cdef const Geometry *g = &f.g
-    cdef int64_t part = task % f.cout_parts, passes = parts_of(g.depth, K_BLOCK)
-    cdef int64_t deepest = parts_of(g.depth, passes), rounds, i, k_pass
+cdef Job job_of(const Forward *f, int64_t box, int64_t group, int64_t depth, real *any_) noexcept nogil:
+    """All output channels and all panels, `depth` patch rows at a time at most."""
     cdef Job job
-    job.size = tile_size(y)
-    job.box = box_of(g, task // (f.cout_parts * g.groups))
-    job.group = task // f.cout_parts % g.groups
-    job.c0 = part_start(g.cout, f.cout_parts, part)
-    job.c1 = part_start(g.cout, f.cout_parts, part + 1)
+    job.size = tile_size(any_)
+    job.box = box_of(&f.g, box)
+    job.group = group
+    job.c0 = 0
+    job.c1 = f.g.cout
     job.pixels = job.box.images * job.box.pixels
     job.vectors = parts_of(job.pixels, job.size.vl)
     job.panels = parts_of(job.vectors, job.size.nv)
-    job.slot = deepest * job.size.nv * job.size.vl
+    job.first = 0
+    job.last = job.panels
+    job.slot = depth * job.size.nv * job.size.vl
+    return job
+
+
+cdef inline void set_pass(const Forward *f, Job *job, int64_t k0, int64_t k1, bint with_bias) noexcept nogil:
+    job.k0 = k0
+    job.k1 = k1
+    job.mode = TILE_ADD if k0 > 0 else TILE_ROW_BIAS if with_bias else TILE_OVERWRITE
+    if f.relu and k1 == f.g.depth:
+        job.mode |= TILE_RELU
+
+
+cdef int forward_task(const Forward *f, int64_t task, const real *x, const real *weight, const real *bias,
+                      real *y) noexcept nogil:
+    """One group for one box: as many panels at a time as the cache holds."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t passes = parts_of(g.depth, K_BLOCK), rounds, i, k_pass
+    cdef Job job = job_of(f, task // g.groups, task % g.groups, parts_of(g.depth, passes), y)
     rounds = parts_of(job.panels, max(1, PANEL_BYTES // (job.slot * <int64_t> sizeof(real))))
     cdef int64_t slots = parts_of(job.panels, rounds)
-    cdef const real *view = view_of(g, &job.box, job.group, x)
-    cdef const real *end = view_end(g, &job.box, view, x)
+    cdef const real *view = view_of(g, &job.box, job.group, 0, g.cin, x)
     cdef real *packed = scratch_of(PANELS, slots * job.slot, y)
     if view == NULL or packed == NULL:
         return OUT_OF_MEMORY
@@ -103,57 +130,81 @@ cdef int forward_task(const Forward *f, int64_t task, const real *x, const real 
         job.first = part_start(job.panels, rounds, i)
         job.last = part_start(job.panels, rounds, i + 1)
         for k_pass in range(passes):
-            job.k0 = part_start(g.depth, passes, k_pass)
-            job.k1 = part_start(g.depth, passes, k_pass + 1)
-            job.mode = TILE_ADD if k_pass > 0 else TILE_OVERWRITE if bias == NULL else TILE_ROW_BIAS
-            if f.relu and k_pass == passes - 1:
-                job.mode |= TILE_RELU
-            pack_panels(f, &job, view, end, packed)
-            multiply_panels(f, &job, weight, bias, packed, y)
+            set_pass(f, &job, part_start(g.depth, passes, k_pass), part_start(g.depth, passes, k_pass + 1),
+                     bias != NULL)
+            if pack_panels(f, &job, job.k0, job.k1, view, f.row_at + job.k0,
+                           view_end(g, &job.box, view, x), packed) != 0:
+                return OUT_OF_MEMORY
+            if multiply_panels(f, &job, weight, bias, packed, y) != 0:
+                return OUT_OF_MEMORY
     return 0
 
 
-cdef void pack_panels(const Forward *f, const Job *job, const real *view, const real *end,
-                      real *packed) noexcept nogil:
-    """Patch rows k0 .. k1 of each panel's pixels: (k, width)."""
-    cdef int64_t panel, p0, p1
-    cdef Pieces pieces
-    for panel in range(job.first, job.last):
-        p0 = panel_start(job, panel)
-        p1 = panel_start(job, panel + 1)
-        set_pieces(&f.g, &job.box, p0, min(p1, job.pixels), &pieces)
-        pack(job.k1 - job.k0, view, f.row_at + job.k0, pieces.count, pieces.at, pieces.length, p1 - p0,
-             packed + (panel - job.first) * job.slot, end)
+cdef int pack_panels(const Forward *f, const Job *job, int64_t k0, int64_t k1, const real *view,
+                     const int64_t *row_at, const real *end, real *packed) noexcept nogil:
+    """Patch rows k0 .. k1, which lie at row_at, of each panel's pixels: (k, width)."""
+    cdef int64_t panels = job.last - job.first, panel, k, n, p0, p1, width
+    cdef Pieces *pieces = <Pieces *> scratch(TABLES, panels * sizeof(Pieces))
+    if pieces == NULL:
+        return OUT_OF_MEMORY
+    for panel in range(panels):
+        p0 = panel_start(job, job.first + panel)
+        p1 = panel_start(job, job.first + panel + 1)
+        set_pieces(&f.g, &job.box, p0, min(p1, job.pixels), &pieces[panel])
+    k = k0
+    while k < k1:
+        n = min(PACKED_ROWS, k1 - k)
+        for panel in range(panels):
+            width = panel_start(job, job.first + panel + 1) - panel_start(job, job.first + panel)
+            pack(n, view, row_at + k - k0, pieces[panel].count, pieces[panel].at, pieces[panel].length, width,
+                 packed + panel * job.slot + (k - job.k0) * width, end)
+        k += n
+    return 0
 
 
-cdef void multiply_panels(const Forward *f, const Job *job, const real *weight, const real *bias,
-                          const real *packed, real *y) noexcept nogil:
+cdef int multiply_panels(const Forward *f, const Job *job, const real *weight, const real *bias,
+                         const real *packed, real *y) noexcept nogil:
     """Tiles of output channels outside, whose weights stay in the first-level cache, and panels inside."""
     cdef const Geometry *g = &f.g
     cdef int64_t tiles = parts_of(job.c1 - job.c0, job.size.mr), tile, panel, i0, i1
+    cdef int64_t step = job.k1 - job.k0 + CK_MAX_VECTOR if f.transpose_tiles else f.weight_step
+    cdef real *transposed = NULL
+    cdef const real *rows
+    if f.transpose_tiles:
+        transposed = scratch_of(VIEW, job.size.mr * step, y)
+        if transposed == NULL:
+            return OUT_OF_MEMORY
     for tile in range(tiles):
         i0 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile)
         i1 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile + 1)
+        rows = weight + i0 * step + job.k0
+        if f.transpose_tiles:
+            rows = transposed
+            transpose_runs((job.k1 - job.k0) // g.taps, i1 - i0, g.taps, weight
+                           + (job.group * g.cin * g.taps + job.k0) * g.cout + (i0 - job.group * g.cout) * g.taps,
+                           g.cout * g.taps, transposed, step, weight + g.groups * g.cout * g.depth)
         for panel in range(job.first, job.last):
-            forward_tile(g, job, panel, i1 - i0, weight + i0 * g.depth + job.k0,
+            forward_tile(f, job, panel, i1 - i0, rows, step,
                          packed + (panel - job.first) * job.slot, y + i0 * g.out_pixels,
                          bias + i0 if bias != NULL else NULL)
+    return 0
 
 
-cdef void forward_tile(const Geometry *g, const Job *job, int64_t panel, int64_t rows, const real *weight,
-                       const real *packed, real *y, const real *bias) noexcept nogil:
+cdef void forward_tile(const Forward *f, const Job *job, int64_t panel, int64_t rows, const real *weight,
+                       int64_t weight_step, const real *packed, real *y, const real *bias) noexcept nogil:
     """A panel of some channels: straight to y when it is full and within one image, else by way of `edge`."""
+    cdef const Geometry *g = &f.g
     cdef int64_t p0 = panel_start(job, panel), p1 = panel_start(job, panel + 1), width = p1 - p0
     cdef int64_t image = p0 // job.box.pixels, at = p0 % job.box.pixels
     cdef int nv = <int> (width // job.size.vl)
     cdef real edge[CK_MAX_TILE]
     if at + width <= job.box.pixels:
-        outer(<int> rows, nv, job.k1 - job.k0, weight, g.depth, 1, packed, width,
+        outer(<int> rows, nv, job.k1 - job.k0, weight, weight_step, 1, packed, width,
               y + image_at(g, &job.box, image) + at, g.out_pixels, job.mode, bias)
         return
     if job.mode & TILE_ADD:
         move_edge(g, job, p0, rows, width, y, edge, False)
-    outer(<int> rows, nv, job.k1 - job.k0, weight, g.depth, 1, packed, width, edge, width, job.mode, bias)
+    outer(<int> rows, nv, job.k1 - job.k0, weight, weight_step, 1, packed, width, edge, width, job.mode, bias)
     move_edge(g, job, p0, rows, width, y, edge, True)
 
 
@@ -177,13 +228,76 @@ cdef void move_edge(const Geometry *g, const Job *job, int64_t p0, int64_t rows,
         p += n
 
 
+cdef int shared_box(const Forward *f, int64_t box, int64_t group, const real *x, const real *weight,
+                    const real *bias, real *y) noexcept nogil:
+    """One group for one box by all threads: some input channels are packed at a time, in parts, and multiplied
+    with parts of the output channels."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t row_bytes = g.images * g.box_pixels * <int64_t> sizeof(real), k_pass, c0, c1, parts, part
+    cdef int64_t passes = parts_of(g.cin, max(1, min(K_BLOCK, PANEL_BYTES // row_bytes) // g.taps))
+    cdef int threads = threads_for(operations(g)), failed = 0
+    cdef Job job = job_of(f, box, group, parts_of(g.cin, passes) * g.taps, y)
+    cdef real *packed = scratch_of(SHARED, job.panels * job.slot, y)
+    if packed == NULL:
+        return OUT_OF_MEMORY
+    for k_pass in range(passes):
+        c0 = part_start(g.cin, passes, k_pass)
+        c1 = part_start(g.cin, passes, k_pass + 1)
+        set_pass(f, &job, c0 * g.taps, c1 * g.taps, bias != NULL)
+        parts = max(1, min(TASKS, c1 - c0, (job.k1 - job.k0) // PACKED_ROWS_PER_TASK))
+        for part in prange(parts, num_threads=threads, schedule="dynamic"):
+            failed |= pack_channels(f, &job, c0 + part_start(c1 - c0, parts, part),
+                                    c0 + part_start(c1 - c0, parts, part + 1), x, packed)
+        if failed:
+            return failed
+        for part in prange(f.cout_parts, num_threads=threads, schedule="dynamic"):
+            failed |= multiply_part(f, &job, part, weight, bias, packed, y)
+    return failed
+
+
+cdef int pack_channels(const Forward *f, const Job *job, int64_t c0, int64_t c1, const real *x,
+                       real *packed) noexcept nogil:
+    cdef const real *view = view_of(&f.g, &job.box, job.group, c0, c1, x)
+    if view == NULL:
+        return OUT_OF_MEMORY
+    return pack_panels(f, job, c0 * f.g.taps, c1 * f.g.taps, view, f.row_at,
+                       view_end(&f.g, &job.box, view, x), packed)
+
+
+cdef int multiply_part(const Forward *f, const Job *whole, int64_t part, const real *weight,
+                       const real *bias, const real *packed, real *y) noexcept nogil:
+    cdef Job job = whole[0]
+    job.c0 = part_start(f.g.cout, f.cout_parts, part)
+    job.c1 = part_start(f.g.cout, f.cout_parts, part + 1)
+    return multiply_panels(f, &job, weight, bias, packed, y)
+
+
 cdef int forward(const Forward *f, const real *x, const real *weight, const real *bias,
                  real *y) noexcept nogil:
-    cdef int64_t task, tasks = f.g.batch_boxes * f.g.image_boxes * f.g.groups * f.cout_parts
+    """Each box a task, or, where there are few of them, one after the other by all threads."""
+    cdef int64_t task, tasks = f.g.batch_boxes * f.g.image_boxes * f.g.groups
     cdef int threads = threads_for(operations(&f.g)), failed = 0
+    if f.cout_parts > 1:
+        for task in range(tasks):
+            failed |= shared_box(f, task // f.g.groups, task % f.g.groups, x, weight, bias, y)
+        return failed
     for task in prange(tasks, num_threads=threads, schedule="dynamic"):
         failed |= forward_task(f, task, x, weight, bias, y)
     return failed
+
+
+cdef set_forward(Forward *f, bint double_, bint relu, bint backwards=False):
+    """Everything but the geometry, for taps in order or backwards; returns the array that holds row_at."""
+    cdef Geometry *g = &f.g
+    set_boxes(g, BOX_PIXELS, vector_length(double_), g.cout // CHANNELS_PER_TASK)
+    set_view(g, False)
+    f.relu = relu
+    f.weight_step = g.depth
+    f.transpose_tiles = False
+    f.cout_parts = channel_parts(g.batch_boxes * g.image_boxes * g.groups, g.cout)
+    row_at = row_table(g, backwards)
+    f.row_at = <int64_t *> address(row_at)
+    return row_at
 
 
 cdef class ConvForward(Kernel):
@@ -198,6 +312,7 @@ cdef class ConvForward(Kernel):
     cdef const void *bias
     cdef void *y
     cdef bint double_
+    cdef Kernel depthwise
     cdef Forward f
 
     def __init__(self, x, weight, bias, y, stride, pad, dilation, int64_t groups, bint relu=False):
@@ -206,18 +321,16 @@ cdef class ConvForward(Kernel):
         self.bias = NULL if bias is None else address(bias)
         self.y = address(y)
         self.double_ = is_double(y)
-        cdef Geometry *g = &self.f.g
-        set_geometry(g, x.shape, y.shape, weight.shape[2:], stride, pad, dilation, groups)
-        set_boxes(g, BOX_PIXELS, vector_length(self.double_))
-        set_view(g, False)
-        row_at = row_table(g)
-        self.f.row_at = <int64_t *> address(row_at)
-        self.arrays = (x, weight, bias, y, row_at)
-        self.f.relu = relu
-        self.f.cout_parts = channel_parts(g.batch_boxes * g.image_boxes * groups, g.cout)
+        set_geometry(&self.f.g, x.shape, y.shape, weight.shape[2:], stride, pad, dilation, groups)
+        if is_depthwise(&self.f.g):
+            self.depthwise = DepthwiseForward(x, weight, bias, y, stride, pad, dilation, relu)
+            return
+        self.arrays = (x, weight, bias, y, set_forward(&self.f, self.double_, relu))
 
     cdef int execute(self) except -1:
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
             if self.double_:
                 failed = forward(&self.f, <const double *> self.x, <const double *> self.weight,
@@ -296,8 +409,8 @@ cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const
                    view + box.start[0] * g.step[0] + box.start[1] * g.step[1] + box.start[2], view_step) != 0:
             return OUT_OF_MEMORY
     for image in range(box.images):
-        if not g.in_place:
-            add_out(g, c1 - c0, view + image * view_step, out + image * image_values(g))
+        if not g.in_place and add_out(g, c1 - c0, view + image * view_step, out + image * image_values(g)) != 0:
+            return OUT_OF_MEMORY
         if f.relu:
             relu_values((c1 - c0) * g.in_pixels, out + image * image_values(g))
     return 0
@@ -409,6 +522,52 @@ cdef int input_grad(const InputGrad *f, const real *dy, const real *weight, cons
     return failed
 
 
+cdef bint is_forward(const Geometry *g) noexcept:
+    """Whether the gradient is as well the forward pass over dy: the same work, and no columns to add up."""
+    return (g.stride[0] == 1 and g.stride[1] == 1 and g.stride[2] == 1
+            and g.in_pixels <= 1.1 * g.out_pixels)
+
+
+cdef bint transposes_tiles(const Forward *f) noexcept:
+    """Whether so few boxes use the weight that to transpose all of it beforehand would be one trip to memory more."""
+    return f.g.taps > 1 and f.cout_parts > 1 and f.g.batch_boxes * f.g.image_boxes <= 2
+
+
+cdef set_transposed(Forward *f, dy, dx, weight, pad, dilation, int64_t groups):
+    reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation)]
+    pad = [most - low for most, low in zip(reach, pad)]
+    set_geometry(&f.g, dy.shape, dx.shape, weight.shape[2:], [1] * len(pad), pad, dilation, groups)
+
+
+cdef int transposed_forward(const Forward *f, const real *dy, const real *weight, const real *bias,
+                            real *dx) noexcept nogil:
+    """The forward pass over dy with the weight's channels swapped; row_at knows that its taps are backwards."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t parts = parts_of(g.cout, CK_MAX_VECTOR), task
+    cdef real *transposed
+    if f.transpose_tiles:
+        return forward(f, dy, weight, bias, dx)
+    transposed = scratch_of(WEIGHTS, g.groups * g.cout * f.weight_step, dx)
+    if transposed == NULL:
+        return OUT_OF_MEMORY
+    for task in prange(g.groups * parts, num_threads=threads_for(operations(g)), schedule="static"):
+        transpose_channels(f, task // parts, part_start(g.cout, parts, task % parts),
+                           part_start(g.cout, parts, task % parts + 1), weight, transposed)
+    return forward(f, dy, transposed, bias, dx)
+
+
+cdef void transpose_channels(const Forward *f, int64_t group, int64_t c0, int64_t c1, const real *weight,
+                             real *transposed) noexcept nogil:
+    cdef const Geometry *g = &f.g
+    cdef const real *columns = weight + (group * g.cin * g.cout + c0) * g.taps
+    transposed += (group * g.cout + c0) * f.weight_step
+    if g.taps == 1:
+        transpose(g.cin, c1 - c0, columns, g.cout, transposed, f.weight_step)
+    else:
+        transpose_runs(g.cin, c1 - c0, g.taps, columns, g.cout * g.taps, transposed, f.weight_step,
+                       weight + g.groups * g.cout * g.depth)
+
+
 cdef class ConvInputGrad(Kernel):
     """dx = the transposed convolution of dy with weight, plus bias, then ReLU, where asked for.
 
@@ -422,7 +581,10 @@ cdef class ConvInputGrad(Kernel):
     cdef const void *bias
     cdef void *dx
     cdef bint double_
+    cdef Kernel depthwise
     cdef InputGrad f
+    cdef bint is_forward
+    cdef Forward transposed
 
     def __init__(self, dy, weight, dx, stride, pad, dilation, int64_t groups, bias=None, bint relu=False):
         self.dy = address(dy)
@@ -432,7 +594,17 @@ cdef class ConvInputGrad(Kernel):
         self.double_ = is_double(dx)
         cdef Geometry *g = &self.f.g
         set_geometry(g, dx.shape, dy.shape, weight.shape[2:], stride, pad, dilation, groups)
-        set_boxes(g, BOX_PIXELS, vector_length(self.double_))
+        if is_depthwise(g):
+            self.depthwise = DepthwiseInputGrad(dy, weight, dx, stride, pad, dilation, bias, relu)
+            return
+        self.is_forward = is_forward(g)
+        if self.is_forward:
+            set_transposed(&self.transposed, dy, dx, weight, pad, dilation, groups)
+            self.arrays = (dy, weight, bias, dx, set_forward(&self.transposed, self.double_, relu, True))
+            self.transposed.transpose_tiles = transposes_tiles(&self.transposed)
+            self.transposed.weight_step += CK_MAX_VECTOR   # so that rows do not compete for one set of the cache
+            return
+        set_boxes(g, BOX_PIXELS, vector_length(self.double_), g.cin // CHANNELS_PER_TASK)
         set_view(g, True)
         row_at = row_table(g)
         plane_at = np.arange(g.cout, dtype=np.int64) * g.out_pixels
@@ -447,8 +619,18 @@ cdef class ConvInputGrad(Kernel):
 
     cdef int execute(self) except -1:
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
-            if self.double_:
+            if self.is_forward and self.double_:
+                failed = transposed_forward(&self.transposed, <const double *> self.dy,
+                                            <const double *> self.weight, <const double *> self.bias,
+                                            <double *> self.dx)
+            elif self.is_forward:
+                failed = transposed_forward(&self.transposed, <const float *> self.dy,
+                                            <const float *> self.weight, <const float *> self.bias,
+                                            <float *> self.dx)
+            elif self.double_:
                 failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
                                     <const double *> self.bias, <double *> self.dx)
             else:
@@ -462,110 +644,150 @@ cdef class ConvInputGrad(Kernel):
 # --- weight gradient ----------------------------------------------------------------------------
 
 cdef struct WeightGrad:
+    # Swapped, x and dy have changed places, which for a kernel of one tap gives dw the right way round
     Geometry g
     int64_t *row_at
-    int64_t chunks, depth_parts     # parts that the boxes, and the rows of dw transposed, are cut into
+    int64_t chunks, parts       # parts that the boxes, and the input channels, are cut into
+    int64_t pitch               # of the rows of sums: for each patch row one of all output channels
+    bint swapped, direct        # direct: the rows of sums are those of dw
     bint bias
 
 
-cdef int weight_grad_task(const WeightGrad *f, int64_t task, const real *dy, const real *x,
-                          real *partial, real *partial_bias) noexcept nogil:
-    """Rows k0 .. k1 of one chunk's and group's share of dw transposed: partial (depth, columns)."""
+cdef inline int64_t chunk_values(const WeightGrad *f) noexcept nogil:
+    return f.g.groups * f.g.depth * f.pitch
+
+
+cdef int weight_grad_task(const WeightGrad *f, int64_t task, const real *dy, const real *x, real *dw,
+                          real *shared, real *shared_bias) noexcept nogil:
+    """The patch rows of some channels of a group over one chunk of boxes."""
     cdef const Geometry *g = &f.g
-    cdef TileSize size = tile_size(partial)
-    cdef int64_t part = task % f.depth_parts, group = task // f.depth_parts % g.groups
-    cdef int64_t chunk = task // (f.depth_parts * g.groups)
-    cdef int64_t k0 = part_start(g.depth, f.depth_parts, part), k1 = part_start(g.depth, f.depth_parts,
-                                                                                part + 1)
-    cdef int64_t vectors = parts_of(g.cout, size.vl), columns = vectors * size.vl, boxes, i
+    cdef int64_t part = task % f.parts, group = task // f.parts % g.groups
+    cdef int64_t chunk = task // (f.parts * g.groups), boxes = g.batch_boxes * g.image_boxes
+    cdef int64_t c0 = part_start(g.cin, f.parts, part), c1 = part_start(g.cin, f.parts, part + 1)
+    cdef int64_t rows = (c1 - c0) * g.taps, first = part_start(boxes, f.chunks, chunk), i
+    cdef real *sums
+    cdef real *bias_sums = NULL
     cdef Box box
-    boxes = g.batch_boxes * g.image_boxes
-    partial += (chunk * g.groups + group) * g.depth * columns
-    partial_bias += (chunk * g.groups + group) * columns
-    memset(partial + k0 * columns, 0, (k1 - k0) * columns * sizeof(real))
-    if part == 0:
-        memset(partial_bias, 0, columns * sizeof(real))
-    for i in range(part_start(boxes, f.chunks, chunk), part_start(boxes, f.chunks, chunk + 1)):
+    if f.direct:
+        sums = dw + (group * g.depth + c0 * g.taps) * f.pitch
+    elif f.chunks == 1:
+        sums = scratch_of(WEIGHTS, rows * f.pitch, dw)
+    else:
+        sums = shared + chunk * chunk_values(f) + (group * g.depth + c0 * g.taps) * f.pitch
+    if sums == NULL:
+        return OUT_OF_MEMORY
+    if boxes == 0:
+        memset(sums, 0, rows * f.pitch * sizeof(real))
+    if f.bias and part == 0:
+        bias_sums = shared_bias + (chunk * g.groups + group) * f.pitch
+        memset(bias_sums, 0, f.pitch * sizeof(real))
+    for i in range(first, part_start(boxes, f.chunks, chunk + 1)):
         box = box_of(g, i)
-        if add_weight_box(f, &box, group, k0, k1, dy, x, partial,
-                          partial_bias if f.bias and part == 0 else NULL) != 0:
+        if add_weight_box(f, &box, group, c0, c1, dy, x, TILE_ADD if i > first else TILE_OVERWRITE, sums,
+                          bias_sums) != 0:
             return OUT_OF_MEMORY
+    if f.chunks == 1 and not f.direct:
+        write_rows(f, group, c0 * g.taps, rows, sums, dw)
     return 0
 
 
-cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int64_t k0, int64_t k1,
-                        const real *dy,
-                        const real *x, real *partial, real *partial_bias) noexcept nogil:
+cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int64_t c0, int64_t c1,
+                        const real *dy, const real *x, int mode, real *sums, real *bias_sums) noexcept nogil:
     """One box's share: dy is transposed into panels (pixels, a few vectors of channels), x is read in place.
 
     Columns beyond cout hold whatever was in scratch: their products are never read.
     """
     cdef const Geometry *g = &f.g
-    cdef TileSize size = tile_size(partial)
-    cdef int64_t vectors = parts_of(g.cout, size.vl), columns = vectors * size.vl
+    cdef TileSize size = tile_size(sums)
+    cdef int64_t vectors = parts_of(g.cout, size.vl), rows = (c1 - c0) * g.taps
     cdef int64_t pixels = box.images * box.pixels, panels = parts_of(vectors, size.nv)
-    cdef int64_t tiles = parts_of(k1 - k0, size.mr), panel, tile, c0, c1, i0, i1, image, width, at
-    cdef const real *view = view_of(g, box, group, x)
-    cdef real *packed = scratch_of(PANELS, pixels * size.vl * size.nv, partial)
+    cdef int64_t tiles = parts_of(rows, size.mr), panel, tile, from_, to, i0, i1, image, width, at
+    cdef const real *view = view_of(g, box, group, c0, c1, x)
+    cdef real *packed = scratch_of(PANELS, pixels * size.vl * size.nv, sums)
     cdef int64_t *pixel_at = <int64_t *> scratch(TABLES, pixels * sizeof(int64_t))
     if view == NULL or packed == NULL or pixel_at == NULL:
         return OUT_OF_MEMORY
     set_pixels(g, box, pixel_at)
     for panel in range(panels):
-        c0 = part_start(vectors, panels, panel) * size.vl
-        c1 = part_start(vectors, panels, panel + 1) * size.vl
-        width = c1 - c0
+        from_ = part_start(vectors, panels, panel) * size.vl
+        to = part_start(vectors, panels, panel + 1) * size.vl
+        width = to - from_
         for image in range(box.images):
-            at = (((box.image + image) * g.groups + group) * g.cout + c0) * g.out_pixels + box.out_at
-            transpose(min(c1, g.cout) - c0, box.pixels, dy + at, g.out_pixels,
+            at = (((box.image + image) * g.groups + group) * g.cout + from_) * g.out_pixels + box.out_at
+            transpose(min(to, g.cout) - from_, box.pixels, dy + at, g.out_pixels,
                       packed + image * box.pixels * width, width)
-        if partial_bias != NULL:
-            sum_rows(pixels, width, packed, width, partial_bias + c0)
+        if bias_sums != NULL:
+            sum_rows(pixels, width, packed, width, bias_sums + from_)
         for tile in range(tiles):
-            i0 = k0 + part_start(k1 - k0, tiles, tile)
-            i1 = k0 + part_start(k1 - k0, tiles, tile + 1)
+            i0 = part_start(rows, tiles, tile)
+            i1 = part_start(rows, tiles, tile + 1)
             outer_at(<int> (i1 - i0), <int> (width // size.vl), pixels, view, f.row_at + i0, pixel_at,
-                     packed, width, partial + i0 * columns + c0, columns, TILE_ADD)
+                     packed, width, sums + i0 * f.pitch + from_, f.pitch, mode)
     return 0
 
 
-cdef void sum_chunks(const WeightGrad *f, int64_t block, real *partial, real *dw) noexcept nogil:
-    """Some rows (group, k) of dw transposed: the chunks added up in order, written as columns of dw."""
+cdef void write_rows(const WeightGrad *f, int64_t group, int64_t k0, int64_t rows, const real *sums,
+                     real *dw) noexcept nogil:
+    """Rows k0 and on of a group: as they are, or as columns of dw."""
     cdef const Geometry *g = &f.g
-    cdef int64_t columns = parts_of(g.cout, tile_size(dw).vl) * tile_size(dw).vl
+    cdef int64_t i
+    if not f.swapped:
+        transpose(rows, g.cout, sums, f.pitch, dw + group * g.cout * g.depth + k0, g.depth)
+        return
+    for i in range(rows):
+        memcpy(dw + (group * g.depth + k0 + i) * g.cout, sums + i * f.pitch, g.cout * sizeof(real))
+
+
+cdef void sum_chunks(const WeightGrad *f, int64_t block, real *shared, real *dw) noexcept nogil:
+    """Some rows of a group: the chunks added up in order."""
+    cdef const Geometry *g = &f.g
     cdef int64_t blocks = parts_of(g.depth, SUM_ROWS), group = block // blocks, chunk
     cdef int64_t k0 = block % blocks * SUM_ROWS, rows = min(SUM_ROWS, g.depth - k0)
-    cdef real *total = partial + (group * g.depth + k0) * columns
+    cdef real *total = shared + (group * g.depth + k0) * f.pitch
     for chunk in range(1, f.chunks):
-        add_rows(1, rows * columns, total + chunk * g.groups * g.depth * columns, 0, total, 0)
-    transpose(rows, g.cout, total, columns, dw + group * g.cout * g.depth + k0, g.depth)
+        add_rows(1, rows * f.pitch, total + chunk * chunk_values(f), 0, total, 0)
+    write_rows(f, group, k0, rows, total, dw)
 
 
 cdef int weight_grad(const WeightGrad *f, const real *dy, const real *x, real *dw, real *db) noexcept nogil:
     cdef const Geometry *g = &f.g
-    cdef int64_t columns = parts_of(g.cout, tile_size(dw).vl) * tile_size(dw).vl
-    cdef int64_t task, chunk, c, group, tasks = f.chunks * g.groups * f.depth_parts
-    cdef int64_t rows = g.groups * g.depth
+    cdef int64_t task, chunk, c, group, tasks = f.chunks * g.groups * f.parts
+    cdef int64_t values = chunk_values(f) * f.chunks if f.chunks > 1 else 0
     cdef int threads = threads_for(operations(g)), failed = 0
-    cdef real *partial = scratch_of(SHARED, f.chunks * (rows + g.groups) * columns, dw)
-    cdef real *partial_bias = partial + f.chunks * rows * columns
+    cdef real *shared = scratch_of(SHARED, values + f.chunks * g.groups * f.pitch, dw)
+    cdef real *shared_bias = shared + values
     cdef real total
-    if partial == NULL:
+    if shared == NULL:
         return OUT_OF_MEMORY
     for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-        failed |= weight_grad_task(f, task, dy, x, partial, partial_bias)
+        failed |= weight_grad_task(f, task, dy, x, dw, shared, shared_bias)
     if failed:
         return failed
-    for task in prange(g.groups * parts_of(g.depth, SUM_ROWS), num_threads=threads, schedule="static"):
-        sum_chunks(f, task, partial, dw)
+    if f.chunks > 1:
+        for task in prange(g.groups * parts_of(g.depth, SUM_ROWS), num_threads=threads, schedule="static"):
+            sum_chunks(f, task, shared, dw)
     if f.bias:
         for group in range(g.groups):
             for c in range(g.cout):
                 total = 0
                 for chunk in range(f.chunks):
-                    total = total + partial_bias[(chunk * g.groups + group) * columns + c]
+                    total = total + shared_bias[(chunk * g.groups + group) * f.pitch + c]
                 db[group * g.cout + c] = total
     return 0
+
+
+cdef int swapped_weight_grad(const WeightGrad *f, const real *dy, const real *x, real *dw,
+                             real *db) noexcept nogil:
+    cdef const Geometry *g = &f.g
+    if db != NULL:
+        channel_sum(g.batch, g.groups * g.cin, g.in_pixels, dy, db)
+    return weight_grad(f, x, dy, dw, <real *> NULL)
+
+
+cdef bint is_swapped(const Geometry *g) noexcept:
+    """Whether to transpose x, of a kernel with one tap, rather than dy and the rows of sums."""
+    cdef double pixels = <double> g.batch * g.out_pixels
+    return g.in_place and g.taps == 1 and g.cin * pixels < g.cout * pixels + 1.5 * g.cin * g.cout
 
 
 cdef class ConvWeightGrad(Kernel):
@@ -580,6 +802,7 @@ cdef class ConvWeightGrad(Kernel):
     cdef void *dw
     cdef void *db
     cdef bint double_
+    cdef Kernel depthwise
     cdef WeightGrad f
 
     def __init__(self, dy, x, dweight, dbias, stride, pad, dilation, int64_t groups):
@@ -590,19 +813,43 @@ cdef class ConvWeightGrad(Kernel):
         self.double_ = is_double(dweight)
         cdef Geometry *g = &self.f.g
         set_geometry(g, x.shape, dy.shape, dweight.shape[2:], stride, pad, dilation, groups)
-        set_boxes(g, BOX_PIXELS, vector_length(self.double_))
+        if is_depthwise(g):
+            self.depthwise = DepthwiseWeightGrad(dy, x, dweight, dbias, stride, pad, dilation)
+            return
+        set_view(g, True)
+        self.f.swapped = is_swapped(g)
+        if self.f.swapped:
+            set_geometry(g, dy.shape, x.shape, dweight.shape[2:], stride, pad, dilation, groups)
+        self.f.bias = dbias is not None and not self.f.swapped
+        self.arrays = (dy, x, dweight, dbias, self.share_out())
+
+    cdef share_out(self):
+        """Cut the work into tasks by the problem's size alone; returns the array that holds row_at."""
+        cdef Geometry *g = &self.f.g
+        cdef int64_t vl = vector_length(self.double_), most = max(1, g.depth // ROWS_PER_TASK)
+        set_boxes(g, BOX_PIXELS, vl, most)
         set_view(g, False)
+        self.f.parts = max(1, min(TASKS, g.cin, most))
+        self.f.chunks = max(1, min(8, g.batch_boxes * g.image_boxes,
+                                   parts_of(TASKS, self.f.parts * max(1, g.groups))))
+        self.f.direct = self.f.swapped and self.f.chunks == 1 and g.cout % vl == 0
+        self.f.pitch = g.cout if self.f.direct else parts_of(g.cout, vl) * vl + CK_MAX_VECTOR
         row_at = row_table(g)
         self.f.row_at = <int64_t *> address(row_at)
-        self.arrays = (dy, x, dweight, dbias, row_at)
-        self.f.bias = dbias is not None
-        self.f.chunks = max(1, min(8, g.batch_boxes * g.image_boxes))
-        self.f.depth_parts = max(1, min(parts_of(TASKS, self.f.chunks * groups), g.depth // 32))
+        return row_at
 
     cdef int execute(self) except -1:
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
-            if self.double_:
+            if self.f.swapped and self.double_:
+                failed = swapped_weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
+                                             <double *> self.dw, <double *> self.db)
+            elif self.f.swapped:
+                failed = swapped_weight_grad(&self.f, <const float *> self.dy, <const float *> self.x,
+                                             <float *> self.dw, <float *> self.db)
+            elif self.double_:
                 failed = weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
                                      <double *> self.dw, <double *> self.db)
             else:
@@ -666,7 +913,7 @@ cdef int im2col_task(const Unfold *f, int64_t image, const real *x, real *cols) 
     """One channel of one image: its view, then each patch row copied out, output row by output row."""
     cdef const Geometry *g = &f.g
     cdef Box box = box_of(g, image)
-    cdef const real *view = view_of(g, &box, 0, x)
+    cdef const real *view = view_of(g, &box, 0, 0, g.cin, x)
     cdef int64_t tap, d, h
     if view == NULL:
         return OUT_OF_MEMORY
@@ -698,7 +945,7 @@ cdef int col2im_task(const Unfold *f, int64_t image, const real *cols, real *x) 
                 add_rows(1, g.out_size[2], cols, 0, view + f.row_at[tap] + d * g.step[0] + h * g.step[1], 0)
                 cols += g.out_size[2]
     if not g.in_place:
-        add_out(g, 1, view, x + image * g.in_pixels)
+        return add_out(g, 1, view, x + image * g.in_pixels)
     return 0
 
 
@@ -723,7 +970,7 @@ cdef set_unfold(Unfold *f, x, kernel_size, stride, pad, dilation, out_size):
     cdef Geometry *g = &f.g
     shape = (x.shape[0] * x.shape[1], 1, *x.shape[2:])
     set_geometry(g, shape, (shape[0], 1, *out_size), kernel_size, stride, pad, dilation, 1)
-    set_boxes(g, g.out_pixels, 1)
+    set_boxes(g, g.out_pixels, 1, 1)
     g.images = 1
     g.batch_boxes = g.batch
     set_view(g, True)

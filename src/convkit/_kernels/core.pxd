@@ -26,6 +26,11 @@ cdef extern from "micro.h" nogil:
                             float *dst, const float *end) noexcept nogil
         void (*transpose)(int64_t rows, int64_t columns, const float *src, int64_t lds,
                           float *dst, int64_t ldd) noexcept nogil
+        void (*pad_rows)(int64_t rows, int64_t n, const float *src, int64_t lds, int64_t low, int64_t phases,
+                         int64_t kept, float *dst, int64_t ldd, int64_t phase_step) noexcept nogil
+        void (*zip)(int64_t n, int64_t parts, const float *src, int64_t lds, float *dst) noexcept nogil
+        void (*transpose_runs)(int64_t rows, int64_t columns, int64_t length, const float *src, int64_t lds,
+                               float *dst, int64_t ldd, const float *end) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const float *src, int64_t lds,
                     float *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const float *src, int64_t lds, float *dst) noexcept nogil
@@ -45,6 +50,11 @@ cdef extern from "micro.h" nogil:
                             double *dst, const double *end) noexcept nogil
         void (*transpose)(int64_t rows, int64_t columns, const double *src, int64_t lds,
                           double *dst, int64_t ldd) noexcept nogil
+        void (*pad_rows)(int64_t rows, int64_t n, const double *src, int64_t lds, int64_t low, int64_t phases,
+                         int64_t kept, double *dst, int64_t ldd, int64_t phase_step) noexcept nogil
+        void (*zip)(int64_t n, int64_t parts, const double *src, int64_t lds, double *dst) noexcept nogil
+        void (*transpose_runs)(int64_t rows, int64_t columns, int64_t length, const double *src, int64_t lds,
+                               double *dst, int64_t ldd, const double *end) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const double *src, int64_t lds,
                     double *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const double *src, int64_t lds, double *dst) noexcept nogil
@@ -53,6 +63,22 @@ cdef extern from "micro.h" nogil:
         int64_t peak_flops
         float (*peak)(int64_t rounds, float factor, float term) noexcept nogil
         void (*triad)(int64_t n, float factor, const float *a, const float *b, float *y) noexcept nogil
+    ctypedef struct ck_depthwise_f32:
+        int vl
+        void (*forward)(int64_t rows, int64_t n, int64_t taps, const float *x, const int64_t *tap_at,
+                        int64_t row_step, const float *weight, float bias, int relu, float *y,
+                        int64_t ldy) noexcept nogil
+        void (*weight_grad)(int64_t rows, int64_t n, int64_t taps, const float *x, const int64_t *tap_at,
+                            int64_t row_step, const float *dy, int64_t ldy, float *total) noexcept nogil
+        void (*sum_lanes)(int64_t n, const float *total, float *out) noexcept nogil
+    ctypedef struct ck_depthwise_f64:
+        int vl
+        void (*forward)(int64_t rows, int64_t n, int64_t taps, const double *x, const int64_t *tap_at,
+                        int64_t row_step, const double *weight, double bias, int relu, double *y,
+                        int64_t ldy) noexcept nogil
+        void (*weight_grad)(int64_t rows, int64_t n, int64_t taps, const double *x, const int64_t *tap_at,
+                            int64_t row_step, const double *dy, int64_t ldy, double *total) noexcept nogil
+        void (*sum_lanes)(int64_t n, const double *total, double *out) noexcept nogil
     ctypedef struct ck_micro:
         const char *name
         ck_tile_f32 tile_f32
@@ -68,6 +94,8 @@ cdef extern from "micro.h" nogil:
         ck_direct_f32 direct_f32
         ck_direct_f64 direct_f64
         ck_ceiling ceiling
+        ck_depthwise_f32 depthwise_f32
+        ck_depthwise_f64 depthwise_f64
 
 cdef enum:
     OUT_OF_MEMORY = 1

@@ -18,6 +18,7 @@
 #include "lanes.inc.h"
 #include "winograd.inc.h"
 #include "direct.inc.h"
+#include "depthwise.inc.h"
 #undef REAL
 #undef IREAL
 #undef NAME
@@ -38,6 +39,7 @@
 #include "lanes.inc.h"
 #include "winograd.inc.h"
 #include "direct.inc.h"
+#include "depthwise.inc.h"
 
 #include "ceiling.inc.h"
 
@@ -59,4 +61,6 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .direct_f32 = DIRECT_TABLE_f32,
     .direct_f64 = DIRECT_TABLE_f64,
     .ceiling = {2 * VL_F32 * CHAINS, peak, triad},
+    .depthwise_f32 = DEPTHWISE_TABLE_f32,
+    .depthwise_f64 = DEPTHWISE_TABLE_f64,
 };

@@ -7,6 +7,7 @@
 #include "micro_norm.h"
 #include "micro_lanes.h"
 #include "micro_ceiling.h"
+#include "micro_depthwise.h"
 #include "micro_rows.h"
 #include "micro_tile.h"
 
@@ -25,6 +26,8 @@ typedef struct {
     ck_direct_f32 direct_f32;
     ck_direct_f64 direct_f64;
     ck_ceiling ceiling;
+    ck_depthwise_f32 depthwise_f32;
+    ck_depthwise_f64 depthwise_f64;
 } ck_micro;
 
 #endif

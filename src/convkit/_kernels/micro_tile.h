@@ -35,7 +35,7 @@ enum {
         void (*dot)(int m, int n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,       \
                     real *c, int64_t ldc, int mode, const real *bias);                                     \
         /* dst[k * width + ...] = the pieces src[row_at[k] + piece_at[p] ...] one after the other, k < n,  \
-           then zeros up to width; writes up to a vector beyond dst, reads nothing from end on */          \
+           then zeros up to width; reads nothing from end on */                                            \
         void (*pack)(int64_t n, const real *src, const int64_t *row_at, int64_t pieces,                    \
                      const int64_t *piece_at, const int64_t *piece_length, int64_t width, real *dst,       \
                      const real *end);                                                                     \
@@ -45,6 +45,17 @@ enum {
         /* dst[j * ldd + i] = src[i * lds + j], i < rows, j < columns */                                   \
         void (*transpose)(int64_t rows, int64_t columns, const real *src, int64_t lds, real *dst,          \
                           int64_t ldd);                                                                    \
+        /* row i of src (n values, lds apart), each value at column c = low + j of row i of dst, that is at   \
+           c % phases * phase_step + c / phases, for the first `kept` phases only */                       \
+        void (*pad_rows)(int64_t rows, int64_t n, const real *src, int64_t lds, int64_t low,               \
+                         int64_t phases, int64_t kept, real *dst, int64_t ldd, int64_t phase_step);        \
+        /* dst[i] = src[i % parts * lds + i / parts], i < n; reads up to a vector beyond each part */      \
+        void (*zip)(int64_t n, int64_t parts, const real *src, int64_t lds, real *dst);                    \
+        /* the same with runs for values: dst[j * ldd + i * length + t] = src[i * lds + j * length + t],     \
+           i < rows, j < columns, t < length; writes up to a vector beyond each row of dst, and rows later \
+           in src may then overwrite it; reads nothing from end on */                                      \
+        void (*transpose_runs)(int64_t rows, int64_t columns, int64_t length, const real *src,             \
+                               int64_t lds, real *dst, int64_t ldd, const real *end);                      \
         /* dst[i * ldd + j] += src[i * lds + j], i < rows, j < columns */                                  \
         void (*add)(int64_t rows, int64_t columns, const real *src, int64_t lds, real *dst, int64_t ldd);  \
         /* dst[j] += sum_i src[i * lds + j], i < rows, j < columns */                                      \

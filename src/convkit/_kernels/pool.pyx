@@ -8,6 +8,10 @@ the other way round.  2 x 2 windows with stride 2 have kernels of their own.
 Inside, everything is three-dimensional; fewer dimensions get leading axes of one.
 """
 
+import numpy as np
+
+from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad
+
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t
@@ -17,6 +21,7 @@ from convkit._kernels.core cimport (
     OUT_OF_MEMORY, Kernel, address, is_double, micro, real, scratch, threads_for,
 )
 from convkit._kernels.rows cimport CK_MAP_ADD
+from convkit._kernels.tile cimport CK_MAX_VECTOR, pad_rows
 
 # The type of a position within a plane.
 ctypedef fused position:
@@ -33,6 +38,11 @@ cdef struct Windows:
     int64_t pad[3]
     int64_t pad_high[3]
     int64_t dilation[3]
+    # for max pooling with places: see padded_max_plane
+    bint padded
+    int64_t rows, pitch         # of the padded plane, its columns split by phase
+    int64_t *tap_at
+    int64_t *tap_place
 
 
 cdef int fill_axes(int64_t *axes, values, int64_t missing) except -1:
@@ -152,6 +162,58 @@ cdef int max_plane(const Windows *w, const real *x, real *y, position *indices) 
     return 0
 
 
+cdef inline bint is_worth_copying(const Windows *w) noexcept nogil:
+    """Whether the windows see most of a plane, so that a copy laid out for them costs little more than they do."""
+    return volume(w.size) <= 4 * volume(w.count) * volume(w.kernel)
+
+
+cdef set_padded(Windows *w):
+    """Where each tap of the first window lies in the padded plane, and its place in the plane; or None."""
+    cdef int64_t stride = w.stride[2]
+    w.padded = (w.size[0] == 1 and w.count[0] == 1 and w.kernel[0] == 1 and w.pad[0] == 0
+                and volume(w.kernel) <= 64 and w.count[2] >= 4 and not is_halving(w)
+                and is_worth_copying(w))
+    if not w.padded:
+        return None
+    w.rows = max((w.count[1] - 1) * w.stride[1] + (w.kernel[1] - 1) * w.dilation[1] + 1, w.pad[1] + w.size[1])
+    w.pitch = (max(line_length(w), w.pad[2] + w.size[2]) + stride - 1) // stride
+    taps = [(i * w.dilation[1], k * w.dilation[2]) for i in range(w.kernel[1]) for k in range(w.kernel[2])]
+    tap_at = np.array([column % stride * w.rows * w.pitch + row * w.pitch + column // stride
+                       for row, column in taps], np.int64)
+    tap_place = np.array([(row - w.pad[1]) * w.size[2] + column - w.pad[2] for row, column in taps], np.int64)
+    w.tap_at = <int64_t *>address(tap_at)
+    w.tap_place = <int64_t *>address(tap_place)
+    return tap_at, tap_place
+
+
+cdef int padded_max_plane(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
+    """max_plane with indices from a copy of the plane with -inf around it, lanes along the outputs.
+
+    Padding is never larger than what was found before, so only windows without any larger value need max_plane.
+    """
+    cdef int64_t n = w.count[1] * w.count[2], size = w.stride[2] * w.rows * w.pitch
+    cdef real *padded = <real *>scratch(4, (size + CK_MAX_VECTOR) * sizeof(real))
+    if real is float:
+        rows = &micro().rows_f32
+        place = <int32_t *>scratch(3, n * sizeof(int32_t))
+    else:
+        rows = &micro().rows_f64
+        place = <int64_t *>scratch(3, n * sizeof(int64_t))
+    if not (padded and place):
+        return OUT_OF_MEMORY
+    rows.fill(size, -INFINITY, padded)
+    pad_rows(w.size[1], w.size[2], x, w.size[2], w.pad[2], w.stride[2], w.stride[2],
+             padded + w.pad[1] * w.pitch, w.pitch, w.rows * w.pitch)
+    if rows.max_windows_at(w.count[1], w.count[2], w.kernel[1] * w.kernel[2], padded, w.tap_at, w.tap_place,
+                           w.stride[1] * w.pitch, w.stride[1] * w.size[2], w.stride[2], y, place):
+        return max_plane(w, x, y, indices)
+    if position is int32_t:
+        rows.places_i32(n, place, indices)
+    else:
+        rows.places_i64(n, place, indices)
+    return 0
+
+
 cdef int halve_max(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
     """max_plane for 2 x 2 windows with stride 2."""
     cdef int64_t height = w.count[1], width = w.count[2], count = height * width
@@ -180,6 +242,8 @@ cdef int max_of(const Windows *w, bint halving, int64_t plane, const real *x, re
     cdef position *to = indices + plane * out_step if indices else NULL
     if halving:
         return halve_max(w, x + plane * step, y + plane * out_step, to)
+    if to and w.padded:
+        return padded_max_plane(w, x + plane * step, y + plane * out_step, to)
     return max_plane(w, x + plane * step, y + plane * out_step, to)
 
 
@@ -211,13 +275,13 @@ cdef class MaxPoolForward(Kernel):
     cdef Windows windows
 
     def __init__(self, x, y, indices, kernel_size, stride, pad, dilation):
-        self.arrays = (x, y, indices)
         self.x = address(x)
         self.y = address(y)
         self.indices = NULL if indices is None else address(indices)
         self.wide = indices is not None and indices.itemsize == 8
         self.double_ = is_double(y)
         self.windows = windows_of(x, y, kernel_size, stride, pad, pad, dilation)
+        self.arrays = (x, y, indices, set_padded(&self.windows))
         if volume(self.windows.size) > 0x7FFFFFFF and not (self.double_ and self.wide):
             raise ValueError(f"max pooling takes planes of fewer than 2**31 values, not {x.shape[2:]}")
 
@@ -414,6 +478,23 @@ cdef int spread_planes(const Windows *w, bint count_pad, const real *dy, real *d
     return failed
 
 
+cdef bint is_uniform(const Windows *w, bint count_pad):
+    """Whether all windows hold the same number of values: then the mean is a depthwise convolution.
+
+    Very wide windows and few of them are left to the passes above, as lanes run along the outputs.
+    """
+    cdef int axis
+    if is_halving(w) or w.count[2] < 4 or volume(w.kernel) > 64 or not is_worth_copying(w):
+        return False
+    for axis in range(3):
+        if w.pad[axis] > 0 and not count_pad:
+            return False
+        if (w.count[axis] - 1) * w.stride[axis] - w.pad[axis] + w.kernel[axis] > (
+                w.size[axis] + (w.pad_high[axis] if count_pad else 0)):
+            return False
+    return True
+
+
 cdef class AveragePool(Kernel):
     """What forward and backward have in common: `inputs` is x or dx, `outputs` is y or dy."""
     cdef object arrays
@@ -422,6 +503,7 @@ cdef class AveragePool(Kernel):
     cdef bint double_
     cdef bint count_pad
     cdef Windows windows
+    cdef Kernel depthwise       # does the work instead where all windows are alike
 
     cdef int bind(self, x, y, kernel_size, stride, pad, pad_high, bint count_include_pad) except -1:
         self.arrays = (x, y)
@@ -432,6 +514,10 @@ cdef class AveragePool(Kernel):
         self.windows = windows_of(x, y, kernel_size, stride, pad, pad_high, (1,) * len(pad))
         return 0
 
+    cdef weight(self, x, kernel_size):
+        """The filters of the depthwise convolution that takes the mean."""
+        return np.full((x.shape[1], 1, *kernel_size), 1.0 / volume(self.windows.kernel), x.dtype)
+
 
 cdef class AvgPoolForward(AveragePool):
     """y = the mean of each window.
@@ -441,10 +527,14 @@ cdef class AvgPoolForward(AveragePool):
     """
     def __init__(self, x, y, kernel_size, stride, pad, pad_high, count_include_pad):
         self.bind(x, y, kernel_size, stride, pad, pad_high, count_include_pad)
+        if is_uniform(&self.windows, count_include_pad):
+            self.depthwise = DepthwiseForward(x, self.weight(x, kernel_size), None, y, stride, pad, (1,) * len(pad))
 
     cdef int execute(self) except -1:
         cdef const Windows *w = &self.windows
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
             if self.double_:
                 failed = average_planes(
@@ -464,10 +554,14 @@ cdef class AvgPoolBackward(AveragePool):
     """
     def __init__(self, dy, dx, kernel_size, stride, pad, pad_high, count_include_pad):
         self.bind(dx, dy, kernel_size, stride, pad, pad_high, count_include_pad)
+        if is_uniform(&self.windows, count_include_pad):
+            self.depthwise = DepthwiseInputGrad(dy, self.weight(dx, kernel_size), dx, stride, pad, (1,) * len(pad))
 
     cdef int execute(self) except -1:
         cdef const Windows *w = &self.windows
         cdef int failed
+        if self.depthwise is not None:
+            return self.depthwise.execute()
         with nogil:
             if self.double_:
                 failed = spread_planes(w, self.count_pad, <const double *>self.outputs, <double *>self.inputs)

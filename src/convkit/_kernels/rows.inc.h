@@ -3,6 +3,7 @@
 #ifndef CK_ROWS_ONCE
 #define CK_ROWS_ONCE
 
+#include <math.h>
 #include <string.h>
 
 #include "philox.h"
@@ -401,6 +402,39 @@ static void NAME(max_2x2_at)(int64_t rows, int64_t n, int64_t width, const REAL 
         IN_BLOCKS(n, NAME(max_2x2_at_block), x + first, x + first + width, first, (IREAL)width, y, place);
 }
 
+/* The largest value of each window, NaN above all, and its first place; whether a window has none: nothing but
+   -inf, be it padding.  Output (r, j) takes x[tap_at[t] + r * row_step + j] from tap t, whose place is
+   tap_place[t] + r * row_place + j * stride. */
+static int NAME(max_windows_at)(int64_t rows, int64_t n, int64_t taps, const REAL *x, const int64_t *tap_at,
+                                const int64_t *tap_place, int64_t row_step, int64_t row_place, int64_t stride,
+                                REAL *y, IREAL *place)
+{
+    const VEC lowest = (REAL)-INFINITY - (VEC){0};
+    IVEC lane, missing = {0};
+    for (int i = 0; i < VL; i++)
+        lane[i] = i;
+    for (int64_t r = 0; r < rows; r++, x += row_step, y += n, place += n)
+        for (int64_t j = 0; j < n; j += VL) {
+            const IVEC at = (lane + (IREAL)j) * (IREAL)stride + (IREAL)(r * row_place);
+            const IVEC none = {0};
+            VEC best = lowest;
+            IVEC found = none - 1;
+            for (int64_t t = 0; t < taps; t++) {
+                const VEC v = AT(VEC, x, tap_at[t] + j);
+                const IVEC take = ~(IVEC)(v <= best) & (IVEC)(best == best);
+                best = SELECT(take, v, best);
+                found = (take & (at + (IREAL)tap_place[t])) | (~take & found);
+            }
+            missing |= found & (IVEC)(lane < (IREAL)(n - j));
+            NAME(store_upto)(n - j, y + j, best);
+            NAME(store_upto)(n - j, (REAL *)(place + j), (VEC)found);
+        }
+    int any = 0;
+    for (int i = 0; i < VL; i++)
+        any |= missing[i] < 0;
+    return any;
+}
+
 /* --- average pooling ----------------------------------------------------------------------- */
 
 ALWAYS_INLINE void NAME(sum_tap)(int64_t stride, int64_t n, const REAL *RESTRICT x, REAL *RESTRICT y)
@@ -533,7 +567,8 @@ static void NAME(rmsprop)(int64_t n, REAL *RESTRICT values, const REAL *RESTRICT
         .log_softmax_grad_across = log_softmax_grad_across_##t, .divide = divide_##t,                        \
         .max_down = max_down_##t, .max_down_at = max_down_at_##t, .max_along = max_along_##t,                \
         .max_along_at = max_along_at_##t, .places_i32 = places_i32_##t, .places_i64 = places_i64_##t,        \
-        .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t, .sum_along = sum_along_##t,                    \
+        .max_windows_at = max_windows_at_##t, .max_2x2 = max_2x2_##t, .max_2x2_at = max_2x2_at_##t,          \
+        .sum_along = sum_along_##t,                                                                          \
         .spread_along = spread_along_##t, .average_2x2 = average_2x2_##t, .spread_2x2 = spread_2x2_##t,      \
         .sgd = sgd_##t, .adam = adam_##t, .rmsprop = rmsprop_##t,                                            \
     }

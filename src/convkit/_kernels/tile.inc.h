@@ -38,6 +38,35 @@ ALWAYS_INLINE void transpose_square_f64(const double *src, int64_t lds, double *
     *(two_f64 *)(dst + ldd) = __builtin_shufflevector(a, b, 1, 3);
 }
 
+/* Of two vectors one after the other: the even and the odd lanes, and each half of the two zipped. */
+#define EVEN_2 0, 2
+#define EVEN_4 EVEN_2, 4, 6
+#define EVEN_8 EVEN_4, 8, 10, 12, 14
+#define EVEN_16 EVEN_8, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD_2 1, 3
+#define ODD_4 ODD_2, 5, 7
+#define ODD_8 ODD_4, 9, 11, 13, 15
+#define ODD_16 ODD_8, 17, 19, 21, 23, 25, 27, 29, 31
+#define ZIP_LOW_2 0, 2
+#define ZIP_LOW_4 0, 4, 1, 5
+#define ZIP_LOW_8 0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP_LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define ZIP_HIGH_2 1, 3
+#define ZIP_HIGH_4 2, 6, 3, 7
+#define ZIP_HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
+#define ZIP_HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+
+#if VBYTES == 64
+#define LANES_f32(list) list##_16
+#define LANES_f64(list) list##_8
+#elif VBYTES == 32
+#define LANES_f32(list) list##_8
+#define LANES_f64(list) list##_4
+#else
+#define LANES_f32(list) list##_4
+#define LANES_f64(list) list##_2
+#endif
+
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
@@ -48,6 +77,7 @@ ALWAYS_INLINE void transpose_square_f64(const double *src, int64_t lds, double *
 
 #define LOAD(p) (*(const VEC *)(p))
 #define STORE(p, v) (*(VEC *)(p) = (v))
+#define LANES(list) NAME(LANES)(list)
 
 /* --- outer tiles -------------------------------------------------------------------------- */
 
@@ -162,16 +192,6 @@ static void NAME(outer_at)(int m, int nv, int64_t k, const REAL *const *a, const
 
 /* --- dot tiles ---------------------------------------------------------------------------- */
 
-ALWAYS_INLINE REAL NAME(lanes_sum)(VEC v)
-{
-    REAL lane[VL];
-    STORE(lane, v);
-    for (int width = VL / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++)
-            lane[i] += lane[i + width];
-    return lane[0];
-}
-
 ALWAYS_INLINE void NAME(dot_body)(const int m, const int n, int64_t k, const REAL *a, int64_t lda,
                                   const REAL *b, int64_t ldb, REAL *c, int64_t ldc, int mode,
                                   const REAL *bias)
@@ -241,6 +261,20 @@ PART_TYPE(8) PART_TYPE(4) PART_TYPE(2)
 #undef PART_TYPE
 #define PART(count, p) (*(NAME(part##count) *)(p))
 
+ALWAYS_INLINE void NAME(store_upto)(int64_t n, REAL *p, VEC v)
+{
+    if (n >= VL)
+        STORE(p, v);
+    else if (n > 0)
+        NAME(store_lanes)(n, p, v);
+}
+
+ALWAYS_INLINE VEC NAME(load_upto)(int64_t n, const REAL *p)
+{
+    const VEC zero = {0};
+    return n >= VL ? LOAD(p) : n > 0 ? NAME(load_lanes)(n, p) : zero;
+}
+
 /* Copies by whole vectors: reads and writes up to a vector less one value too much. */
 ALWAYS_INLINE void NAME(copy_over)(int64_t n, const REAL *src, REAL *dst)
 {
@@ -258,6 +292,7 @@ static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_
                        const int64_t *piece_at,
                        const int64_t *piece_length, int64_t width, REAL *dst, const REAL *end)
 {
+    const VEC zero = {0};
     int64_t reach = 0, filled = 0;
     for (int64_t p = 0; p < pieces; p++) {
         const int64_t piece_end = piece_at[p] + piece_length[p] + VL - 1;
@@ -267,14 +302,14 @@ static void NAME(pack)(int64_t n, const REAL *src, const int64_t *row_at, int64_
     for (int64_t k = 0; k < n; k++, dst += width) {
         const REAL *row = src + row_at[k];
         REAL *to = dst;
-        if (row + reach <= end)
+        if (row + reach <= end && k + 1 < n)
             for (int64_t p = 0; p < pieces; to += piece_length[p++])
                 NAME(copy_over)(piece_length[p], row + piece_at[p], to);
         else
             for (int64_t p = 0; p < pieces; to += piece_length[p++])
                 NAME(copy_exactly)(piece_length[p], row + piece_at[p], to);
-        for (int64_t i = filled; i < width; i++)
-            dst[i] = 0;
+        for (int64_t i = filled; i < width; i += VL)
+            NAME(store_upto)(width - i, dst + i, zero);
     }
 }
 
@@ -289,6 +324,55 @@ static void NAME(pack_matrix)(int64_t rows, int64_t columns, const REAL *src, in
             NAME(copy_exactly)(columns, src, dst);
         for (int64_t j = columns; j < width; j++)
             dst[j] = 0;
+    }
+}
+
+static void NAME(pad_rows)(int64_t rows, int64_t n, const REAL *src, int64_t lds, int64_t low,
+                           int64_t phases, int64_t kept, REAL *dst, int64_t ldd, int64_t phase_step)
+{
+    if (phases == 1) {
+        for (int64_t i = 0; i < rows; i++, src += lds, dst += ldd)
+            for (int64_t j = 0; j < n; j += VL)
+                NAME(store_upto)(n - j, dst + low + j, NAME(load_upto)(n - j, src + j));
+        return;
+    }
+    if (phases == 2 && kept == 2) {
+        REAL *even = dst + low % 2 * phase_step + low / 2, *odd = dst + (low + 1) % 2 * phase_step + (low + 1) / 2;
+        for (int64_t i = 0; i < rows; i++, src += lds, even += ldd, odd += ldd)
+            for (int64_t j = 0; j < n; j += 2 * VL) {
+                const VEC a = NAME(load_upto)(n - j, src + j), b = NAME(load_upto)(n - j - VL, src + j + VL);
+                NAME(store_upto)((n - j + 1) / 2, even + j / 2, __builtin_shufflevector(a, b, LANES(EVEN)));
+                NAME(store_upto)((n - j) / 2, odd + j / 2, __builtin_shufflevector(a, b, LANES(ODD)));
+            }
+        return;
+    }
+    if (phases == 2) {
+        const int64_t first = low % 2;
+        for (int64_t i = 0; i < rows; i++, src += lds, dst += ldd)
+            for (int64_t j = first; j < n; j += 2 * VL) {
+                const VEC a = NAME(load_upto)(n - j, src + j), b = NAME(load_upto)(n - j - VL, src + j + VL);
+                NAME(store_upto)((n - j + 1) / 2, dst + (low + j) / 2,
+                                 __builtin_shufflevector(a, b, LANES(EVEN)));
+            }
+        return;
+    }
+    for (int64_t i = 0; i < rows; i++, src += lds, dst += ldd)
+        for (int64_t j = 0; j < n; j++)
+            if ((low + j) % phases < kept)
+                dst[(low + j) % phases * phase_step + (low + j) / phases] = src[j];
+}
+
+static void NAME(zip)(int64_t n, int64_t parts, const REAL *src, int64_t lds, REAL *dst)
+{
+    if (parts != 2) {
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = src[i % parts * lds + i / parts];
+        return;
+    }
+    for (int64_t i = 0; i < n; i += 2 * VL) {
+        const VEC even = LOAD(src + i / 2), odd = LOAD(src + lds + i / 2);
+        NAME(store_upto)(n - i, dst + i, __builtin_shufflevector(even, odd, LANES(ZIP_LOW)));
+        NAME(store_upto)(n - i - VL, dst + i + VL, __builtin_shufflevector(even, odd, LANES(ZIP_HIGH)));
     }
 }
 
@@ -316,6 +400,21 @@ static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int6
         for (; i < rows; i++)
             for (j = j0; j < j1; j++)
                 dst[j * ldd + i] = src[i * lds + j];
+    }
+}
+
+static void NAME(transpose_runs)(int64_t rows, int64_t columns, int64_t length, const REAL *src, int64_t lds,
+                                 REAL *dst, int64_t ldd, const REAL *end)
+{
+    enum { LINE = 64 / sizeof(REAL), AHEAD = 12 };
+    for (int64_t i = 0; i < rows; i++, src += lds, dst += length) {
+        for (int64_t j = 0; j < columns * length + LINE - 1; j += LINE)
+            __builtin_prefetch(src + AHEAD * lds + j);
+        for (int64_t j = 0; j < columns; j++)
+            if (src + (j + 1) * length + VL - 1 <= end)
+                NAME(copy_over)(length, src + j * length, dst + j * ldd);
+            else
+                NAME(copy_exactly)(length, src + j * length, dst + j * ldd);
     }
 }
 
@@ -380,7 +479,8 @@ static REAL NAME(sum)(int64_t n, const REAL *src)
         .vl = VL_##suffix, .mr = MR, .nv = NV, .dot_m = DOT_M, .dot_n = DOT_N,                             \
         .outer = outer_##suffix, .outer_at = outer_at_##suffix, .dot = dot_##suffix,                       \
         .pack = pack_##suffix, .pack_matrix = pack_matrix_##suffix,                                        \
-        .transpose = transpose_##suffix, .add = add_rows_##suffix,                                         \
+        .transpose = transpose_##suffix, .pad_rows = pad_rows_##suffix, .zip = zip_##suffix,               \
+        .transpose_runs = transpose_runs_##suffix, .add = add_rows_##suffix,                               \
         .sum_rows = sum_rows_##suffix, .sum = sum_##suffix,                                                \
     }
 #define VL_f32 VL_F32
@@ -392,6 +492,7 @@ static REAL NAME(sum)(int64_t n, const REAL *src)
 #undef LOAD
 #undef PART
 #undef STORE
+#undef LANES
 #undef OUTER_TILE
 #undef OUTER_ROW
 #undef OUTER_NAMES

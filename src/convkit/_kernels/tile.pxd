@@ -107,6 +107,32 @@ cdef inline void transpose(int64_t rows, int64_t columns, const real *src, int64
         micro().tile_f64.transpose(rows, columns, src, lds, dst, ldd)
 
 
+cdef inline void pad_rows(int64_t rows, int64_t n, const real *src, int64_t lds, int64_t low, int64_t phases,
+                          int64_t kept, real *dst, int64_t ldd, int64_t phase_step) noexcept nogil:
+    """Rows of n values to columns low and on, split by their phase: the first `kept` phases only."""
+    if real is float:
+        micro().tile_f32.pad_rows(rows, n, src, lds, low, phases, kept, dst, ldd, phase_step)
+    else:
+        micro().tile_f64.pad_rows(rows, n, src, lds, low, phases, kept, dst, ldd, phase_step)
+
+
+cdef inline void zip_parts(int64_t n, int64_t parts, const real *src, int64_t lds, real *dst) noexcept nogil:
+    """A row put together of its phases."""
+    if real is float:
+        micro().tile_f32.zip(n, parts, src, lds, dst)
+    else:
+        micro().tile_f64.zip(n, parts, src, lds, dst)
+
+
+cdef inline void transpose_runs(int64_t rows, int64_t columns, int64_t length, const real *src, int64_t lds,
+                                real *dst, int64_t ldd, const real *end) noexcept nogil:
+    """Transpose a matrix of runs of `length` values; writes up to a vector beyond each row of dst."""
+    if real is float:
+        micro().tile_f32.transpose_runs(rows, columns, length, src, lds, dst, ldd, end)
+    else:
+        micro().tile_f64.transpose_runs(rows, columns, length, src, lds, dst, ldd, end)
+
+
 cdef inline void add_rows(int64_t rows, int64_t columns, const real *src, int64_t lds,
                           real *dst, int64_t ldd) noexcept nogil:
     if real is float:

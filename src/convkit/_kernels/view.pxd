@@ -13,16 +13,17 @@ get leading axes of length one.
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from convkit._kernels.core cimport real
+from convkit._kernels.core cimport OUT_OF_MEMORY, real
 from convkit._kernels.tile cimport (
-    CK_MAX_VECTOR, CK_MAX_WIDTH, add_rows, part_start, parts_of, scratch_of,
+    CK_MAX_VECTOR, CK_MAX_WIDTH, add_rows, pad_rows, part_start, parts_of, scratch_of, zip_parts,
 )
 
 cdef enum:
-    # scratch slots; the first is shared by all threads of a call, the others belong to one
-    SHARED, VIEW, PANELS, TABLES
+    # scratch slots; the first two are shared by all threads of a call, the others belong to one
+    SHARED, WEIGHTS, VIEW, PANELS, TABLES
     BOX_PIXELS = 512        # output pixels of one task, about
     TASKS = 16              # tasks wanted of a large problem, for any number of threads
+    FEWEST_TASKS = 4        # that small images may leave by sharing boxes
 
 
 cdef struct Geometry:
@@ -79,10 +80,11 @@ cdef inline set_geometry(Geometry *g, x_shape, y_shape, kernel_size, stride, pad
     g.out_pixels = g.out_size[0] * g.out_size[1] * g.out_size[2]
 
 
-cdef inline void set_boxes(Geometry *g, int64_t pixels, int64_t vl) noexcept:
+cdef inline void set_boxes(Geometry *g, int64_t pixels, int64_t vl, int64_t parts) noexcept:
     """Cut the output into boxes of about `pixels`, each image's part of a box one run in the output plane.
 
-    Small images share a box, as many as leave the fewest lanes of its last vector of `vl` pixels empty.
+    Small images share a box, as many as leave the fewest lanes of its last vector of `vl` pixels empty, while
+    there are tasks enough: a box makes `parts` tasks.
     """
     cdef int axis
     cdef int64_t room = pixels, images, waste, least = vl
@@ -94,10 +96,10 @@ cdef inline void set_boxes(Geometry *g, int64_t pixels, int64_t vl) noexcept:
     g.box_pixels = g.box[0] * g.box[1] * g.box[2]
     g.images = 1
     if g.image_boxes == 1:
-        for images in range(1, max(1, min(room, g.batch // TASKS)) + 1):
+        for images in range(1, max(1, min(room, g.batch, g.batch * max(1, parts) // FEWEST_TASKS)) + 1):
             waste = -(images * g.box_pixels) % vl
             waste = (waste + vl) % vl // images
-            if waste <= least:
+            if waste < least or waste == least and images <= g.batch // TASKS:
                 g.images = images
                 least = waste
     g.batch_boxes = parts_of(g.batch, g.images)
@@ -112,7 +114,7 @@ cdef inline void set_view(Geometry *g, bint whole_images) noexcept:
         reach = (g.kernel[axis] - 1) * g.dilation[axis]
         g.phases[axis] = 1 if reach == 0 or g.dilation[axis] % g.stride[axis] == 0 else g.stride[axis]
         g.length[axis] = (g.out_size[axis] if whole_images else g.box[axis]) + reach // g.stride[axis]
-        if g.stride[axis] > 1 or g.pad[axis] > 0 or g.out_size[axis] + reach > g.in_size[axis]:
+        if g.stride[axis] > 1 or g.pad[axis] != 0 or g.out_size[axis] + reach > g.in_size[axis]:
             g.in_place = False
     if g.in_place:
         for axis in range(3):
@@ -129,14 +131,17 @@ cdef inline void set_view(Geometry *g, bint whole_images) noexcept:
         g.image_step *= g.groups
 
 
-cdef inline void set_rows(const Geometry *g, int64_t *row_at) noexcept:
-    """row_at[(channel, kd, kh, kw)]: where in the view the patch row of the first output pixel lies."""
+cdef inline void set_rows(const Geometry *g, bint backwards, int64_t *row_at) noexcept:
+    """row_at[(channel, kd, kh, kw)]: where in the view the patch row of the first output pixel lies.
+
+    Backwards, a channel's taps come from the last to the first.
+    """
     cdef int64_t channel, tap, rest, k = 0, at, offset
     cdef int axis
     for channel in range(g.cin):
         for tap in range(g.taps):
             at = channel * g.channel_step
-            rest = tap
+            rest = g.taps - 1 - tap if backwards else tap
             for axis in range(2, -1, -1):
                 offset = (rest % g.kernel[axis]) * g.dilation[axis]
                 rest //= g.kernel[axis]
@@ -214,25 +219,22 @@ cdef inline void set_pieces(const Geometry *g, const Box *box, int64_t p0, int64
 
 # --- the view -----------------------------------------------------------------------------------
 
-cdef inline const real *in_place_view(const Geometry *g, const Box *box, int64_t group,
-                                      const real *x) noexcept nogil:
-    return (x + (box.image * g.groups + group) * g.cin * g.in_pixels
-            + box.start[0] * g.step[0] + box.start[1] * g.step[1] + box.start[2])
-
-
-cdef inline const real *view_of(const Geometry *g, const Box *box, int64_t group,
+cdef inline const real *view_of(const Geometry *g, const Box *box, int64_t group, int64_t c0, int64_t c1,
                                 const real *x) noexcept nogil:
-    """The view of x (batch, groups * cin, in_size) for one box and group; NULL without memory."""
+    """The view of channels c0 .. c1 of a group for one box of x (batch, groups * cin, in_size).
+
+    Row 0 is the first patch row of channel c0.  NULL without memory.
+    """
     cdef real *view
     cdef int64_t image
+    x += (box.image * g.groups + group) * g.cin * g.in_pixels + c0 * g.in_pixels
     if g.in_place:
-        return in_place_view(g, box, group, x)
+        return x + box.start[0] * g.step[0] + box.start[1] * g.step[1] + box.start[2]
     view = scratch_of(VIEW, box.images * g.image_step, <real *> NULL)
     if view == NULL:
         return NULL
     for image in range(box.images):
-        copy_in(g, box, x + ((box.image + image) * g.groups + group) * g.cin * g.in_pixels,
-                view + image * g.image_step)
+        copy_in(g, box, c1 - c0, x + image * g.groups * g.cin * g.in_pixels, view + image * g.image_step)
     return view
 
 
@@ -244,55 +246,46 @@ cdef inline const real *view_end(const Geometry *g, const Box *box, const real *
     return view + box.images * g.image_step + CK_MAX_VECTOR
 
 
-cdef inline void copy_in(const Geometry *g, const Box *box, const real *x, real *view) noexcept nogil:
-    """Pad one image's channels and split them by phase."""
-    cdef int64_t channel, pd, ph, d, h, z, y
-    cdef real *row
-    for channel in range(g.cin):
+cdef inline void copy_in(const Geometry *g, const Box *box, int64_t channels, const real *x,
+                         real *view) noexcept nogil:
+    """Pad some channels of one image and split them by phase."""
+    cdef int64_t channel, pd, ph, d, z, y, lo, hi
+    cdef int64_t s = g.stride[2], first = box.start[2] * s - g.pad[2], low = max(0, -first)
+    cdef int64_t left = max(0, first), columns = max(0, min(g.in_size[2] - left, g.length[2] * s - low))
+    memset(view, 0, channels * g.channel_step * sizeof(real))
+    for channel in range(channels):
         for pd in range(g.phases[0]):
             for d in range(g.length[0]):
                 z = (box.start[0] + d) * g.stride[0] + pd - g.pad[0]
+                if not 0 <= z < g.in_size[0]:
+                    continue
                 for ph in range(g.phases[1]):
-                    for h in range(g.length[1]):
-                        y = (box.start[1] + h) * g.stride[1] + ph - g.pad[1]
-                        row = (view + channel * g.channel_step + pd * g.phase_step[0] + d * g.step[0]
-                               + ph * g.phase_step[1] + h * g.step[1])
-                        if 0 <= z < g.in_size[0] and 0 <= y < g.in_size[1]:
-                            copy_in_row(g, box.start[2], x + (
-                                (channel * g.in_size[0] + z) * g.in_size[1] + y) * g.in_size[2], row)
-                        else:
-                            memset(row, 0, g.step[1] * sizeof(real))
+                    y = box.start[1] * g.stride[1] + ph - g.pad[1]
+                    inside(g, 1, y, &lo, &hi)
+                    pad_rows(hi - lo, columns,
+                             x + ((channel * g.in_size[0] + z) * g.in_size[1] + y + lo * g.stride[1])
+                             * g.in_size[2] + left, g.stride[1] * g.in_size[2], low, s, g.phases[2],
+                             view + channel * g.channel_step + pd * g.phase_step[0] + d * g.step[0]
+                             + ph * g.phase_step[1] + lo * g.step[1], g.step[1], g.phase_step[2])
 
 
-cdef inline void inside(const Geometry *g, int64_t first, int64_t *lo, int64_t *hi) noexcept nogil:
-    """The positions lo .. hi of a phase row, at first + i * stride in the input's row, that lie inside it."""
-    cdef int64_t s = g.stride[2], n = g.length[2]
+cdef inline void inside(const Geometry *g, int axis, int64_t first, int64_t *lo, int64_t *hi) noexcept nogil:
+    """The positions lo .. hi of a phase, at first + i * stride in the input, that lie inside of it."""
+    cdef int64_t s = g.stride[axis], n = g.length[axis]
     lo[0] = min(n, max(0, (s - 1 - first) // s)) if first < 0 else 0
-    hi[0] = max(lo[0], min(n, (g.in_size[2] - first + s - 1) // s)) if first < g.in_size[2] else lo[0]
+    hi[0] = max(lo[0], min(n, (g.in_size[axis] - first + s - 1) // s)) if first < g.in_size[axis] else lo[0]
 
 
-cdef inline void copy_in_row(const Geometry *g, int64_t start, const real *x, real *row) noexcept nogil:
-    cdef int64_t phase, first, lo, hi, i, s = g.stride[2]
-    for phase in range(g.phases[2]):
-        first = start * s + phase - g.pad[2]
-        inside(g, first, &lo, &hi)
-        for i in range(lo):
-            row[i] = 0
-        if s == 1:
-            memcpy(row + lo, x + first + lo, (hi - lo) * sizeof(real))
-        else:
-            for i in range(lo, hi):
-                row[i] = x[first + i * s]
-        for i in range(hi, g.length[2]):
-            row[i] = 0
-        row += g.phase_step[2]
-
-
-cdef inline void add_out(const Geometry *g, int64_t channels, const real *view, real *x) noexcept nogil:
+cdef inline int add_out(const Geometry *g, int64_t channels, const real *view, real *x) noexcept nogil:
     """The adjoint of copy_in for whole images: add the view of `channels` channels to x."""
-    cdef int64_t channel, pd, ph, d, h, z, y, phase, first, lo, hi, i, s = g.stride[2]
+    cdef int64_t channel, pd, ph, d, z, y, h, lo, hi, i, s = g.stride[2]
+    cdef int64_t covered = g.length[2] * s, columns = max(0, min(g.in_size[2], covered - g.pad[2]))
+    cdef real *line = scratch_of(TABLES, covered, x)
     cdef const real *row
     cdef real *out
+    if line == NULL:
+        return OUT_OF_MEMORY
+    inside(g, 2, -g.pad[2], &lo, &hi)
     for channel in range(channels):
         for pd in range(g.phases[0]):
             for d in range(g.length[0]):
@@ -305,12 +298,12 @@ cdef inline void add_out(const Geometry *g, int64_t channels, const real *view, 
                         row = (view + channel * g.channel_step + pd * g.phase_step[0] + d * g.step[0]
                                + ph * g.phase_step[1] + h * g.step[1])
                         out = x + ((channel * g.in_size[0] + z) * g.in_size[1] + y) * g.in_size[2]
-                        for phase in range(g.phases[2]):
-                            first = phase - g.pad[2]
-                            inside(g, first, &lo, &hi)
-                            if s == 1:
-                                add_rows(1, hi - lo, row + lo, 0, out + first + lo, 0)
-                            else:
-                                for i in range(lo, hi):
-                                    out[first + i * s] += row[i]
-                            row += g.phase_step[2]
+                        if s == 1:
+                            add_rows(1, columns, row + g.pad[2], 0, out, 0)
+                        elif g.phases[2] == s:
+                            zip_parts(covered, s, row, g.phase_step[2], line)
+                            add_rows(1, columns, line + g.pad[2], 0, out, 0)
+                        else:
+                            for i in range(lo, hi):
+                                out[i * s - g.pad[2]] += row[i]
+    return 0

@@ -18,6 +18,12 @@ class WinogradConvolution(Kernel):
 
 class WinogradWeightGrad(Kernel):
     def __init__(
-        self, dy: Array, x: Array, dweight: Array, dbias: Array | None, low: Sequence[int],
-        dilation: Sequence[int], groups: int
+        self,
+        dy: Array,
+        x: Array,
+        dweight: Array,
+        dbias: Array | None,
+        low: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
     ) -> None: ...

@@ -1,4 +1,4 @@
-"""3 x 3 convolution with stride 1, any dilation, its adjoint and its weight gradient, in lanes, by Winograd's F(2x2, 3x3).
+"""3 x 3 convolution with stride 1, its adjoint and its weight gradient, in lanes, by Winograd's F(2x2, 3x3).
 
 A tile of 2 x 2 outputs takes 16 products where the direct sum takes 36 (Lavin & Gray 2016).  With the image
 innermost the transforms are a few dozen vector additions a tile and channel, and what lies between them is 16

@@ -40,7 +40,7 @@ class Convolution(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         x, weight, bias = inputs
         w = self.windows
-        if _suits_direct(w, weight.shape[0] // self.groups, outputs[0]):
+        if _suits_direct(w, weight.shape[1], weight.shape[0] // self.groups, outputs[0]):
             return DirectConvolution(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
         return kernels.ConvForward(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
 
@@ -54,12 +54,13 @@ class Convolution(Primitive):
         return 2 * _size(outputs[0]) * _size(inputs[1]) // inputs[1].shape[0]
 
 
-def _suits_direct(windows: Windows, outs: int, y: Any) -> bool:
+def _suits_direct(windows: Windows, ins: int, outs: int, y: Any) -> bool:
     """Whether reading rows in place beats packing panels: few output channels to share one, few outputs done twice."""
     run, width = run_length(y.dtype), y.shape[-1]
     computed = -(-width // run) * run
     most = 1.6 if outs <= 16 else 1.25
-    return windows.stride[-1] == 1 and width >= run and computed <= most * width and outs <= 32
+    few = outs <= 32 and ins * outs > 1  # of one channel each, groups are the depthwise kernel's
+    return windows.stride[-1] == 1 and width >= run and computed <= most * width and few
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from convkit import geometry, winograd
 from convkit._kernels import lanes as kernels
 from convkit._kernels.core import Kernel
+from convkit._kernels.wide import WideWeightGrad
 from convkit._kernels.winograd import WinogradConvolution, WinogradWeightGrad
 from convkit.geometry import Windows
 from convkit.ops.base import Primitive, Spec
@@ -31,6 +32,9 @@ def in_lanes(shape: Sequence[int], dtype: Any) -> tuple[int, ...]:
     lanes = lanes_of(dtype)
     return (-(-shape[0] // lanes), *shape[1:], lanes)
 
+
+# Input channels from which on turning the input pays for the gradient of the weights, measured.
+LEAST_WIDE = 32
 
 # Of the lanes of the last block, this share may be empty: what is computed in them is lost.
 MOST_WASTE = 0.25
@@ -120,7 +124,8 @@ class LaneWeightGrad(Primitive):
         ins, outs = x.shape[1] // self.groups, grad.shape[1] // self.groups
         if winograd.suits(w, ins, outs, winograd.Rule.least_for_sums):
             return WinogradWeightGrad(grad, x, grad_weight, grad_bias, w.low, w.dilation, self.groups)
-        return kernels.LaneWeightGrad(grad, x, grad_weight, grad_bias, w.stride, w.low, w.dilation, self.groups)
+        kernel = WideWeightGrad if ins >= LEAST_WIDE and w.rank <= 2 else kernels.LaneWeightGrad
+        return kernel(grad, x, grad_weight, grad_bias, w.stride, w.low, w.dilation, self.groups)
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         return 2 * _size(inputs[0]) * _size(outputs[0]) // outputs[0].shape[0]
