@@ -57,10 +57,11 @@ class Work:
 
 def network_works() -> Iterator[Work]:
     """Training steps, epochs, inference, threads and memory."""
-    # After some dozen updates in float32, sums taken in another order show in the fourth digit.
     for network, steps in (("fashion_cnn_small", 30), ("lenet5", 30), ("fashion_cnn_large", 8)):
         arrays = partial(training_arrays, network)
-        yield Work(f"train {network} b{BATCH}", "train", "train", _training(network), arrays, steps)
+        # TensorFlow adds Adam's epsilon to a root that is not yet corrected for its bias: the same rule after some
+        # thousand steps, but in the first dozens its losses differ from the others' by some thousandths.
+        yield Work(f"train {network} b{BATCH}", "train", "train", _training(network), arrays, steps, tolerance=0.01)
     # Fewer images where a step takes long, or an epoch would outlast all else.
     for network, images in (("fashion_cnn_small", 6400), ("lenet5", 6400), ("fashion_cnn_large", 1280)):
         yield Work(
