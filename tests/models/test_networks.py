@@ -10,6 +10,12 @@ import pytest
 
 import convkit as ck
 from convkit import data, models, nn, optim
+from convkit import functional as F
+from convkit.models.context import BASIC, LARGE, context_module
+from convkit.models.encoder_decoder import bilinear
+from convkit.models.highway import highway_conv, highway_linear
+from convkit.models.pixels import lit_pixels
+from convkit.models.resnet_cifar import shortcut
 from convkit.ops.base import Spec
 
 F4 = np.dtype(np.float32)
@@ -26,11 +32,16 @@ COUNTS: dict[str, tuple[int, ...]] = {
     "resnet50": (25_557_032,),
     "resnet101": (44_549_160,),
     "resnet152": (60_192_808,),
+    "highway_conv16": (38_730,),  # 39 and 151 thousand in the paper
+    "highway_conv32": (151_178,),
+    "context_basic": (64 * 21**2 + 8 * 21,),  # "≈ 64 C²", and the biases
 }
 
 # Same class as a shallower network: no test of their own.
 DEEPER = {f"{kind}{depth}" for kind in ("resnet", "plain") for depth in (32, 44, 56, 110)}
 SMALL = [name for name, entry in models.REGISTRY.items() if entry.dataset is not None and name not in DEEPER]
+# Networks that score each pixel, and for how many classes.
+PIXELS = {"encoder_decoder": 11, "context_small": 11, "context_basic": 21, "context_large": 21}
 AUXILIARY = {"googlenet": 2, "googlenet_bn": 2, "googlenet_small": 2, "googlenet_bn_small": 2}
 AUXILIARY |= {"inception_v3": 1, "inception_v3_small": 1}
 
@@ -68,7 +79,9 @@ def test_every_network_has_its_parameters_and_outputs(name: str, capsys: pytest.
     [inferred] = shapes(model)
     trained = shapes(model, training=True)
     assert trained == [inferred] * (1 + AUXILIARY.get(name, 0))
-    if entry.targets is None:
+    if name in PIXELS:
+        assert inferred == (2, PIXELS[name], *entry.input_shape[1:])
+    else:
         assert inferred == (2, 1000 if entry.dataset is None else 10)
 
 
@@ -83,8 +96,6 @@ def test_residual_networks_for_small_images_have_the_millions_of_the_paper(depth
 
 
 def test_shortcuts_take_every_second_place_and_add_maps_of_zeros() -> None:
-    from convkit.models.resnet_cifar import shortcut
-
     x = np.random.default_rng(0).standard_normal((2, 3, 8, 6), F4)
     y = shortcut(x, 5, 2)
     assert y.shape == (2, 5, 4, 3)
@@ -131,6 +142,78 @@ def test_parameters_have_the_names_of_torchvision(name: str) -> None:
 def test_alexnet_normalises_responses_by_a_sum_as_its_paper_does() -> None:
     norms = [layer for _, layer in models.alexnet().modules() if isinstance(layer, nn.LocalResponseNorm)]
     assert [(n.size, n.alpha, n.beta, n.k, n.average) for n in norms] == [(5, 1e-4, 0.75, 2.0, False)] * 2
+
+
+# --- what networks begin as ---------------------------------------------------------------------------------------
+
+
+def test_alexnet_begins_with_ones_for_the_biases_of_section_5() -> None:
+    values = {name: set(p.value) for name, p in models.alexnet().parameters().items() if name.endswith("bias")}
+    ones = {f"features.{place}.bias" for place in (4, 10, 12)} | {f"classifier.{place}.bias" for place in (1, 4)}
+    assert {name for name, distinct in values.items() if distinct == {1.0}} == ones
+    assert {name for name, distinct in values.items() if distinct == {0.0}} == values.keys() - ones
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (3, 6, 5, 5)])
+def test_a_highway_layer_weighs_what_it_computes_against_its_input(shape: tuple[int, ...]) -> None:
+    """Equation 3 with the rectifier for H; a shut gate hands on the input."""
+    make = highway_linear if len(shape) == 2 else highway_conv
+    layer, rng = make(6, -1.5), np.random.default_rng(0)
+    x = rng.standard_normal(shape, F4)
+    assert (layer.gate.bias.value == -1.5).all()
+    gate = 1 / (1 + np.exp(-layer.gate(x)))
+    np.testing.assert_allclose(layer(x), np.maximum(layer.plain(x), 0) * gate + x * (1 - gate), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(make(6, -30.0)(x), x, rtol=1e-5, atol=1e-6)
+
+
+def test_fifty_highway_layers_learn_where_fifty_plain_ones_stay_behind() -> None:
+    images, labels = batch("highway_dense", 64)
+    losses = []
+    for name in ("highway_dense", "plain_dense"):
+        ck.set_seed(0)
+        model = models.REGISTRY[name].build()
+        step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.Adam(1e-3))
+        losses.append(np.mean([step(images, labels) for _ in range(30)][-3:]))
+    assert losses[0] < 0.5 * losses[1]
+
+
+@pytest.mark.parametrize("name", ["context_basic", "context_large"])
+def test_a_context_module_begins_as_the_identity(name: str) -> None:
+    ck.set_seed(0)
+    shape = (1, 2, 40, 36)
+    widths = {"context_basic": BASIC, "context_large": LARGE}[name]
+    model = nn.Sequential(*context_module(2, widths))
+    scores = np.random.default_rng(0).random(shape, F4)
+    tolerance = 1e-6 if name == "context_basic" else 0.2  # the noise of equation 5
+    assert np.abs(model(scores) - scores).max() < tolerance
+
+
+def test_a_context_module_sees_67_by_67_places() -> None:
+    """Table 1, by the gradient of one output of the middle, with weights that are all positive."""
+    model = nn.Sequential(*context_module(1)).astype("float64")
+    for name, parameter in model.parameters().items():
+        parameter.assign(np.full(parameter.shape, 0.1 if name.endswith("weight") else 0.0))
+    x, middle = np.ones((1, 1, 81, 81)), np.zeros((1, 1, 81, 81))
+    middle[0, 0, 40, 40] = 1.0
+    _, _, seen = ck.value_and_grad(model, lambda y, weight: F.sum(y * weight), inputs=True)(x, middle)
+    rows, columns = np.nonzero(seen[0, 0])
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (7, 73, 7, 73)
+
+
+def test_the_decoder_begins_by_interpolating_linearly() -> None:
+    """But for the border, outside of which there are zeros."""
+    x = np.random.default_rng(0).standard_normal((1, 3, 6, 5), F4)
+    weight = bilinear((3, 3, 4, 4)).astype(F4)
+    doubled = F.conv_transpose2d(x, weight, stride=2, padding=1)
+    expected = F.interpolate(x, scale_factor=2, mode="bilinear")
+    np.testing.assert_allclose(doubled[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1], rtol=1e-5, atol=1e-6)
+
+
+def test_pixels_have_the_class_of_their_image_or_are_background() -> None:
+    images = np.array([[[[0, 7], [255, 0]]], [[[1, 0], [0, 0]]]], np.uint8)
+    targets = lit_pixels(data.Dataset(images, [0, 1], classes=["a", "b"]))
+    np.testing.assert_array_equal(targets, [[[2, 0], [0, 2]], [[1, 2], [2, 2]]])
+    assert targets.dtype == np.uint8
 
 
 # --- learning -----------------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """Networks of the literature, one file each, naming its paper."""
 
 from convkit.models.alexnet import alexnet, alexnet_one_column, alexnet_one_column_small, alexnet_small
+from convkit.models.context import context_basic, context_large, context_small
+from convkit.models.encoder_decoder import encoder_decoder
 from convkit.models.fashion_cnn import fashion_cnn_large, fashion_cnn_small
 from convkit.models.googlenet import googlenet, googlenet_bn, googlenet_bn_small, googlenet_small
+from convkit.models.highway import highway_conv16, highway_conv32, highway_dense, plain_dense
 from convkit.models.inception_v3 import inception_v3, inception_v3_small
 from convkit.models.lenet import lenet5
 from convkit.models.lenet5_1998 import MAPCriterion, MLECriterion, lenet5_1998
@@ -28,5 +31,7 @@ __all__ = [
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet18_small", "resnet50_small",
     "resnet20", "resnet32", "resnet44", "resnet56", "resnet110",
     "plain20", "plain32", "plain44", "plain56", "plain110",
+    "highway_dense", "plain_dense", "highway_conv16", "highway_conv32",
+    "encoder_decoder", "context_basic", "context_large", "context_small",
     "REGISTRY", "ModelEntry", "Recipe",
 ]  # fmt: skip
