@@ -139,6 +139,18 @@ def test_parameters_have_the_names_of_torchvision(name: str) -> None:
     assert len(owned) == entries[name]
 
 
+def test_inception_v3_factorises_its_kernels_as_torchvision_does() -> None:
+    rows = "branch7x7_2 branch7x7dbl_3 branch7x7dbl_5 branch7x7x3_2 branch3x3_2a branch3x3dbl_3a".split()
+    columns = "branch7x7_3 branch7x7dbl_2 branch7x7dbl_4 branch7x7x3_3 branch3x3_2b branch3x3dbl_3b".split()
+    found = {}
+    for name, parameter in models.inception_v3(auxiliary=False).parameters().items():
+        unit = name.removesuffix(".conv.weight").split(".")[-1]
+        if unit in rows + columns:
+            found.setdefault(unit, set()).add(parameter.shape[2:])
+    long = {unit: 7 if "7x7" in unit else 3 for unit in found}
+    assert found == {unit: {(1, long[unit]) if unit in rows else (long[unit], 1)} for unit in rows + columns}
+
+
 def test_alexnet_normalises_responses_by_a_sum_as_its_paper_does() -> None:
     norms = [layer for _, layer in models.alexnet().modules() if isinstance(layer, nn.LocalResponseNorm)]
     assert [(n.size, n.alpha, n.beta, n.k, n.average) for n in norms] == [(5, 1e-4, 0.75, 2.0, False)] * 2
