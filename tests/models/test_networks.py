@@ -140,8 +140,8 @@ def test_parameters_have_the_names_of_torchvision(name: str) -> None:
 
 
 def test_inception_v3_factorises_its_kernels_as_torchvision_does() -> None:
-    rows = "branch7x7_2 branch7x7dbl_3 branch7x7dbl_5 branch7x7x3_2 branch3x3_2a branch3x3dbl_3a".split()
-    columns = "branch7x7_3 branch7x7dbl_2 branch7x7dbl_4 branch7x7x3_3 branch3x3_2b branch3x3dbl_3b".split()
+    rows = ["branch7x7_2", "branch7x7dbl_3", "branch7x7dbl_5", "branch7x7x3_2", "branch3x3_2a", "branch3x3dbl_3a"]
+    columns = ["branch7x7_3", "branch7x7dbl_2", "branch7x7dbl_4", "branch7x7x3_3", "branch3x3_2b", "branch3x3dbl_3b"]
     found = {}
     for name, parameter in models.inception_v3(auxiliary=False).parameters().items():
         unit = name.removesuffix(".conv.weight").split(".")[-1]

@@ -115,5 +115,5 @@ class ContextNetwork(Module):
     targets=lit_pixels,
 )
 def context_small(*, in_channels: int = 1, num_classes: int = 11, width: int = 16) -> Module:
-    """A front end and a context module for 28×28, ten classes and the background: 9,399 parameters."""
+    """A front end and a context module, ten classes and the background of 28×28: 9,399 parameters."""
     return ContextNetwork(in_channels, num_classes, width)

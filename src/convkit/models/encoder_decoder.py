@@ -90,5 +90,5 @@ class EncoderDecoder(Module):
     targets=lit_pixels,
 )
 def encoder_decoder(*, in_channels: int = 1, num_classes: int = 11, width: int = 16) -> Module:
-    """Scores for each pixel of ten classes and the background: 77,153 parameters."""
+    """Scores of ten classes and the background for each pixel: 77,153 parameters."""
     return EncoderDecoder(in_channels, num_classes, width)

@@ -19,6 +19,7 @@ import numpy as np
 
 from convkit import functional as F
 from convkit import nn
+from convkit.errors import integer
 from convkit.models.registry import Recipe, register
 from convkit.nn.module import Module
 
@@ -62,6 +63,7 @@ def highway_conv(width: int, gate_bias: float) -> Highway:
 @register(paper=f"{PAPER}, section 3.1", dataset="mnist", parameters=284_560, recipe=DENSE)
 def highway_dense(*, depth: int = 50, width: int = 50, gate_bias: float = -4.0) -> Module:
     """A dense layer, highway layers and a last dense layer, 50 in all: 284,560 parameters."""
+    integer("highway_dense", "depth", depth, 2)
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(784, width, init="he_normal"),
@@ -74,6 +76,7 @@ def highway_dense(*, depth: int = 50, width: int = 50, gate_bias: float = -4.0) 
 @register(paper=f"{PAPER}, section 3.1", dataset="mnist", parameters=301_831, recipe=DENSE)
 def plain_dense(*, depth: int = 50, width: int = 71) -> Module:
     """Dense layers, 50 in all, with about the parameters of `highway_dense`: 301,831 parameters."""
+    integer("plain_dense", "depth", depth, 2)
     hidden = [layer for _ in range(depth - 2) for layer in (nn.Linear(width, width, init="he_normal"), nn.ReLU())]
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, width, init="he_normal"), nn.ReLU(), *hidden, nn.Linear(width, 10)
