@@ -11,7 +11,7 @@ import pytest
 import convkit as ck
 from convkit import data, models, nn, optim
 from convkit import functional as F
-from convkit.models.context import BASIC, LARGE, context_module
+from convkit.models.context import BASIC, LARGE, context_module, identity
 from convkit.models.encoder_decoder import bilinear
 from convkit.models.highway import highway_conv, highway_linear
 from convkit.models.pixels import lit_pixels
@@ -198,6 +198,15 @@ def test_a_context_module_begins_as_the_identity(name: str) -> None:
     scores = np.random.default_rng(0).random(shape, F4)
     tolerance = 1e-6 if name == "context_basic" else 0.2  # the noise of equation 5
     assert np.abs(model(scores) - scores).max() < tolerance
+
+
+def test_a_wider_context_layer_gives_each_map_its_share_of_the_class() -> None:
+    """Equation 5: C / c in the middle where the class is the same, of c maps that follow; noise elsewhere."""
+    ck.set_seed(0)
+    weight = identity((4, 2, 3, 3), classes=2)
+    np.testing.assert_array_equal(weight[[0, 1, 2, 3], [0, 0, 1, 1], 1, 1], [0.5] * 4)
+    weight[[0, 1, 2, 3], [0, 0, 1, 1], 1, 1] = 0
+    assert 0 < np.abs(weight).max() < 0.05
 
 
 def test_a_context_module_sees_67_by_67_places() -> None:
