@@ -320,6 +320,21 @@ def test_evaluate_takes_the_data_set_whose_classes_the_weights_name(
     assert capsys.readouterr().out.endswith(" of 1,000, fashion-mnist)\n")
 
 
+def test_a_network_of_pixels_is_trained_and_evaluated_on_pixels(
+    in_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "train encoder-decoder --epochs 1 --quiet --out run --data"
+    assert main([*words.split(), str(data_folder)]) == 0
+    assert main(["evaluate", "run/last.safetensors", "--data", str(data_folder)]) == 0
+    line = capsys.readouterr().out
+    [judged] = re.findall(r"of ([\d,]+), fashion-mnist", line)
+    assert int(judged.replace(",", "")) == 100 * 28 * 28
+    with open("run/log.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert f"accuracy {float(row['val_accuracy']):.4f}" in line
+    assert_fails(["predict", "run/last.safetensors", "x.png"], r"convkit predict: .*encoder_decoder does not", capsys)
+
+
 def test_predict_pictures_and_idx_files_alike(
     run_folder: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -488,6 +503,10 @@ def assert_fails(words: list[str], message: str, capsys: pytest.CaptureFixture[s
         (
             "train lenet5 --epochs 0",
             r"convkit train: argument --epochs: must be a whole number above 0 and below 10\*\*9, not '0'",
+        ),
+        (
+            "train alexnet --dataset mnist",
+            r"convkit train: alexnet is for images of 3 × 227 × 227, of which .* no data",
         ),
         ("train lenet5 --epochs two", r"convkit train: argument --epochs: must be .* not 'two'"),
         ("train lenet5 --batch-size -1", r"convkit train: argument --batch-size: "),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torch_networks
 from benchmarks.compare.sides.torch_side import build_network
 
 Tensors = dict[str, torch.Tensor]
@@ -131,9 +132,13 @@ def _with_gradients(function: Callable[..., torch.Tensor], given: Tensors) -> Te
     }
 
 
-QUESTIONS = {
-    function.__name__: function for function in (conv, conv_transpose, max_pool, avg_pool, call, train, train_residual)
-}
+def network(case: dict[str, Any], given: Tensors) -> Tensors:
+    """Evaluate and differentiate one of `torch_networks.NETWORKS`."""
+    return torch_networks.answer(case, given)
+
+
+ANSWERS = (conv, conv_transpose, max_pool, avg_pool, call, train, train_residual, network)
+QUESTIONS = {function.__name__: function for function in ANSWERS}
 
 
 def main() -> None:

@@ -195,7 +195,7 @@ def _add_threads(command: argparse.ArgumentParser) -> None:
 def _models(options: argparse.Namespace) -> int:
     rows = [("MODEL", "PARAMETERS", "DATA SET", "PAPER")]
     rows += [
-        (name.replace("_", "-"), f"{entry.parameters:,}", entry.dataset, entry.paper)
+        (name.replace("_", "-"), f"{entry.parameters:,}", entry.dataset or "–", entry.paper)
         for name, entry in sorted(REGISTRY.items())
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]

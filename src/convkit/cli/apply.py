@@ -20,13 +20,15 @@ def evaluate(options: argparse.Namespace) -> int:
     """Run ``convkit evaluate``."""
     model, entry = _load(options.file)
     name = options.dataset or _dataset_of(model) or entry.dataset
+    if name is None:
+        raise ValueError(f"{options.file}: does not name the classes of a data set; give --dataset")
     test_set, note = data.load(name, "test", options.data, fallback_to_sample=True)
     if note:
         print(note, file=sys.stderr)
     trainer = Trainer(model, entry.loss(), optim.SGD(0.0), metrics=["accuracy"])
-    result = trainer.evaluate(test_set, options.batch_size)
-    right = round(result["accuracy"] * len(test_set))
-    share = f"{right:,} of {len(test_set):,}, {name}"
+    result = trainer.evaluate(entry.samples(test_set), options.batch_size)
+    judged = len(test_set) if entry.targets is None else test_set.images.size
+    share = f"{round(result['accuracy'] * judged):,} of {judged:,}, {name}"
     print(f"loss {result['loss']:.4f}  accuracy {result['accuracy']:.4f}  ({share})")
     return 0
 
@@ -34,6 +36,8 @@ def evaluate(options: argparse.Namespace) -> int:
 def predict(options: argparse.Namespace) -> int:
     """Run ``convkit predict``."""
     model, entry = _load(options.file)
+    if entry.targets is not None:
+        raise ValueError(f"{options.file}: {entry.name} does not classify pictures but their pixels")
     names, images = read_pictures(options.images, entry.input_shape, invert=options.invert)
     for start in range(0, len(images), _BATCH):
         probabilities = F.softmax(model(images[start : start + _BATCH]))

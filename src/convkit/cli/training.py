@@ -83,9 +83,10 @@ def train(options: argparse.Namespace) -> int:
         print(f"{config.model}: {entry.parameters:,} parameters, {threads} thread{plural}; run in {folder}")
         images = f"{len(train_set):,} training and {len(test_set):,} test images"
         print(f"{config.dataset}: {images} from {train_set.source}", flush=True)
+    model.classes = list(train_set.classes)
     history = trainer.fit(
-        train_set,
-        validation=test_set,
+        entry.samples(train_set),
+        validation=entry.samples(test_set),
         epochs=config.epochs,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -112,6 +113,9 @@ def _fresh(options: argparse.Namespace) -> Config:
     entry: ModelEntry = options.model
     if options.out and Path(options.out, "config.json").exists():
         raise ValueError(f"--out: {options.out} holds a run; --resume it, or name another folder")
+    if entry.dataset is None:
+        size = " × ".join(map(str, entry.input_shape))
+        raise ValueError(f"{entry.name} is for images of {size}, of which convkit has no data set")
     config = Config(
         model=entry.name.replace("_", "-"),
         dataset=entry.dataset,

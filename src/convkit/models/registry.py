@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
+from convkit.data import Dataset
 from convkit.nn import CrossEntropyLoss
 from convkit.nn.module import Module
 
@@ -24,16 +27,31 @@ class Recipe:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One network of the literature."""
+    """One network of the literature.
+
+    Attributes
+    ----------
+    dataset : str or None
+        What it is trained on unless told otherwise; None where convkit has no images of its size.
+    parameters : int
+        Trainable ones, of the network as it is built without arguments.
+    targets : callable or None
+        What a data set's targets are made into for this network; None where they are the labels.
+    """
 
     name: str
     build: Callable[..., Module]
     paper: str
-    dataset: str
+    dataset: str | None
     parameters: int
     input_shape: tuple[int, ...]
     recipe: Recipe = field(default_factory=Recipe)
     loss: Callable[[], Callable[..., Any]] = CrossEntropyLoss
+    targets: Callable[[Dataset], np.ndarray] | None = None
+
+    def samples(self, dataset: Dataset) -> Dataset | tuple[np.ndarray, np.ndarray]:
+        """What a trainer of this network is given of a data set."""
+        return dataset if self.targets is None else (dataset.images, self.targets(dataset))
 
 
 REGISTRY: dict[str, ModelEntry] = {}
@@ -42,11 +60,12 @@ REGISTRY: dict[str, ModelEntry] = {}
 def register(
     *,
     paper: str,
-    dataset: str,
+    dataset: str | None,
     parameters: int,
     input_shape: tuple[int, ...] = (1, 28, 28),
     recipe: Recipe | None = None,
     loss: Callable[[], Callable[..., Any]] = CrossEntropyLoss,
+    targets: Callable[[Dataset], np.ndarray] | None = None,
 ) -> Callable[[Callable[..., Module]], Callable[..., Module]]:
     """Enter a builder into the registry; the models it builds know their architecture and input shape."""
 
@@ -57,10 +76,12 @@ def register(
         def built(**arguments: Any) -> Module:
             model = build(**arguments)
             model.architecture = {"name": name, "arguments": arguments}
-            model.input_shape = input_shape
+            model.input_shape = (arguments.get("in_channels", input_shape[0]), *input_shape[1:])
             return model
 
-        REGISTRY[name] = ModelEntry(name, built, paper, dataset, parameters, input_shape, recipe or Recipe(), loss)
+        REGISTRY[name] = ModelEntry(
+            name, built, paper, dataset, parameters, input_shape, recipe or Recipe(), loss, targets
+        )
         return built
 
     return enter

@@ -22,7 +22,7 @@ from convkit.nn.activation import (
 from convkit.nn.container import Flatten, Sequential
 from convkit.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from convkit.nn.linear import Linear
-from convkit.nn.loss import CrossEntropyLoss, MSELoss
+from convkit.nn.loss import AuxiliaryCrossEntropyLoss, CrossEntropyLoss, MSELoss
 from convkit.nn.module import Module
 from convkit.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, LocalResponseNorm
 from convkit.nn.pool import (
@@ -52,5 +52,5 @@ __all__ = [
     "Linear", "ReLU", "Tanh", "Sigmoid", "Softmax", "Dropout", "Dropout2d",
     "LeakyReLU", "PReLU", "ELU", "SELU", "GELU", "SiLU", "Softplus", "Hardsigmoid", "Hardswish", "Hardtanh",
     "PixelShuffle", "PixelUnshuffle", "Upsample",
-    "CrossEntropyLoss", "MSELoss", "init",
+    "CrossEntropyLoss", "AuxiliaryCrossEntropyLoss", "MSELoss", "init",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from convkit import functional as F
+from convkit.errors import number
 
 
 class CrossEntropyLoss:
@@ -39,6 +40,43 @@ class CrossEntropyLoss:
         return F.cross_entropy(
             logits, labels, label_smoothing=self.label_smoothing, weight=weight, ignore_index=self.ignore_index
         )
+
+
+class AuxiliaryCrossEntropyLoss(CrossEntropyLoss):
+    """Cross-entropy of a network that returns outputs of auxiliary classifiers, too, while it is trained.
+
+    That of the first output, plus a share of that of each other: ``L(y) + auxiliary_weight · Σ_i L(y_i)``. In
+    inference such a network returns the first output alone, and this is the cross-entropy.
+
+    Shape: logits (N, C), or a tuple of such, and labels as in `CrossEntropyLoss` → ().
+
+    Parameters
+    ----------
+    auxiliary_weight : float
+        0.3 in the paper.
+    weight, ignore_index, label_smoothing : as in `CrossEntropyLoss`
+
+    References
+    ----------
+    Szegedy et al. 2015, "Going deeper with convolutions", section 5.
+    """
+
+    def __init__(
+        self,
+        auxiliary_weight: float = 0.3,
+        weight: np.ndarray | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, ignore_index, label_smoothing)
+        self.auxiliary_weight = number("AuxiliaryCrossEntropyLoss", "auxiliary_weight", auxiliary_weight)
+
+    def __call__(self, logits: Any, labels: Any) -> Any:
+        main, *auxiliary = logits if isinstance(logits, (tuple, list)) else (logits,)
+        loss = super().__call__(main, labels)
+        for output in auxiliary:
+            loss = loss + self.auxiliary_weight * super().__call__(output, labels)
+        return loss
 
 
 class MSELoss:
