@@ -201,7 +201,7 @@ cdef int gather(const Gather *g, const real *x, const real *weight, const real *
     cdef int threads = threads_for(2.0 * g.products)
     for task in prange(g.groups * g.row_tiles, num_threads=threads, schedule="static"):
         pack_weight(g, task, weight, packed)
-    for task in prange(g.blocks * g.groups * g.parts, num_threads=threads, schedule="dynamic"):
+    for task in prange(g.blocks * g.groups * g.parts, num_threads=threads, schedule="static"):
         gather_task(g, task, x, packed, bias, y)
     return 0
 

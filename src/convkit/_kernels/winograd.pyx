@@ -18,7 +18,8 @@ from libc.string cimport memset
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport CK_MAX_PIXELS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU
 from convkit._kernels.tile cimport (
-    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, outer, part_start, parts_of, scratch_of, tile_size, transpose,
+    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, part_start, parts_of, scratch_of,
+    tile_size, transpose,
 )
 
 cdef enum:
@@ -28,6 +29,9 @@ cdef enum:
     TASKS = 16                  # tasks wanted of a large problem, for any number of threads
     CHUNK_BYTES = 1048576       # transformed tiles of one task, about
     SHARED_BYTES = 8388608      # transformed tiles of all threads, about
+    OWN_BYTES = 2097152         # those of one
+    MOST_PARTIALS = 8
+    PARTIAL_BYTES = 1048576     # of a partial sum, where there may be several
 
 
 cdef struct Tiling:
@@ -201,7 +205,7 @@ cdef int multiply_out(const Product *p, const real *x, const real *weight, const
         return OUT_OF_MEMORY
     for task in prange(t.groups * p.row_tiles, num_threads=threads, schedule="static"):
         transform_kernels(p, task, weight, packed)
-    for task in prange(tasks, num_threads=threads, schedule="dynamic"):
+    for task in prange(tasks, num_threads=threads, schedule="static"):
         failed |= product_task(p, task, x, packed, bias, y)
     return failed
 
@@ -268,6 +272,12 @@ cdef struct Correlation:
     int64_t width                       # input channels of a group, rounded up to whole vectors
     int64_t chunk, chunks               # tiles at a time; of a plane
     int64_t row_parts                   # tasks that the output channels are cut into
+    int64_t partials                    # sums of as many runs of blocks, added up at the end
+
+
+cdef inline int64_t sum_values(const Correlation *f) noexcept nogil:
+    """Values of one partial sum: (xi, outs, width)."""
+    return XI * f.t.outs * f.width
 
 
 cdef inline int64_t in_planes(const Correlation *f) noexcept nogil:
@@ -348,40 +358,70 @@ cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, rea
         dbias[channel] += table.sum_pixels(f.t.out_step // f.t.lanes, dy + (block * channels + channel) * f.t.out_step)
 
 
-cdef void transform_sums(const Correlation *f, int64_t out, const real *sums, real *dweight) noexcept nogil:
+cdef void transform_sums(const Correlation *f, int64_t out, real *sums, real *dweight) noexcept nogil:
+    """Add up the partial sums of one output channel, in order, and transform them."""
+    cdef int64_t xi, partial, at
     if real is float:
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
+    for xi in range(XI):
+        at = (xi * f.t.outs + out) * f.width
+        for partial in range(1, f.partials):
+            add_rows(1, f.width, sums + partial * sum_values(f) + at, 0, sums + at, 0)
     table.winograd_kernel_adjoint(f.t.ins, sums + out * f.width, f.t.outs * f.width, dweight + out * f.t.ins * 9)
+
+
+cdef int correlate_blocks(const Correlation *f, int64_t group, int64_t first_block, int64_t last_block, int threads,
+                          const real *x, const real *dy, real *sums) noexcept nogil:
+    """One partial sum, chunk by chunk, with scratch of the calling thread: shared if `threads` work on it."""
+    cdef const Tiling *t = &f.t
+    cdef int64_t block, chunk, task, first, last
+    cdef int64_t in_tasks = f.width // t.lanes, out_tasks = parts_of(t.outs, t.lanes)
+    cdef real *inputs = scratch_of(SHARED, XI * (in_planes(f) + out_planes(f)), sums)
+    if inputs == NULL:
+        return OUT_OF_MEMORY
+    cdef real *grads = inputs + XI * in_planes(f)
+    cdef const real *from_x
+    cdef const real *from_dy
+    for block in range(first_block, last_block):
+        from_x = x + (block * t.groups + group) * t.ins * t.in_step
+        from_dy = dy + (block * t.groups + group) * t.outs * t.out_step
+        for chunk in range(f.chunks):
+            first = part_start(t.tiles, f.chunks, chunk)
+            last = part_start(t.tiles, f.chunks, chunk + 1)
+            if threads == 1:
+                for task in range(in_tasks + out_tasks):
+                    transform_chunk(f, task, in_tasks, first, last, from_x, from_dy, inputs, grads)
+                for task in range(XI * f.row_parts):
+                    correlate_chunk(f, task, last - first, inputs, grads, sums, block > first_block or chunk > 0)
+            else:
+                for task in prange(in_tasks + out_tasks, num_threads=threads, schedule="dynamic"):
+                    transform_chunk(f, task, in_tasks, first, last, from_x, from_dy, inputs, grads)
+                for task in prange(XI * f.row_parts, num_threads=threads, schedule="dynamic"):
+                    correlate_chunk(f, task, last - first, inputs, grads, sums, block > first_block or chunk > 0)
+    return 0
 
 
 cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dweight, real *dbias) noexcept nogil:
     cdef const Tiling *t = &f.t
-    cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * t.outs * t.ins)
-    cdef int64_t sum_values = XI * t.outs * f.width
-    cdef real *sums = scratch_of(KERNELS, sum_values, dweight)
-    cdef real *inputs = scratch_of(SHARED, XI * (in_planes(f) + out_planes(f)), dweight)
-    if sums == NULL or inputs == NULL:
+    cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * t.outs * t.ins), failed = 0
+    cdef int64_t group, task
+    cdef real *sums = scratch_of(KERNELS, f.partials * sum_values(f), dweight)
+    if sums == NULL:
         return OUT_OF_MEMORY
-    cdef real *grads = inputs + XI * in_planes(f)
-    cdef int64_t group, block, chunk, task, in_tasks = f.width // t.lanes, out_tasks = parts_of(t.outs, t.lanes)
-    cdef int64_t first, last
-    cdef const real *from_x
-    cdef const real *from_dy
     for group in range(t.groups):
         if t.blocks == 0:
-            memset(sums, 0, sum_values * sizeof(real))
-        for block in range(t.blocks):
-            from_x = x + (block * t.groups + group) * t.ins * t.in_step
-            from_dy = dy + (block * t.groups + group) * t.outs * t.out_step
-            for chunk in range(f.chunks):
-                first = part_start(t.tiles, f.chunks, chunk)
-                last = part_start(t.tiles, f.chunks, chunk + 1)
-                for task in prange(in_tasks + out_tasks, num_threads=threads, schedule="dynamic"):
-                    transform_chunk(f, task, in_tasks, first, last, from_x, from_dy, inputs, grads)
-                for task in prange(XI * f.row_parts, num_threads=threads, schedule="dynamic"):
-                    correlate_chunk(f, task, last - first, inputs, grads, sums, block + chunk > 0)
+            memset(sums, 0, sum_values(f) * sizeof(real))
+        elif f.partials == 1:
+            failed |= correlate_blocks(f, group, 0, t.blocks, threads, x, dy, sums)
+        else:
+            for task in prange(f.partials, num_threads=threads, schedule="static"):
+                failed |= correlate_blocks(f, group, part_start(t.blocks, f.partials, task),
+                                           part_start(t.blocks, f.partials, task + 1), 1, x, dy,
+                                           sums + task * sum_values(f))
+        if failed:
+            return OUT_OF_MEMORY
         for task in prange(t.outs, num_threads=threads, schedule="static"):
             transform_sums(f, task, sums, dweight + group * t.outs * t.ins * 9)
     if dbias != NULL:
@@ -409,7 +449,12 @@ cdef class WinogradWeightGrad(Kernel):
         self.double_ = is_double(dweight)
         self.arrays = (dy, x, dweight, dbias, tiling(&f.t, x.shape, dy.shape, groups, low, dilation))
         f.width = parts_of(f.t.ins, f.t.lanes) * f.t.lanes
-        cdef int64_t fit = SHARED_BYTES // (XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
+        # A run of blocks for each partial sum, where there are several and the sums are small: then a thread reads what
+        # it wrote itself in the kernels before, and none waits for another.
+        cdef int64_t bytes_of_sums = sum_values(f) * (8 if self.double_ else 4)
+        f.partials = max(1, min(f.t.blocks, MOST_PARTIALS)) if bytes_of_sums <= PARTIAL_BYTES else 1
+        cdef int64_t fit = (OWN_BYTES if f.partials > 1 else SHARED_BYTES) // (
+            XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
         f.chunks = parts_of(f.t.tiles, max(1, fit))
         f.chunk = parts_of(f.t.tiles, f.chunks)
         f.row_parts = max(1, min(parts_of(f.t.outs, 32), 4))
