@@ -28,9 +28,8 @@ from convkit.geometry import Windows
 from convkit.models import REGISTRY
 from convkit.nn import CrossEntropyLoss, Module
 from convkit.ops.base import Primitive, Spec
-from convkit.ops.conv import Convolution, ConvolutionWeightGrad, ConvTranspose
 from convkit.ops.elementwise import Add, Relu, Tanh
-from convkit.ops.pool import AvgPool, MaxPool
+from convkit.ops.lanes import LaneAvgPool, LaneConvolution, LaneMaxPool, LaneWeightGrad, in_lanes
 
 Specs = tuple[Spec | None, ...]
 
@@ -111,25 +110,29 @@ def measure_ceiling(threads: int, seconds: float) -> Ceiling:
 
 
 def kernels_to_measure() -> Iterator[tuple[str, Callable[[], None], int, int]]:
-    """Give a name, a call, its arithmetic, and (where memory is the bound) the bytes it moves."""
+    """Give a name, a call, its arithmetic, and (where memory is the bound) the bytes it moves.
+
+    Arrays have the image innermost, as plans have them at this batch size.
+    """
     for channels, out, size, kernel in ((10, 20, 12, 5), (64, 128, 12, 3), (64, 64, 28, 3)):
         windows = Windows((kernel, kernel), (1, 1), ((0, 0), (0, 0)), (1, 1))
-        x = Spec((BATCH, channels, size, size), np.dtype(np.float32))
+        x = _in_lanes(channels, size)
         weight = Spec((out, channels, kernel, kernel), x.dtype)
-        [y] = Convolution(windows).infer(x, weight, None)
+        forward = LaneConvolution(windows, 1, (size - kernel + 1,) * 2)
+        [y] = forward.infer(x, weight, None)
         name = f"conv {channels}×{size}×{size} to {out}, {kernel}×{kernel}"
         parts: tuple[tuple[str, Primitive, Specs], ...] = (
-            ("forward", Convolution(windows), (x, weight, None)),
-            ("gradient of x", ConvTranspose(windows, 1, (size, size)), (y, weight, None)),
-            ("gradient of weight", ConvolutionWeightGrad(windows, 1), (y, x)),
+            ("forward", forward, (x, weight, None)),
+            ("gradient of x", LaneConvolution(windows, 1, (size, size), adjoint=True), (y, weight, None)),
+            ("gradient of weight", LaneWeightGrad(windows, 1), (y, x)),
         )
         for part, op, inputs in parts:
             yield f"{name}: {part}", bound(op, inputs), op.flops(inputs, op.infer(*inputs)), 0
     pooled = Windows((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
-    x = Spec((BATCH, 64, 24, 24), np.dtype(np.float32))
+    x = _in_lanes(64, 24)
     streams: tuple[tuple[str, Primitive, int], ...] = (
-        ("max pool", MaxPool(pooled), 1),
-        ("average pool", AvgPool(pooled), 1),
+        ("max pool", LaneMaxPool(pooled, (12, 12)), 1),
+        ("average pool", LaneAvgPool(pooled, (12, 12), True), 1),
         ("relu", Relu(), 1),
         ("tanh", Tanh(), 1),
         ("sum of two", Add(), 2),
@@ -138,6 +141,11 @@ def kernels_to_measure() -> Iterator[tuple[str, Callable[[], None], int, int]]:
         specs: Specs = (x,) * count
         moved = count * _bytes(x) + _bytes(op.infer(*specs)[0])
         yield f"{name}, 64×24×24", bound(op, specs), 0, moved
+
+
+def _in_lanes(channels: int, size: int) -> Spec:
+    dtype = np.dtype(np.float32)
+    return Spec(in_lanes((BATCH, channels, size, size), dtype), dtype)
 
 
 def bound(op: Primitive, specs: Specs) -> Callable[[], None]:
