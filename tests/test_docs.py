@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import convkit as ck
-from convkit import data, functional, models, nn, optim, train
+from convkit import data, functional, models, nn, optim, plot, train
 
 PAGES = Path(__file__).parents[1] / "docs" / "api"
 ELSEWHERE = {
@@ -19,7 +19,9 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("module", [ck, functional, nn, optim, data, models, train], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [ck, functional, nn, optim, data, models, train, plot], ids=lambda module: module.__name__
+)
 def test_every_public_name_is_on_the_page_of_its_module(module: ModuleType) -> None:
     page = PAGES / f"{module.__name__.removeprefix('convkit.')}.rst"
     listed = {line.strip() for line in page.read_text("utf-8").splitlines() if line.startswith("   ")}
