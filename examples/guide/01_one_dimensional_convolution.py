@@ -2,8 +2,8 @@ r"""
 One-dimensional convolution
 ===========================
 
-A generator emits a signal :math:`x_t` at every moment :math:`t`, and what it emitted fades: after one step a half is left,
-after two steps a quarter, after three nothing. What arrives at the moment :math:`t` is then
+A generator emits a signal :math:`x_t` at every moment :math:`t`, and what it emitted fades: after one step a half is
+left, after two steps a quarter, after three nothing. What arrives at the moment :math:`t` is then
 
 .. math::
 
@@ -60,10 +60,10 @@ below.legend(ncols=3, frameon=False, loc="upper left")
 # Layers
 # ------
 #
-# Networks learn their kernels, so it makes no difference to them which way round a kernel is stored. ``nn.Conv1d``, as
-# every framework's layer, therefore does not turn it: :math:`y_t = \sum_k w_k x_{t+k-1}`, a *cross-correlation* (see the
-# next page). With the kernel turned round it computes what was received. Its arrays have a batch and a channel axis, and
-# are float32.
+# Networks learn their kernels, so it makes no difference to them which way round a kernel is stored.
+# ``nn.Conv1d``, as every framework's layer, therefore does not turn it: :math:`y_t = \sum_k w_k x_{t+k-1}`, a
+# *cross-correlation* (see the next page). With the kernel turned round it computes what was received. Its arrays have
+# a batch and a channel axis, and are float32.
 
 layer = nn.Conv1d(1, 1, kernel_size=3, padding="full", bias=False)
 layer.weight.assign(kernel[::-1].reshape(1, 1, 3))
@@ -94,8 +94,8 @@ assert np.std(low - slow[4:-4]) < np.std(signal - slow) / 2  # noise is averaged
 assert abs(F.convolve1d(np.full(50, 7.0), difference)).max() == 0  # of a constant nothing is left
 
 # %%
-# How much of a wave passes a filter is the size of the filter's Fourier transform at the wave's frequency: 1 at frequency
-# 0 for the average, which leaves a constant as it is, and 0 there for the difference, which removes it.
+# How much of a wave passes a filter is the size of the filter's Fourier transform at the wave's frequency: 1 at
+# frequency 0 for the average, which leaves a constant as it is, and 0 there for the difference, which removes it.
 
 frequency = np.linspace(0, 0.5, 200)  # cycles a step
 

@@ -25,8 +25,8 @@ from convkit import nn
 # -------------------
 #
 # A single point shows what each does to the kernel: the convolution writes the kernel to every point, upright; the
-# cross-correlation writes it upside down. (It asks of each place how well the image around it agrees with the kernel, and
-# a point agrees with the kernel's *first* value at the window that *ends* on it.)
+# cross-correlation writes it upside down. (It asks of each place how well the image around it agrees with the kernel,
+# and a point agrees with the kernel's *first* value at the window that *ends* on it.)
 
 kernel = np.array(
     [
@@ -69,9 +69,9 @@ for panel, (title, picture) in zip(panels, pictures.items(), strict=True):
 # Layers
 # ------
 #
-# ``nn.Conv2d`` and ``F.conv2d`` cross-correlate, as those of every framework do. A kernel that is learned comes out turned
-# round or not as the layer needs it, so nothing is lost; a kernel that is taken from a book on signals has to be turned
-# first.
+# ``nn.Conv2d`` and ``F.conv2d`` cross-correlate, as those of every framework do. A kernel that is learned comes out
+# turned round or not as the layer needs it, so nothing is lost; a kernel that is taken from a book on signals has to
+# be turned first.
 
 layer = nn.Conv2d(1, 1, kernel_size=5, padding=2, bias=False)
 images = points.astype("float32")[None, None]  # (N, C, H, W)
@@ -92,8 +92,8 @@ assert np.allclose(layer(images)[0, 0], convolved)
 #
 #    \operatorname{rot180}(W) \mathbin{\tilde\otimes} X = \operatorname{rot180}(X) \mathbin{\tilde\otimes} W,
 #
-# where the tilde marks the wide form, ``mode="full"``. The gradients of a convolutional layer rest on this; page 7 works
-# them out.
+# where the tilde marks the wide form, ``mode="full"``. The gradients of a convolutional layer rest on this; page 7
+# works them out.
 
 assert np.allclose(
     F.correlate2d(points, rot180(kernel), mode="full"),

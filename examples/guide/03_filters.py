@@ -30,13 +30,13 @@ image = photograph @ np.array([0.299, 0.587, 0.114], "float32")  # grey, as brig
 # Five kernels of 5 × 5:
 #
 # * the **mean** of 25 neighbours, :math:`w_{uv} = \frac1{25}`, blurs;
-# * a **Gaussian**, :math:`w_{uv} \propto \exp(-\frac{u^2+v^2}{2\sigma^2})`, blurs more gently, since near neighbours count
-#   for more;
+# * a **Gaussian**, :math:`w_{uv} \propto \exp(-\frac{u^2+v^2}{2\sigma^2})`, blurs more gently, since near neighbours
+#   count for more;
 # * differences of a Gaussian **across** and **down** (its derivatives) find edges, by their direction;
 # * the **Laplacian** of a Gaussian finds edges of any direction, with a change of sign on each.
 #
-# Blurring kernels sum to 1, so that a plain surface stays as bright as it is; edge kernels sum to 0, so that nothing is left
-# of it.
+# Blurring kernels sum to 1, so that a plain surface stays as bright as it is; edge kernels sum to 0, so that nothing
+# is left of it.
 
 offset = np.arange(-2.0, 3.0)
 distance = offset**2 + offset[:, None] ** 2
@@ -67,8 +67,9 @@ maps = [F.correlate2d(image, kernel, mode="same") for kernel in bank]
 # Layers
 # ------
 #
-# A convolutional layer holds a whole bank of kernels and computes all feature maps at once. ``padding_mode="replicate"``
-# continues the image past its borders, where the zeros of ``mode="same"`` above would look like an edge.
+# A convolutional layer holds a whole bank of kernels and computes all feature maps at once.
+# ``padding_mode="replicate"`` continues the image past its borders, where the zeros of ``mode="same"`` above would
+# look like an edge.
 
 layer = nn.Conv2d(1, len(bank), kernel_size=5, padding=2, bias=False, padding_mode="replicate")
 layer.weight.assign(bank[:, None])  # (P, D, kh, kw)
@@ -79,9 +80,9 @@ for one_by_one, at_once in zip(maps, features, strict=True):
     assert np.allclose(one_by_one[inside], at_once[inside], atol=1e-6)
 
 # %%
-# The kernel stands in the corner of each map; red is positive and blue negative. The two blurs are still photographs. Of the
-# cup's rim, one edge filter draws the sides and the other top and bottom, red where it brightens that way; the wood's grain,
-# which runs askew, appears in both.
+# The kernel stands in the corner of each map; red is positive and blue negative. The two blurs are still photographs.
+# Of the cup's rim, one edge filter draws the sides and the other top and bottom, red where it brightens that way; the
+# wood's grain, which runs askew, appears in both.
 
 figure, panels = plt.subplots(2, 3, figsize=(10, 5), layout="constrained")
 panels[0, 0].imshow(image, cmap="gray", vmin=0, vmax=1)
