@@ -60,10 +60,10 @@ below.legend(ncols=3, frameon=False, loc="upper left")
 # Layers
 # ------
 #
-# Networks learn their kernels, so it makes no difference to them which way round a kernel is stored.
-# ``nn.Conv1d``, as every framework's layer, therefore does not turn it: :math:`y_t = \sum_k w_k x_{t+k-1}`, a
-# *cross-correlation* (see the next page). With the kernel turned round it computes what was received. Its arrays have
-# a batch and a channel axis, and are float32.
+# Networks learn their kernels, so it makes no difference to them which way round a kernel is stored. ``nn.Conv1d``,
+# as every framework's layer, therefore does not turn it: :math:`y_t = \sum_k w_k x_{t+k-1}`, a *cross-correlation*
+# (see :ref:`sphx_glr_guide_02_cross_correlation.py`). With the kernel turned round it computes what was received. Its
+# arrays have a batch and a channel axis, and are float32.
 
 layer = nn.Conv1d(1, 1, kernel_size=3, padding="full", bias=False)
 layer.weight.assign(kernel[::-1].reshape(1, 1, 3))

@@ -92,8 +92,8 @@ assert np.allclose(layer(images)[0, 0], convolved)
 #
 #    \operatorname{rot180}(W) \mathbin{\tilde\otimes} X = \operatorname{rot180}(X) \mathbin{\tilde\otimes} W,
 #
-# where the tilde marks the wide form, ``mode="full"``. The gradients of a convolutional layer rest on this; page 7
-# works them out.
+# where the tilde marks the wide form, ``mode="full"``. The gradients of a convolutional layer rest on this;
+# :ref:`sphx_glr_guide_07_error_terms.py` works them out.
 
 assert np.allclose(
     F.correlate2d(points, rot180(kernel), mode="full"),

@@ -58,9 +58,7 @@ assert C.shape == (16, 36)
 assert np.count_nonzero(C) == 16 * 9
 
 colours = plt.get_cmap("tab10", 10)
-figure, panels = plt.subplots(
-    1, 3, figsize=(10, 4.7), width_ratios=[3, 36, 16], layout="constrained"
-)  # fmt: skip
+figure, panels = plt.subplots(1, 3, figsize=(10, 4.7), width_ratios=[3, 36, 16], layout="constrained")
 pictures = {
     "$W$": kernel[0, 0],
     "$C$: 36 values to 16, a convolution": C,
@@ -72,8 +70,6 @@ for panel, (title, picture) in zip(panels, pictures.items(), strict=True):
     panel.set(xticks=np.arange(-0.5, picture.shape[1]), yticks=np.arange(-0.5, picture.shape[0]))
     panel.tick_params(length=0, labelbottom=False, labelleft=False)
     panel.grid(color="0.9", lw=0.4)
-
-plt.setp(panels[0].spines.values(), lw=0.6)
 
 # %%
 # It is the gradient, not the inverse

@@ -469,7 +469,7 @@ def convolution_matrix(
     -------
     array (O·prod(out), I·groups·prod(input_size))
         Dense, to look at and to check by; it grows with the square of the image.  Rows and columns run over
-        (channel, *place), as the values of an array do.
+        channels and places, as the values of an array do.
 
     Raises
     ------
