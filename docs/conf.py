@@ -25,7 +25,8 @@ extensions = [
     "myst_parser",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+tables = [f"claims/{path.name}" for path in HERE.glob("claims/*.md") if path.stem != "index"]  # which index.md includes
+exclude_patterns = ["_build", *tables]
 templates_path = ["_templates"]
 default_role = "py:obj"  # `name` is a link where the reference has that name, and code elsewhere
 
@@ -36,7 +37,7 @@ autodoc_inherit_docstrings = False
 numpydoc_show_class_members = False  # the template for classes shows them
 
 # --- pages --------------------------------------------------------------------------------------------------
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # --- the guide ----------------------------------------------------------------------------------------------
