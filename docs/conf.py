@@ -28,6 +28,7 @@ extensions = [
 tables = [f"claims/{path.name}" for path in HERE.glob("claims/*.md") if path.stem != "index"]  # which index.md includes
 exclude_patterns = ["_build", *tables]
 templates_path = ["_templates"]
+smartquotes = False  # H' and 'same' are meant as they stand
 default_role = "py:obj"  # `name` is a link where the reference has that name, and code elsewhere
 
 # --- the reference ------------------------------------------------------------------------------------------
