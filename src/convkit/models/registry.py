@@ -67,7 +67,10 @@ def register(
     loss: Callable[[], Callable[..., Any]] = CrossEntropyLoss,
     targets: Callable[[Dataset], np.ndarray] | None = None,
 ) -> Callable[[Callable[..., Module]], Callable[..., Module]]:
-    """Enter a builder into the registry; the models it builds know their architecture and input shape."""
+    """Enter a builder into the registry; the models it builds know their architecture and input shape.
+
+    Its docstring, of one line, is given the paper and the data set.
+    """
 
     def enter(build: Callable[..., Module]) -> Callable[..., Module]:
         name = build.__name__
@@ -79,6 +82,10 @@ def register(
             model.input_shape = (arguments.get("in_channels", input_shape[0]), *input_shape[1:])
             return model
 
+        trained_on = f"trained on {dataset}" if dataset else "of which convkit has no data set"
+        built.__doc__ = (
+            f"{build.__doc__}\n\nFor inputs {input_shape}, {trained_on}.\n\nReferences\n----------\n{paper}."
+        )
         REGISTRY[name] = ModelEntry(
             name, built, paper, dataset, parameters, input_shape, recipe or Recipe(), loss, targets
         )
