@@ -82,8 +82,8 @@ print("                       after:", by_batch.mean((0, 2, 3)).round(2) + 0.0)
 # By layers
 # ---------
 # ``nn.BatchNorm2d`` holds the scale and the shift, and running moments: in training it normalises by the batch and lets
-# them follow, in inference it uses them, so that the answer for an image does not depend on its neighbours. ``training``
-# belongs to the call.
+# them follow, in inference it uses them, so that the answer for an image does not depend on its neighbours. Whether it
+# trains is said with each call.
 
 norm = nn.BatchNorm2d(6, momentum=0.1)
 np.testing.assert_allclose(norm(maps, training=True), by_batch, atol=1e-5)
