@@ -91,9 +91,9 @@ assert highway_losses[-1] < plain_losses[-1]
 # %%
 # Which gates open
 # ----------------
-# Every gate began near :math:`\sigma(-3) \approx 0.05`. A row of the first two pictures is a layer, a column a unit: the
-# mean of its gate over 1,000 digits, and its gate for a single one. The third shows what the layers hand on for that
-# digit. Columns that stay the same from row to row are the highway: values that pass many layers untouched.
+# Every gate began near :math:`\sigma(-3) \approx 0.05`. A row of the first two pictures is a layer, a column a unit:
+# the mean of its gate over 1,000 digits, and its gate for a single one. The third shows what the layers hand on for
+# that digit. Columns that stay the same from row to row are the highway: values that pass many layers untouched.
 
 x = first(images)
 gates, states = [], []

@@ -81,8 +81,8 @@ plt.show()
 #
 # .. math:: \frac{L(x + \delta v) - L(x - \delta v)}{2 \delta} \approx \langle \nabla L(x), v \rangle.
 #
-# With shrinking steps the difference falls as :math:`\delta^2`, until rounding errors, which grow as :math:`1/\delta`, take
-# over. Beside it is an op whose gradient lacks the division by :math:`y`: its error stays where it is.
+# With shrinking steps the difference falls as :math:`\delta^2`, until rounding errors, which grow as :math:`1/\delta`,
+# take over. Beside it is an op whose gradient lacks the division by :math:`y`: its error stays where it is.
 
 
 class Careless(RootMeanSquarePool):
