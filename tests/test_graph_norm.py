@@ -76,6 +76,30 @@ def test_every_training_step_updates_them_once() -> None:
     assert model[0].num_batches_tracked.value == 4
 
 
+@pytest.mark.parametrize("batch", [3, 16])
+def test_the_gradient_of_inference_is_that_of_what_the_model_computes(batch: int) -> None:
+    model = moved(nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5),
+        nn.Flatten(), nn.Linear(36, 5),
+    )).astype("float64")  # fmt: skip
+    rng = np.random.default_rng(3)
+    x, labels = rng.normal(size=(batch, 3, 8, 9)), rng.integers(0, 5, batch)
+    direction, before = rng.normal(size=x.shape), model.state_dict()
+    loss, grads, grad_x = ck.value_and_grad(model, nn.CrossEntropyLoss(), inputs=True, training=False)(x, labels)
+    assert loss == pytest.approx(float(F.cross_entropy(model(x), labels)), rel=1e-12)
+    up, down = (float(F.cross_entropy(model(x + step * direction), labels)) for step in (1e-6, -1e-6))
+    assert (grad_x * direction).sum() == pytest.approx((up - down) / 2e-6, rel=1e-6)
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, before[name])
+    for name, parameter in model.parameters().items():
+        direction, losses = rng.normal(size=parameter.shape), []
+        for step in (1e-6, -1e-6):
+            parameter.assign(before[name] + step * direction)
+            losses.append(float(F.cross_entropy(model(x), labels)))
+        parameter.assign(before[name])
+        assert (grads[name] * direction).sum() == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5, abs=1e-8)
+
+
 def test_a_layer_used_twice_updates_them_twice() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

@@ -219,6 +219,40 @@ def test_a_sequential_is_a_sequence() -> None:
     assert [type(layer).__name__ for layer in model] == ["Linear", "ReLU", "Linear"]
 
 
+def test_a_feature_extractor_returns_what_layers_within_return() -> None:
+    model = ck.models.fashion_cnn_small()
+    x = np.random.default_rng(0).random((16, 1, 28, 28), np.float32)
+    rectified = F.relu(F.conv2d(x, model[0].weight.value, model[0].bias.value))
+    np.testing.assert_allclose(nn.FeatureExtractor(model, "1")(x), rectified, rtol=1e-4, atol=1e-6)
+    pooled, logits = nn.FeatureExtractor(model, ["2", "9"])(x)
+    np.testing.assert_allclose(pooled, F.max_pool2d(rectified, 2), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(logits, model(x), rtol=1e-4, atol=1e-5)
+    model[0].weight.assign(2 * model[0].weight.value)
+    np.testing.assert_allclose(nn.FeatureExtractor(model, "0")(x), model[0](x), rtol=1e-4, atol=1e-6)
+
+
+def test_of_a_layer_used_twice_the_last_result_counts() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            self.unused = nn.ReLU()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.layer(self.layer(x)) + x
+
+    model, x = Twice(), np.ones((2, 3), "f4")
+    np.testing.assert_allclose(nn.FeatureExtractor(model, "layer")(x), model.layer(model.layer(x)), rtol=1e-5)
+    with pytest.raises(ValueError, match="FeatureExtractor: forward did not call the layer 'unused'"):
+        nn.FeatureExtractor(model, "unused")(x)
+
+
+def test_a_feature_extractor_names_the_layers_there_are() -> None:
+    with pytest.raises(ValueError, match=r"FeatureExtractor: the model has no layer 'conv', only 0, 1$"):
+        nn.FeatureExtractor(nn.Sequential(nn.ReLU(), nn.Tanh()), "conv")
+    with pytest.raises(TypeError, match="FeatureExtractor: model must be a Module, not <function relu"):
+        nn.FeatureExtractor(F.relu, "conv")
+
+
 def test_repr_shows_the_layers() -> None:
     assert repr(nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.ReLU())) == (
         "Sequential(\n  0: Conv2d(1, 2, kernel_size=(3, 3), stride=(2, 2))\n  1: ReLU()\n)"

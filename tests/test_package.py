@@ -34,7 +34,7 @@ def test_importing_brings_in_numpy_alone() -> None:
 
 
 def test_every_public_name_exists_and_is_documented() -> None:
-    for module in (ck, ck.functional, ck.nn, ck.optim, ck.data, ck.models):
+    for module in (ck, ck.functional, ck.nn, ck.optim, ck.data, ck.models, ck.plot):
         for name in module.__all__:
             value = getattr(module, name)
             if callable(value):

@@ -40,7 +40,7 @@ def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
 
     Returns
     -------
-    y : array (N, C, *output_size)
+    y : array ``(N, C, *output_size)``
 
     Raises
     ------
@@ -60,7 +60,7 @@ def adaptive_avg_pool2d_backward(grad_output: Any, input_shape: tuple[int, ...],
 
     Parameters
     ----------
-    grad_output : array (N, C, *output_size)
+    grad_output : array ``(N, C, *output_size)``
     input_shape : (N, C, H, W)
     output_size : as given to `adaptive_avg_pool2d`
 
@@ -95,7 +95,7 @@ def adaptive_max_pool2d(x: Any, output_size: Any, return_indices: bool = False) 
 
     Returns
     -------
-    y : array (N, C, *output_size)
+    y : array ``(N, C, *output_size)``
     indices : int64 array of the same shape, only with `return_indices`
         Places counted within one plane of x, row by row.
 
@@ -117,7 +117,7 @@ def adaptive_max_pool2d_backward(grad_output: Any, x: Any, output_size: Any) -> 
 
     Parameters
     ----------
-    grad_output : array (N, C, *output_size)
+    grad_output : array ``(N, C, *output_size)``
     x, output_size : as given to `adaptive_max_pool2d`
 
     Returns

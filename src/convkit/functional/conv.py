@@ -375,7 +375,7 @@ def im2col(x: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation
 
     Parameters
     ----------
-    x : array (N, C, *size)
+    x : array ``(N, C, *size)``
         float32 or float64, with one spatial axis or more.
     kernel_size : int or one for each spatial axis
     stride, padding, dilation : as in `conv2d`
@@ -412,7 +412,7 @@ def col2im(cols: Any, output_size: Any, kernel_size: Any, stride: Any = 1, paddi
 
     Returns
     -------
-    array (N, C, *output_size)
+    array ``(N, C, *output_size)``
 
     Raises
     ------

@@ -297,7 +297,7 @@ def dropout2d(x: Any, p: float = 0.5, *, seed: int | None = None) -> Any:
 
     Parameters
     ----------
-    x : array (N, C, *spatial)
+    x : array ``(N, C, *spatial)``
         float32 or float64.
     p, seed : as for `dropout`
 

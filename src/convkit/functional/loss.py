@@ -128,9 +128,9 @@ def cross_entropy(
 
     Parameters
     ----------
-    logits : array (N, C) or (N, C, *spatial)
+    logits : array (N, C) or ``(N, C, *spatial)``
         float32 or float64.
-    labels : integer array (N,) or (N, *spatial), or array of probabilities of the shape of logits
+    labels : integer array (N,) or ``(N, *spatial)``, or array of probabilities of the shape of logits
     label_smoothing : float
         ε, from 0 to 1.
     weight : array (C,), optional
@@ -241,9 +241,9 @@ def nll_loss(log_probabilities: Any, labels: Any) -> Any:
 
     Parameters
     ----------
-    log_probabilities : array (N, C) or (N, C, *spatial)
+    log_probabilities : array (N, C) or ``(N, C, *spatial)``
         float32 or float64.
-    labels : integer array (N,) or (N, *spatial)
+    labels : integer array (N,) or ``(N, *spatial)``
 
     Returns
     -------

@@ -38,7 +38,7 @@ def batch_norm(
 
     Parameters
     ----------
-    x : array (N, C) or (N, C, *spatial)
+    x : array (N, C) or ``(N, C, *spatial)``
         float32 or float64.
     running_mean, running_var : array (C,), or None while training
         Overwritten while training: arrays at once, buffers of a layer when the run is over.
@@ -182,7 +182,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
 
     Parameters
     ----------
-    x : array (N, C, *spatial)
+    x : array ``(N, C, *spatial)``
         float32 or float64.
     num_groups : int
         Divides C.
@@ -244,7 +244,7 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
 
     Parameters
     ----------
-    x : array (*leading, *normalized_shape)
+    x : array ``(*leading, *normalized_shape)``
         float32 or float64.
     normalized_shape : int or sequence of int
         The sizes of the last axes.
@@ -380,7 +380,7 @@ def local_response_norm(
 
     Parameters
     ----------
-    x : array (N, C, *spatial)
+    x : array ``(N, C, *spatial)``
         float32 or float64.
     size : int
         Channels that a window spans.

@@ -147,7 +147,7 @@ def interpolate(
 
     Returns
     -------
-    y : array (N, C, *size)
+    y : array ``(N, C, *size)``
 
     Raises
     ------
@@ -176,7 +176,7 @@ def interpolate_backward(
 
     Parameters
     ----------
-    grad_output : array (N, C, *size)
+    grad_output : array ``(N, C, *size)``
     input_shape : (N, C, L) or (N, C, H, W)
     mode, align_corners : as given to `interpolate`
 

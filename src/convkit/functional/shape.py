@@ -148,7 +148,7 @@ def pad(x: Any, padding: Any, value: float = 0.0, mode: str = "constant") -> Any
 
     Parameters
     ----------
-    x : array (N, C, *spatial)
+    x : array ``(N, C, *spatial)``
         float32 or float64.
     padding : int, one for each spatial axis, or pairs (low, high) for each
     value : float
@@ -159,7 +159,7 @@ def pad(x: Any, padding: Any, value: float = 0.0, mode: str = "constant") -> Any
 
     Returns
     -------
-    array (N, C, *larger)
+    array ``(N, C, *larger)``
         Each spatial axis longer by its low + high.
 
     Raises
@@ -182,13 +182,13 @@ def pad_backward(grad_output: Any, padding: Any, mode: str = "constant") -> Any:
 
     Parameters
     ----------
-    grad_output : array (N, C, *larger)
+    grad_output : array ``(N, C, *larger)``
         float32 or float64.
     padding, mode : as given to `pad`
 
     Returns
     -------
-    grad_x : array (N, C, *spatial)
+    grad_x : array ``(N, C, *spatial)``
 
     Raises
     ------

@@ -34,7 +34,7 @@ LAG = "ema_lag"
 
 @dataclass
 class LossGraph:
-    """The traced training pass of a model with its loss."""
+    """The traced pass of a model with its loss."""
 
     graph: Graph
     loss: Symbol
@@ -43,14 +43,16 @@ class LossGraph:
     several: bool
 
 
-def _trace_loss(model: Module, loss_fn: LossFunction, specs: Sequence[Spec], n_inputs: int) -> LossGraph:
+def _trace_loss(
+    model: Module, loss_fn: LossFunction, specs: Sequence[Spec], n_inputs: int, training: bool = True
+) -> LossGraph:
     model_results: list[Any] = []
 
     def forward(*operands: Any) -> Any:
         model_results.append((operands[:n_inputs], model(*operands[:n_inputs])))
         return loss_fn(model_results[0][1], *operands[n_inputs:])
 
-    graph, loss = trace(forward, specs, model.dtype, training=True)
+    graph, loss = trace(forward, specs, model.dtype, training)
     name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
     [loss_symbol] = symbols_of(name, loss)
     if loss_symbol.shape != ():
@@ -67,7 +69,9 @@ def _arrays(name: str, dtype: np.dtype[Any], x: Any, targets: Sequence[Any]) -> 
     return arrays + [target_input(name, values, dtype) for values in targets], len(inputs)
 
 
-def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False, *, seed: int = 0) -> Callable[..., Any]:
+def value_and_grad(
+    model: Module, loss_fn: LossFunction, inputs: bool = False, *, seed: int = 0, training: bool = True
+) -> Callable[..., Any]:
     """A function that computes a loss and its gradients to the model's parameters.
 
     Parameters
@@ -79,6 +83,9 @@ def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False, *
         Also return the gradient to the model's input (saliency, adversarial examples).
     seed : int
         Decides, with the number of the call, what dropout draws.
+    training : bool
+        False differentiates what the model does in inference: without dropout, and with the running moments of a
+        normalisation, which stay as they are.
 
     Returns
     -------
@@ -96,7 +103,7 @@ def value_and_grad(model: Module, loss_fn: LossFunction, inputs: bool = False, *
         specs = [spec_of(array) for array in arrays]
 
         def make() -> Plan:
-            traced = _trace_loss(model, loss_fn, specs, n_inputs)
+            traced = _trace_loss(model, loss_fn, specs, n_inputs, training)
             wrt = [traced.graph.leaf(p) for p in parameters.values()]
             wanted = [*wrt, *traced.inputs] if inputs else wrt
             gradients = [

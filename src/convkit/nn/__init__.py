@@ -19,7 +19,7 @@ from convkit.nn.activation import (
     Softplus,
     Tanh,
 )  # fmt: skip
-from convkit.nn.container import Flatten, Sequential
+from convkit.nn.container import FeatureExtractor, Flatten, Sequential
 from convkit.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from convkit.nn.linear import Linear
 from convkit.nn.loss import AuxiliaryCrossEntropyLoss, CrossEntropyLoss, MSELoss
@@ -43,7 +43,7 @@ from convkit.nn.resize import PixelShuffle, PixelUnshuffle, Upsample
 from convkit.parameter import Buffer, Parameter
 
 __all__ = [
-    "Module", "Parameter", "Buffer", "Sequential", "Flatten",
+    "Module", "Parameter", "Buffer", "Sequential", "FeatureExtractor", "Flatten",
     "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d",
     "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "MaxUnpool1d", "MaxUnpool2d",
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",

@@ -36,7 +36,7 @@ class Sigmoid(Module):
 class Softmax(Module):
     """exp(x) / Σ exp(x) along an axis.
 
-    Shape: x (N, C) or (N, C, *spatial) → y of the same; any other that has the axis, too.
+    Shape: x (N, C) or ``(N, C, *spatial)`` → y of the same; any other that has the axis, too.
 
     Parameters
     ----------
@@ -283,7 +283,7 @@ class Dropout(Module):
 class Dropout2d(Dropout):
     """In training, zero each channel of a sample as a whole with probability p and scale the rest; else nothing.
 
-    Shape: x (N, C, *spatial) → y of the same.
+    Shape: x ``(N, C, *spatial)`` → y of the same.
 
     Parameters
     ----------

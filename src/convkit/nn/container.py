@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from convkit import functional as F
 from convkit.nn.module import Module
+from convkit.ops.base import active_recorder
 
 
 class Sequential(Module):
@@ -49,6 +50,63 @@ class Sequential(Module):
 
     def __getitem__(self, index: int) -> Module:
         return list(self.children().values())[index]
+
+
+class FeatureExtractor(Module):
+    """A model that returns what some of its layers return, instead of what it does.
+
+    Layers behind the last one asked for are not computed.  Parameters are the model's own.
+
+    Shape: x as the model takes it → what the layer returns; a tuple for a sequence of layers.
+
+    Parameters
+    ----------
+    model : Module
+    layers : str or sequence of str
+        Names as `Module.modules` gives them, such as ``"layer1.0.conv1"``.  Of a layer that is called more than
+        once the last result counts.
+
+    Raises
+    ------
+    TypeError
+        For a `model` that is no Module.
+    ValueError
+        For a name that the model has not; and, when called, for a layer that its ``forward`` does not call.
+
+    Examples
+    --------
+    >>> maps = nn.FeatureExtractor(models.lenet5(), "1")(images)
+    >>> maps.shape
+    (64, 6, 28, 28)
+    """
+
+    def __init__(self, model: Module, layers: str | Sequence[str]) -> None:
+        if not isinstance(model, Module):
+            raise TypeError(f"FeatureExtractor: model must be a Module, not {model!r}")
+        self.model = model
+        self.layers = layers if isinstance(layers, str) else tuple(layers)
+        names = dict(model.modules())
+        for name in self._names():
+            if name not in names:
+                known = ", ".join(filter(None, names))
+                raise ValueError(f"FeatureExtractor: the model has no layer {name!r}, only {known}")
+
+    def _names(self) -> tuple[str, ...]:
+        return (self.layers,) if isinstance(self.layers, str) else self.layers
+
+    def forward(self, *inputs: Any) -> Any:
+        self.model(*inputs)
+        recorder = active_recorder()
+        assert recorder is not None
+        layers = dict(self.model.modules())
+        for name in self._names():
+            if id(layers[name]) not in recorder.returned:
+                raise ValueError(f"FeatureExtractor: forward did not call the layer {name!r}")
+        results = tuple(recorder.returned[id(layers[name])] for name in self._names())
+        return results[0] if isinstance(self.layers, str) else results
+
+    def extra_repr(self) -> str:
+        return f"layers={self.layers!r}"
 
 
 class Flatten(Module):

@@ -13,7 +13,7 @@ from convkit.errors import number
 class CrossEntropyLoss:
     """The mean over a batch of -log softmax(logits)[label]; see `convkit.functional.cross_entropy`.
 
-    Shape: logits (N, C) or (N, C, *spatial), labels (N,) or (N, *spatial), or probabilities like logits → ().
+    Shape: logits (N, C) or ``(N, C, *spatial)``, labels (N,) or ``(N, *spatial)``, or probabilities like logits → ().
 
     Parameters
     ----------

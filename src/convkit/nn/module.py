@@ -102,7 +102,8 @@ class Module:
         outer = recorder.scope
         recorder.scope = (*outer, id(self))
         try:
-            return self.forward(*inputs)
+            result = recorder.returned[id(self)] = self.forward(*inputs)
+            return result
         finally:
             recorder.scope = outer
 

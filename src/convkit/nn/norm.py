@@ -115,7 +115,7 @@ class BatchNorm3d(BatchNorm2d):
 class GroupNorm(Module):
     """Normalise each group of channels of each sample by its own moments; see `convkit.functional.group_norm`.
 
-    Shape: x (N, num_channels, *spatial) → y of the same.
+    Shape: x ``(N, num_channels, *spatial)`` → y of the same.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ class GroupNorm(Module):
 class LayerNorm(Module):
     """Normalise over the last axes of each sample; see `convkit.functional.layer_norm`.
 
-    Shape: x (*leading, *normalized_shape) → y of the same.
+    Shape: x ``(*leading, *normalized_shape)`` → y of the same.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ class LocalResponseNorm(Module):
     ``y[c] = x[c] / (k + a · Σ_j x[j]²)^beta`` over `size` channels around c, with ``a = alpha / size`` where `average`,
     as in PyTorch and ONNX, and ``a = alpha`` where not, as in the paper.
 
-    Shape: x (N, C, *spatial) → y of the same.
+    Shape: x ``(N, C, *spatial)`` → y of the same.
 
     Parameters
     ----------

@@ -181,7 +181,7 @@ class _Adaptive(Module):
 class AdaptiveAvgPool2d(_Adaptive):
     """Means over windows that share the input out; see `convkit.functional.adaptive_avg_pool2d`.
 
-    Shape: x (N, C, H, W) → y (N, C, *output_size).
+    Shape: x (N, C, H, W) → y ``(N, C, *output_size)``.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ class AdaptiveAvgPool1d(AdaptiveAvgPool2d):
 class AdaptiveMaxPool2d(_Adaptive):
     """Largest values of windows that share the input out; see `convkit.functional.adaptive_max_pool2d`.
 
-    Shape: x (N, C, H, W) → y (N, C, *output_size).
+    Shape: x (N, C, H, W) → y ``(N, C, *output_size)``.
 
     Parameters
     ----------

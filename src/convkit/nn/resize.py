@@ -59,7 +59,7 @@ class PixelUnshuffle(Module):
 class Upsample(Module):
     """Signals or images of another size, by the nearest value or linearly; see `convkit.functional.interpolate`.
 
-    Shape: x (N, C, L) or (N, C, H, W) → y (N, C, *size).
+    Shape: x (N, C, L) or (N, C, H, W) → y ``(N, C, *size)``.
 
     Parameters
     ----------

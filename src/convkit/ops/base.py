@@ -122,6 +122,7 @@ class Recorder(Protocol):
     """Whoever listens to ops being called: a graph while it is traced."""
 
     training: bool
+    returned: dict[int, Any]
 
     def record(self, op: Primitive, inputs: Sequence[Any]) -> Any: ...
 

@@ -73,7 +73,7 @@ class History:
         write_whole(path, text.getvalue())
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw the curves of loss and metrics, training beside validation, into a PNG file.
+        """Write the picture of `convkit.plot.training_curves` to a PNG file.
 
         Parameters
         ----------
@@ -82,27 +82,16 @@ class History:
 
         Raises
         ------
+        ValueError
+            Where there is no epoch yet.
         ImportError
             Where matplotlib is missing; the message names the pip command.
         """
-        figure = require("matplotlib.figure", "plot", "drawing the training curves")
-        backend = require("matplotlib.backends.backend_agg", "plot", "drawing the training curves")
-        names = [name for name in self.columns if not name.startswith("val_") and name not in _NO_CURVE]
-        canvas = figure.Figure(figsize=(5 * max(len(names), 1), 4), layout="constrained")
-        backend.FigureCanvasAgg(canvas)
-        for place, name in enumerate(names, start=1):
-            axes = canvas.add_subplot(1, len(names), place)
-            for column, label in ((name, "training"), (f"val_{name}", "validation")):
-                drawn = [(row["epoch"], row[column]) for row in self.rows if column in row]
-                if drawn:
-                    axes.plot(*zip(*drawn, strict=True), marker=".", label=label)
-            axes.set(title=name, xlabel="epoch")
-            axes.locator_params(axis="x", integer=True)
-            axes.grid(alpha=0.3)
-            axes.legend()
+        from convkit.plot import training_curves
+
+        figure = require("matplotlib.figure", "plot", "drawing the training curves").Figure(
+            figsize=(10, 4), layout="constrained"
+        )
         picture = io.BytesIO()
-        canvas.savefig(picture, format="png", dpi=120)
+        training_curves(self, figure).savefig(picture, format="png", dpi=120)
         write_whole(path, picture.getvalue())
-
-
-_NO_CURVE = ("epoch", "lr", "seconds")

@@ -1,0 +1,28 @@
+"""The reference in docs/api names everything that is public, so that nothing new is left out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import convkit as ck
+from convkit import data, functional, models, nn, optim, plot, train
+
+PAGES = Path(__file__).parents[1] / "docs" / "api"
+ELSEWHERE = {
+    ck: {"functional", "nn", "optim", "data", "models", "plot", "__version__"},  # modules have pages of their own
+    nn: {"init", "Parameter", "Buffer"},
+    models: {"REGISTRY"},
+    train: {"Trainer", "save", "load", "load_model"},
+}
+
+
+@pytest.mark.parametrize(
+    "module", [ck, functional, nn, optim, data, models, train, plot], ids=lambda module: module.__name__
+)
+def test_every_public_name_is_on_the_page_of_its_module(module: ModuleType) -> None:
+    page = PAGES / f"{module.__name__.removeprefix('convkit.')}.rst"
+    listed = {line.strip() for line in page.read_text("utf-8").splitlines() if line.startswith("   ")}
+    assert set(module.__all__) - ELSEWHERE.get(module, set()) - listed == set()
