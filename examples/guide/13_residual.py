@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import convkit as ck
-from convkit import data, nn
+from convkit import data, nn, plot
 from convkit import functional as F
 
 # %%
@@ -78,6 +78,9 @@ np.testing.assert_allclose(grad_x_found, grad_x)
 np.testing.assert_allclose(grads["conv1.weight"], grad_weight1)
 np.testing.assert_allclose(grads["conv2.weight"], grad_weight2)
 print("the layers' gradients are those written out by hand")
+
+plot.graph(block, (8, 14, 14))
+plt.show()
 
 # %%
 # What reaches the first block

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import convkit as ck
-from convkit import data, nn, optim
+from convkit import data, nn, optim, plot
 from convkit import functional as F
 
 train, test = data.fashion_mnist("train", source="sample"), data.fashion_mnist("test", source="sample")
@@ -39,6 +39,9 @@ weights_at_first = layers.state_dict()
 
 trainer = ck.Trainer(layers, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam(lr=2e-3), metrics=["accuracy"])
 history = trainer.fit(train, validation=test, epochs=6, batch_size=64, seed=0, verbose=2)
+
+plot.training_curves(history)
+plt.show()
 
 # %%
 # A class, and a loop
@@ -86,21 +89,14 @@ assert accuracies == history["val_accuracy"]
 print("all weights are equal after six epochs, and so are the accuracies")
 
 # %%
-# On the left what the class' loop saw, batch by batch, and what ``fit`` kept, the mean of each epoch; on the right the
-# accuracies that both measured.
+# What the loop saw, batch by batch, and what ``fit`` kept, the mean of each epoch:
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-position = np.arange(1, len(losses) + 1) / len(batches)
-left.plot(position, losses, color="C0", alpha=0.4, linewidth=1, label="loop: each batch")
-left.plot(np.arange(6) + 0.5, history["loss"], "o-", color="C1", label="fit: mean of each epoch")
-left.set(xlabel="epochs", ylabel="training loss", ylim=(0, None))
-right.plot(range(1, 7), history["accuracy"], "o-", color="C1", label="fit: training, while it learns")
-right.plot(range(1, 7), history["val_accuracy"], "o-", color="C2", label="fit: test")
-right.plot(range(1, 7), accuracies, "x", color="C0", markersize=11, markeredgewidth=2, label="loop: test")
-right.set(xlabel="epoch", ylabel="accuracy")
-for ax in (left, right):
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+figure, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
+ax.plot(np.arange(1, len(losses) + 1) / len(batches), losses, color="C0", alpha=0.45, linewidth=1, label="loop")
+ax.plot(np.arange(6) + 0.5, history["loss"], "o-", color="C1", label="fit")
+ax.set(xlabel="epochs", ylabel="training loss", xlim=(0, 6), ylim=(0, None))
+ax.spines[["top", "right"]].set_visible(False)
+ax.legend(frameon=False)
 plt.show()
 
 # %%
