@@ -13,6 +13,7 @@ to fewer, :math:`R`, so that of the multiplications for one place
 import matplotlib.pyplot as plt
 import numpy as np
 
+import convkit as ck
 from convkit import functional as F
 from convkit import nn, plot
 from convkit.models.googlenet import MODULES
@@ -140,6 +141,7 @@ at_once = F.conv2d(image, np.outer(column, row).reshape(1, 1, 7, 7), padding=3)
 in_turn = F.conv2d(F.conv2d(image, row.reshape(1, 1, 1, 7), padding=(0, 3)), column.reshape(1, 1, 7, 1), padding=(3, 0))
 np.testing.assert_allclose(in_turn, at_once, atol=1e-12)
 
+ck.set_seed(0)
 variants = {
     "one 5×5": nn.Sequential(conv(64, 64, 5)),
     "two 3×3": nn.Sequential(conv(64, 64, 3), conv(64, 64, 3)),

@@ -41,6 +41,13 @@ np.testing.assert_allclose(doubled[..., 1:-1, 1:-1], bilinear[..., 1:-1, 1:-1])
 print("within the border the transposed convolution is bilinear interpolation")
 
 # %%
+# The context module of the paper begins as the identity on scores that are not negative, and learns from there:
+
+scores = np.abs(np.random.default_rng(1).normal(size=(1, 21, 32, 32))).astype(np.float32)
+np.testing.assert_allclose(models.context_basic()(scores), scores, rtol=1e-5)
+print("the untrained context module hands on its input")
+
+# %%
 # By layers
 # ---------
 # ``models.encoder_decoder`` has three sizes, 28, 14 and 7, and adds at each what the encoder's maps of that size say.
