@@ -1,9 +1,10 @@
 """Matrix products of row-major matrices, for dense layers, and sums over rows, for their bias gradient.
 
 The outer tile runs down panels of a few vectors of columns of op(b).  A panel is copied to scratch when many
-rows will use it, when its last vector is not full, or when b has to be transposed.  With few rows and b
-transposed copying would cost more than it saves: both operands are contiguous along k, and the dot tile reads
-them in place.
+rows will use it, when its last vector is not full, or when b has to be transposed.  Where b is transposed and
+the larger of the two, a dense layer's weight, c.T = b @ a.T is made instead: b is read in place, and panels of
+a.T are copied once for all tasks.  With few rows even that would cost more than it saves: both operands are
+contiguous along k, and the dot tile reads them in place.
 """
 
 from cython.parallel cimport prange
@@ -12,14 +13,17 @@ from libc.string cimport memset
 
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, threads_for
 from convkit._kernels.tile cimport (
-    CK_MAX_TILE, CK_MAX_VECTOR, CK_MAX_WIDTH, TILE_ADD, TILE_COLUMN_BIAS, TILE_OVERWRITE, TILE_RELU, TileSize,
+    CK_MAX_TILE, CK_MAX_VECTOR, CK_MAX_WIDTH, TILE_ADD, TILE_COLUMN_BIAS, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS,
+    TileSize,
     dot, outer, pack_matrix, part_start, parts_of, scratch_of, sum_rows, tile_size, transpose,
 )
 
 cdef enum:
+    SHARED, PANEL, TURNED   # scratch slots; the first is shared by all threads of a call
     K_BLOCK = 512           # depth of one pass: a panel of B this deep stays in the second-level cache
     DOT_K_BLOCK = 1024      # so that the few rows of B in a dot tile stay in the first-level cache
     DOT_ROWS = 8
+    RUN = 512               # of k, that one task copies of a panel of a.T
     ROWS_PER_TASK = 128     # at most,
     FEWEST_ROWS = 32        # and at least, since each task packs its panels of B for itself
     TASKS = 16              # tasks wanted of a large problem, for any number of threads
@@ -33,6 +37,7 @@ cdef struct Product:
     int64_t ldb
     bint trans_b
     bint dot                # b is transposed and op(a) has few rows
+    bint swap               # b is transposed and op(a) has fewer rows than it
     bint relu
     int64_t row_parts, panel_parts
 
@@ -56,7 +61,7 @@ cdef int outer_task(const Product *p, int64_t task, const real *a, const real *b
     cdef int64_t m0 = part_start(p.m, p.row_parts, row_part)
     cdef int64_t m1 = part_start(p.m, p.row_parts, row_part + 1)
     cdef int64_t panel, k0, k1, vectors = parts_of(p.n, size.vl), v0, v1
-    cdef real *packed = scratch_of(1, K_BLOCK * size.vl * size.nv, c)
+    cdef real *packed = scratch_of(PANEL, K_BLOCK * size.vl * size.nv, c)
     if packed == NULL:
         return OUT_OF_MEMORY
     for panel in range(part_start(panels, p.panel_parts, panel_part),
@@ -141,6 +146,72 @@ cdef int dot_task(const Product *p, int64_t task, const real *a, const real *b, 
             return 0
 
 
+cdef inline int64_t padded_rows(const Product *p, int64_t vl) noexcept nogil:
+    return parts_of(p.m, vl) * vl
+
+
+cdef void pack_swapped(const Product *p, int64_t task, const real *a, real *packed) noexcept nogil:
+    """A run of k of one panel of a.T, (k, width), and zeros for the rows that its last vector lacks."""
+    cdef TileSize size = tile_size(packed)
+    cdef int64_t vectors = parts_of(p.m, size.vl), panels = parts_of(vectors, size.nv), runs = parts_of(p.k, RUN)
+    cdef int64_t panel = task // runs, k0 = task % runs * RUN, k1 = min(k0 + RUN, p.k), k
+    cdef int64_t v0 = part_start(vectors, panels, panel), v1 = part_start(vectors, panels, panel + 1)
+    cdef int64_t width = (v1 - v0) * size.vl
+    cdef int64_t rows = min(width, p.m - v0 * size.vl)
+    packed += v0 * size.vl * p.k + k0 * width
+    transpose(rows, k1 - k0, a + v0 * size.vl * p.a_row + k0, p.a_row, packed, width)
+    if rows < width:
+        for k in range(k1 - k0):
+            memset(packed + k * width + rows, 0, (width - rows) * sizeof(real))
+
+
+cdef int swapped_task(const Product *p, int64_t task, const real *packed, const real *b, real *c,
+                      const real *bias) noexcept nogil:
+    """Some columns of c, as rows of c.T in scratch, then turned."""
+    cdef TileSize size = tile_size(c)
+    cdef int64_t j0 = part_start(p.n, p.panel_parts, task), j1 = part_start(p.n, p.panel_parts, task + 1)
+    cdef int64_t vectors = parts_of(p.m, size.vl), panels = parts_of(vectors, size.nv)
+    cdef int64_t tiles = parts_of(j1 - j0, size.mr), lead = padded_rows(p, size.vl), k0 = 0, k1
+    cdef int64_t panel, tile, v0, v1, i0, i1
+    cdef real *turned = scratch_of(TURNED, (j1 - j0) * lead, c)
+    cdef int mode
+    if turned == NULL:
+        return OUT_OF_MEMORY
+    while True:
+        k1 = min(k0 + K_BLOCK, p.k)
+        mode = epilogue(p, k0 == 0, k1 == p.k, False)
+        if k0 == 0 and bias != NULL:
+            mode |= TILE_ROW_BIAS
+        for panel in range(panels):
+            v0 = part_start(vectors, panels, panel)
+            v1 = part_start(vectors, panels, panel + 1)
+            for tile in range(tiles):
+                i0 = part_start(j1 - j0, tiles, tile)
+                i1 = part_start(j1 - j0, tiles, tile + 1)
+                outer(<int> (i1 - i0), <int> (v1 - v0), k1 - k0, b + (j0 + i0) * p.ldb + k0, p.ldb, 1,
+                      packed + v0 * size.vl * p.k + k0 * (v1 - v0) * size.vl, (v1 - v0) * size.vl,
+                      turned + i0 * lead + v0 * size.vl, lead, mode, bias + j0 + i0 if bias != NULL else NULL)
+        k0 = k1
+        if k0 >= p.k:
+            break
+    transpose(j1 - j0, p.m, turned, lead, c + j0, p.n)
+    return 0
+
+
+cdef int multiply_swapped(const Product *p, const real *a, const real *b, real *c, const real *bias) noexcept nogil:
+    cdef TileSize size = tile_size(c)
+    cdef int64_t task, runs = parts_of(parts_of(p.m, size.vl), size.nv) * parts_of(p.k, RUN)
+    cdef int threads = threads_for(2.0 * p.m * p.n * p.k), failed = 0
+    cdef real *packed = scratch_of(SHARED, padded_rows(p, size.vl) * p.k, c)
+    if packed == NULL:
+        return OUT_OF_MEMORY
+    for task in prange(runs, num_threads=threads, schedule="static"):
+        pack_swapped(p, task, a, packed)
+    for task in prange(p.panel_parts, num_threads=threads, schedule="dynamic"):
+        failed |= swapped_task(p, task, packed, b, c, bias)
+    return failed
+
+
 cdef int multiply_task(const Product *p, int64_t task, const real *a, const real *b, real *c,
                        const real *bias) noexcept nogil:
     return dot_task(p, task, a, b, c, bias) if p.dot else outer_task(p, task, a, b, c, bias)
@@ -149,6 +220,8 @@ cdef int multiply_task(const Product *p, int64_t task, const real *a, const real
 cdef int multiply(const Product *p, const real *a, const real *b, real *c, const real *bias) noexcept nogil:
     cdef int64_t task, tasks = p.row_parts * p.panel_parts
     cdef int threads = threads_for(2.0 * p.m * p.n * p.k), failed = 0
+    if p.swap:
+        return multiply_swapped(p, a, b, c, bias)
     if threads == 1:
         for task in range(tasks):
             failed |= multiply_task(p, task, a, b, c, bias)
@@ -188,6 +261,7 @@ cdef class Gemm(Kernel):
         p.ldb = p.k if trans_b else p.n
         p.trans_b = trans_b
         p.dot = trans_b and p.m <= DOT_ROWS
+        p.swap = trans_b and DOT_ROWS < p.m <= p.n
         p.relu = relu
         self.share_out()
 
@@ -198,6 +272,9 @@ cdef class Gemm(Kernel):
         cdef int64_t width = size.dot_n if p.dot else size.vl * size.nv
         cdef int64_t panels = parts_of(p.n, width)
         cdef int64_t wanted = min(TASKS, <int64_t> (2.0 * p.m * p.n * p.k / OPERATIONS_PER_TASK) + 1)
+        if p.swap:
+            p.panel_parts = max(1, min(parts_of(p.n, size.mr), wanted))
+            return
         p.panel_parts = max(1, min(panels, wanted))
         p.row_parts = max(1, parts_of(p.m, ROWS_PER_TASK))
         if p.row_parts * p.panel_parts < wanted:

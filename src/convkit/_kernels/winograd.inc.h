@@ -210,28 +210,46 @@ static void NAME(winograd_output_adjoint)(int64_t channels, int64_t tiles, const
 }
 #undef FOR_TILES
 
-/* g -> G g Gt, for n kernels w_step apart, whose results are neighbours */
-static void NAME(winograd_kernel)(int64_t n, const REAL *w, int64_t w_step, REAL *u, int64_t xi_step)
+/* g -> G g Gt, for n kernels w_step apart, whose results are neighbours: so many at a time, side by side */
+#define TOGETHER 8
+#define FOR_TOGETHER for (int k = 0; k < TOGETHER; k++)
+
+ALWAYS_INLINE void NAME(apply_g)(REAL (*g)[TOGETHER], int step, REAL (*out)[TOGETHER], int out_step)
 {
     const REAL half = (REAL)0.5;
-    for (int64_t k = 0; k < n; k++, w += w_step, u++) {
-        REAL rows[4][3];
-        for (int j = 0; j < 3; j++) {
-            const REAL ends = half * (w[j] + w[6 + j]), middle = half * w[3 + j];
-            rows[0][j] = w[j];
-            rows[1][j] = ends + middle;
-            rows[2][j] = ends - middle;
-            rows[3][j] = w[6 + j];
-        }
-        for (int i = 0; i < 4; i++) {
-            const REAL ends = half * (rows[i][0] + rows[i][2]), middle = half * rows[i][1];
-            u[4 * i * xi_step] = rows[i][0];
-            u[(4 * i + 1) * xi_step] = ends + middle;
-            u[(4 * i + 2) * xi_step] = ends - middle;
-            u[(4 * i + 3) * xi_step] = rows[i][2];
-        }
+    FOR_TOGETHER
+    {
+        const REAL ends = half * (g[0][k] + g[2 * step][k]), middle = half * g[step][k];
+        out[0][k] = g[0][k];
+        out[out_step][k] = ends + middle;
+        out[2 * out_step][k] = ends - middle;
+        out[3 * out_step][k] = g[2 * step][k];
     }
 }
+
+static void NAME(winograd_kernel)(int64_t n, const REAL *w, int64_t w_step, REAL *u, int64_t xi_step)
+{
+    for (int64_t first = 0; first < n; first += TOGETHER) {
+        const int64_t count = n - first < TOGETHER ? n - first : TOGETHER;
+        REAL g[9][TOGETHER] = {{0}}, rows[12][TOGETHER], out[16][TOGETHER];
+        for (int k = 0; k < count; k++)
+            for (int i = 0; i < 9; i++)
+                g[i][k] = w[(first + k) * w_step + i];
+        UNROLL
+        for (int j = 0; j < 3; j++)
+            NAME(apply_g)(g + j, 3, rows + j, 3);
+        UNROLL
+        for (int i = 0; i < 4; i++)
+            NAME(apply_g)(rows + 3 * i, 1, out + 4 * i, 1);
+        for (int i = 0; i < 16; i++)
+            if (count == TOGETHER)
+                memcpy(u + i * xi_step + first, out[i], sizeof out[i]);
+            else
+                memcpy(u + i * xi_step + first, out[i], count * sizeof(REAL));
+    }
+}
+#undef FOR_TOGETHER
+#undef TOGETHER
 
 /* u -> Gt u G, for n neighbours, whose results are whole kernels one after the other */
 static void NAME(winograd_kernel_adjoint)(int64_t n, const REAL *u, int64_t xi_step, REAL *w)
