@@ -53,6 +53,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "show_memory": False,
+    "min_reported_time": 60,  # seconds; what a page takes depends on the machine
     "write_computation_times": False,
 }
 
