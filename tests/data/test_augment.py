@@ -335,7 +335,9 @@ def test_labels_that_mixup_cannot_blend() -> None:
         MixUp(3)(images, np.zeros((3, 4)), generator)
 
 
-def test_a_crop_larger_than_the_image() -> None:
+def test_a_shift_or_crop_larger_than_the_image() -> None:
+    with pytest.raises(ValueError, match=r"RandomShift: pixels is 8, more than images of shape \(3, 2, 7, 9\) have"):
+        augmented(RandomShift(8), images_of(3))
     with pytest.raises(ValueError, match=r"RandomCrop: size \(8, 8\) is larger than images of 7 × 9 with 0 pixels"):
         augmented(RandomCrop(8), images_of(3))
 

@@ -41,7 +41,7 @@ class RandomShift:
     Raises
     ------
     TypeError, ValueError
-        For `pixels` below 0, and an unknown `fill`.
+        For `pixels` below 0, and an unknown `fill`; when called, for `pixels` above height or width.
 
     References
     ----------
@@ -61,6 +61,8 @@ class RandomShift:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return shifted images (N, C, H, W), and the labels as they are."""
         _check_batch("RandomShift", images, labels)
+        if self.pixels > min(images.shape[2:]):
+            raise ValueError(f"RandomShift: pixels is {self.pixels}, more than images of shape {images.shape} have")
         return _crop(_padded(images, self.pixels, self.fill), images.shape[2:], generator), labels
 
 
