@@ -179,6 +179,7 @@ def train(
     batch_size: int = 64,
     optimizer: optim.Optimizer | None = None,
     loss: Callable[..., Any] | None = None,
+    metrics: Sequence[Any] = ("accuracy",),
 ) -> Run:
     """Build a network and train it in silence, weights and shuffling drawn from the seed.
 
@@ -193,10 +194,12 @@ def train(
         By default Adam with a rate of 0.001.
     loss : callable, optional
         By default the cross-entropy.
+    metrics : sequence of str or callable
+        What the history has beside the loss.
     """
     ck.set_seed(seed)
     model = build()
-    trainer = ck.Trainer(model, loss or nn.CrossEntropyLoss(), optimizer or optim.Adam(lr=1e-3), metrics=["accuracy"])
+    trainer = ck.Trainer(model, loss or nn.CrossEntropyLoss(), optimizer or optim.Adam(lr=1e-3), metrics)
     steps = Steps()
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "verbose": 0}
     history = trainer.fit(images, test, callbacks=[steps], **settings)

@@ -7,6 +7,8 @@ is given the better of two learning rates here; the paper searches for its setti
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -34,7 +36,7 @@ def main() -> None:
             (
                 rate,
                 train(
-                    lambda: KINDS[kind](depth=depth),
+                    partial(KINDS[kind], depth=depth),
                     images,
                     test,
                     epochs=epochs,

@@ -7,6 +7,8 @@ does not. The same networks are trained here for the first steps on images of 14
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -39,7 +41,7 @@ def main() -> None:
     images, test = claim.data("fashion-mnist", BATCH * steps, test_images=2_000)
     runs = {
         (kind, depth): train(
-            lambda depth=depth, residual=residual: SmallImageResNet(depth, 1, 10, residual),
+            partial(SmallImageResNet, depth, 1, 10, residual),
             halved(images),
             halved(test),
             epochs=1,

@@ -7,6 +7,8 @@ the claim.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -39,7 +41,8 @@ def main() -> None:
     def accuracies(kind: str, window: int) -> list[float]:
         """Test accuracy of each seed."""
         runs = (
-            train(lambda: network(kind, window), images, test, epochs=epochs, seed=claim.seed + k) for k in range(seeds)
+            train(partial(network, kind, window), images, test, epochs=epochs, seed=claim.seed + k)
+            for k in range(seeds)
         )
         return [run.history["val_accuracy"][-1] for run in runs]
 
