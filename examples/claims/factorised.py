@@ -77,7 +77,7 @@ def step_times(names: Sequence[str], images: Dataset, rounds: int) -> dict[str, 
 def main() -> None:
     claim = Claim(__file__, __doc__)
     names = list(FORMS)
-    epochs, seeds = claim.choose((4, 3), (1, 1))
+    epochs, seeds = claim.choose((4, 2), (1, 1))
     images, test = claim.data("fashion-mnist", 6_400, test_images=5_000)
     seconds = step_times(names, images, rounds=claim.choose(50, 3))
     accuracy = {
