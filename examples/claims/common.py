@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 import convkit as ck
@@ -28,6 +29,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "claims"
 QUICK_IMAGES = 384
 
 STYLE = {
+    "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -204,3 +206,9 @@ def train(
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "verbose": 0}
     history = trainer.fit(images, test, callbacks=[steps], **settings)
     return Run(model, history, steps.losses, sorted(steps.seconds)[len(steps.seconds) // 2])
+
+
+def smoothed(losses: Sequence[float], window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the losses of `window` steps and of the `window` after them, and at which step each of them ends."""
+    steps = np.arange(window, len(losses) + 1, window)
+    return steps, np.array([np.mean(losses[step - window : step]) for step in steps])

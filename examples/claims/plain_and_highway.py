@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from common import Claim, Run, train
+from common import Claim, Run, smoothed, train
 from convkit import models, optim
 
 RATES = (1e-3, 3e-4)
@@ -65,14 +64,13 @@ def main() -> None:
     *curves, by_depth = figure.subplots(1, 3, width_ratios=(3, 3, 2))
     for panel, kind in zip(curves, KINDS, strict=True):
         for shade, depth in enumerate(depths):
-            losses = np.asarray(runs[kind, depth][1].losses)
-            window = max(len(losses) // 40, 1)
-            means = losses[: len(losses) // window * window].reshape(-1, window).mean(axis=1)
-            panel.plot(window * np.arange(1, len(means) + 1), means, color=f"C{shade}", label=f"{depth} layers")
+            losses = runs[kind, depth][1].losses
+            panel.plot(*smoothed(losses, max(len(losses) // 40, 1)), color=f"C{shade}", label=f"{depth} layers")
         panel.set(title=f"{kind}: training loss", xlabel="step", yscale="log", ylim=(0.02, 3))
         panel.legend()
-    for kind, marker in zip(KINDS, "so", strict=True):
-        by_depth.plot(depths, [final_loss(runs[kind, depth][1]) for depth in depths], marker=marker, label=kind)
+    for kind, shade in zip(KINDS, ("0.6", "0.1"), strict=True):
+        losses = [final_loss(runs[kind, depth][1]) for depth in depths]
+        by_depth.plot(depths, losses, color=shade, marker="o", label=kind)
     by_depth.set(title="in the last epoch", xlabel="layers", xticks=depths, yscale="log", ylim=(0.02, 3))
     by_depth.legend()
     claim.write_figure(figure)

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from common import Claim, train
+from common import Claim, smoothed, train
 from convkit import functional as F
 from convkit import optim
 from convkit.data import Dataset
@@ -26,11 +26,6 @@ KINDS = {"plain": False, "residual": True}
 def halved(images: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Images of half the size (N, 1, 14, 14) in [0, 1], and their labels."""
     return F.avg_pool2d(images.images.astype(np.float32) / 255, 2), images.labels
-
-
-def smooth(losses: list[float], window: int) -> np.ndarray:
-    """Means of a loss over `window` steps."""
-    return np.convolve(losses, np.full(window, 1 / window), mode="valid")
 
 
 def main() -> None:
@@ -76,12 +71,12 @@ def main() -> None:
     *curves, by_depth = figure.subplots(1, 3, width_ratios=(3, 3, 2))
     for panel, kind in zip(curves, KINDS, strict=True):
         for shade, depth in enumerate(depths):
-            curve = smooth(runs[kind, depth].losses, max(steps // 10, 1))
-            panel.plot(curve, color=f"C{shade}", label=f"{depth} layers")
+            curve = smoothed(runs[kind, depth].losses, max(steps // 20, 1))
+            panel.plot(*curve, color=f"C{shade}", label=f"{depth} layers")
         panel.set(title=f"{kind}: training loss", xlabel="step", ylim=(0, 2.5))
         panel.legend()
-    for kind, marker in zip(KINDS, "so", strict=True):
-        by_depth.plot(depths, [final[kind, depth] for depth in depths], marker=marker, label=kind)
+    for kind, shade in zip(KINDS, ("0.6", "0.1"), strict=True):
+        by_depth.plot(depths, [final[kind, depth] for depth in depths], color=shade, marker="o", label=kind)
     by_depth.set(title="in the end", xlabel="layers", xticks=depths, ylim=(0, None))
     by_depth.legend()
     claim.write_figure(figure)
