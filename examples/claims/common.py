@@ -81,7 +81,6 @@ class Claim:
         self.quick: bool = options.quick
         self.seed: int = options.seed
         self.out: Path = options.out
-        self.began = time.perf_counter()
 
     def choose(self, full: Any, quick: Any) -> Any:
         """Return what the full or what the quick run is to use."""
@@ -106,7 +105,7 @@ class Claim:
         return train[: min(images, most)], test[: min(test_images, most)]
 
     def write_table(self, header: Sequence[str], rows: Sequence[Sequence[object]], settings: str) -> None:
-        """Print the table and write it as Markdown, with the settings and the time that all took under it.
+        """Print the table and write it as Markdown, with the settings and the processor's time under it.
 
         Parameters
         ----------
@@ -119,9 +118,9 @@ class Claim:
         """
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
         table = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-        seconds = time.perf_counter() - self.began
+        seconds = time.process_time()
         threads = ck.get_num_threads()
-        note = f"{settings} {threads} thread{'s' if threads > 1 else ''}, {seconds:.0f} seconds in all."
+        note = f"{settings} {threads} thread{'s' if threads > 1 else ''}, {seconds:.0f} seconds of processor time."
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / f"{self.name}.md").write_text(f"{table}\n\n{note}\n", encoding="utf-8")
         print(f"{table}\n\n{note}")

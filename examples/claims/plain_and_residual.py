@@ -73,7 +73,7 @@ def main() -> None:
         for shade, depth in enumerate(depths):
             curve = smoothed(runs[kind, depth].losses, max(steps // 20, 1))
             panel.plot(*curve, color=f"C{shade}", label=f"{depth} layers")
-        panel.set(title=f"{kind}: training loss", xlabel="step", ylim=(0, 2.5))
+        panel.set(title=f"{kind}: training loss", xlabel="step", ylim=(0, 3))
         panel.legend()
     for kind, shade in zip(KINDS, ("0.6", "0.1"), strict=True):
         by_depth.plot(depths, [final[kind, depth] for depth in depths], color=shade, marker="o", label=kind)
