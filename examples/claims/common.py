@@ -145,12 +145,15 @@ class Run:
         The loss of each step.
     seconds_per_step : float
         The median.
+    trainer : Trainer
+        What trained it, to evaluate it.
     """
 
     model: nn.Module
     history: History
     losses: list[float]
     seconds_per_step: float
+    trainer: ck.Trainer
 
 
 class Steps(Callback):
@@ -204,7 +207,7 @@ def train(
     steps = Steps()
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "verbose": 0}
     history = trainer.fit(images, test, callbacks=[steps], **settings)
-    return Run(model, history, steps.losses, sorted(steps.seconds)[len(steps.seconds) // 2])
+    return Run(model, history, steps.losses, sorted(steps.seconds)[len(steps.seconds) // 2], trainer)
 
 
 def smoothed(losses: Sequence[float], window: int) -> tuple[np.ndarray, np.ndarray]:
