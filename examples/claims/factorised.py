@@ -107,7 +107,7 @@ def main() -> None:
         f"Parameters and FLOPs (forward, one image, 14 × 14 places, {WIDTH} maps) of the form alone; a training step "
         "of 64 images with the whole network, the shortest of many in turns; "
         f"{len(images):,} training and {len(test):,} test images of Fashion-MNIST, {epochs} epochs of batches of 64, "
-        f"Adam 0.001, mean of {seeds} seed(s) from {claim.seed} on.",
+        f"Adam 0.001, mean of {seeds} runs with seeds from {claim.seed} on.",
     )
 
     figure = Figure(figsize=(9, 3.2))

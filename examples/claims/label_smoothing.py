@@ -89,8 +89,8 @@ def main() -> None:
         ["smoothing", *columns, "mean top probability", "calibration error"],
         rows,
         f"`fashion_cnn_small`, {len(images):,} training and {len(test):,} test images of Fashion-MNIST, {epochs} "
-        f"epochs of batches of 64, Adam 0.001, means of {seeds} seed(s) from {claim.seed} on; the cross-entropy is "
-        "without smoothing for both.",
+        f"epochs of batches of 64, Adam 0.001, means of {seeds} runs with seeds from {claim.seed} on; the "
+        "cross-entropy is without smoothing for both.",
     )
     accuracy.set(title="test accuracy", xlabel="epoch")
     accuracy.yaxis.set_major_formatter("{x:.0%}")

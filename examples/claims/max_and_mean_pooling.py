@@ -107,8 +107,8 @@ def main() -> None:
         ["pooling", *columns],
         rows,
         f"{len(images):,} training and {len(test):,} test images of Fashion-MNIST, {epochs} epochs of batches of 64, "
-        f"Adam 0.001, means of {seeds} seed(s) from {claim.seed} on. Mean pooling and convolution of 64 × 16 random "
-        f"maps of 24 × 24 differ at most by (outputs and gradients) {'; '.join(apart)}.",
+        f"Adam 0.001, means of {seeds} runs with seeds from {claim.seed} on. Mean pooling and convolution of 64 × 16 "
+        f"random maps of 24 × 24 differ at most by (outputs and gradients) {'; '.join(apart)}.",
     )
 
     figure = Figure(figsize=(5, 3.2))

@@ -57,7 +57,7 @@ def main() -> None:
         ["window", "numbers left", "weights of the classifier", *columns],
         rows,
         f"{len(images):,} training and {len(test):,} test images of Fashion-MNIST, {epochs} epochs of batches of 64, "
-        f"Adam 0.001, mean of {seeds} seed(s) from {claim.seed} on.",
+        f"Adam 0.001, mean of {seeds} runs with seeds from {claim.seed} on.",
     )
 
     figure = Figure(figsize=(5, 3.2))
