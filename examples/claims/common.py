@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 import convkit as ck
@@ -28,6 +29,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "claims"
 QUICK_IMAGES = 384
 
 STYLE = {
+    "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -79,7 +81,6 @@ class Claim:
         self.quick: bool = options.quick
         self.seed: int = options.seed
         self.out: Path = options.out
-        self.began = time.perf_counter()
 
     def choose(self, full: Any, quick: Any) -> Any:
         """Return what the full or what the quick run is to use."""
@@ -104,7 +105,7 @@ class Claim:
         return train[: min(images, most)], test[: min(test_images, most)]
 
     def write_table(self, header: Sequence[str], rows: Sequence[Sequence[object]], settings: str) -> None:
-        """Print the table and write it as Markdown, with the settings and the time that all took under it.
+        """Print the table and write it as Markdown, with the settings and the processor's time under it.
 
         Parameters
         ----------
@@ -117,9 +118,9 @@ class Claim:
         """
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
         table = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-        seconds = time.perf_counter() - self.began
+        seconds = time.process_time()
         threads = ck.get_num_threads()
-        note = f"{settings} {threads} thread{'s' if threads > 1 else ''}, {seconds:.0f} seconds in all."
+        note = f"{settings} {threads} thread{'s' if threads > 1 else ''}, {seconds:.0f} seconds of processor time."
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / f"{self.name}.md").write_text(f"{table}\n\n{note}\n", encoding="utf-8")
         print(f"{table}\n\n{note}")
@@ -144,12 +145,15 @@ class Run:
         The loss of each step.
     seconds_per_step : float
         The median.
+    trainer : Trainer
+        What trained it, to evaluate it.
     """
 
     model: nn.Module
     history: History
     losses: list[float]
     seconds_per_step: float
+    trainer: ck.Trainer
 
 
 class Steps(Callback):
@@ -179,6 +183,7 @@ def train(
     batch_size: int = 64,
     optimizer: optim.Optimizer | None = None,
     loss: Callable[..., Any] | None = None,
+    metrics: Sequence[Any] = ("accuracy",),
 ) -> Run:
     """Build a network and train it in silence, weights and shuffling drawn from the seed.
 
@@ -193,11 +198,19 @@ def train(
         By default Adam with a rate of 0.001.
     loss : callable, optional
         By default the cross-entropy.
+    metrics : sequence of str or callable
+        What the history has beside the loss.
     """
     ck.set_seed(seed)
     model = build()
-    trainer = ck.Trainer(model, loss or nn.CrossEntropyLoss(), optimizer or optim.Adam(lr=1e-3), metrics=["accuracy"])
+    trainer = ck.Trainer(model, loss or nn.CrossEntropyLoss(), optimizer or optim.Adam(lr=1e-3), metrics)
     steps = Steps()
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "verbose": 0}
     history = trainer.fit(images, test, callbacks=[steps], **settings)
-    return Run(model, history, steps.losses, sorted(steps.seconds)[len(steps.seconds) // 2])
+    return Run(model, history, steps.losses, sorted(steps.seconds)[len(steps.seconds) // 2], trainer)
+
+
+def smoothed(losses: Sequence[float], window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the losses of `window` steps and of the `window` after them, and at which step each of them ends."""
+    steps = np.arange(window, len(losses) + 1, window)
+    return steps, np.array([np.mean(losses[step - window : step]) for step in steps])
