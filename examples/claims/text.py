@@ -135,7 +135,7 @@ def draw(accuracies: dict[str, np.ndarray], found: list[list[str]]) -> Figure:
         axes.set_axis_off()
         axes.set_title(kind)
         for row, line in enumerate(lines):
-            axes.text(0, 0.95 - row / len(lines), line, family="monospace", fontsize=8, va="top")
+            axes.text(0, 0.95 - row / len(lines), line, family="monospace", fontsize=8, va="top", parse_math=False)
     return figure
 
 
