@@ -105,7 +105,8 @@ def main() -> None:
         ["smoothing", *columns, "mean top probability", "calibration error"],
         rows,
         f"`fashion_cnn_small`, training images of Fashion-MNIST and {len(test):,} test images, batches of 64, Adam "
-        f"0.001, means of {seeds} runs with seeds from {claim.seed} on; the cross-entropy is without smoothing for both.",
+        f"0.001, means of {seeds} runs with seeds from {claim.seed} on; the cross-entropy is without smoothing "
+        "for both.",
     )
 
 
