@@ -82,7 +82,7 @@ def test_memory_is_measured_in_processes_of_their_own() -> None:
     assert 10 < measured["one"][0] < 80
 
 
-def test_networks_of_full_size_begin_with_the_weights_they_are_given() -> None:
+def test_networks_of_full_size_draw_the_weights_that_others_are_given() -> None:
     [infer] = works("memory infer resnet18*")
     given = infer.arrays()
     expected = ck.models.resnet18()

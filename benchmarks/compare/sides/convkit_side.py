@@ -102,13 +102,12 @@ def inference(details: Details, arrays: Arrays, options: Details) -> Session:
 
 
 class FullNetwork(Session):
-    """A network for images of full size, with the weights and running moments that it is given, and no dropout."""
+    """A network for images of full size, without dropout; it draws the weights that the others are given."""
 
     def __init__(self, details: Details, arrays: Arrays, options: Details) -> None:
         self.entry = models.REGISTRY[details["network"]]
+        ck.set_seed(details["seed"])
         self.model = self.entry.build()
-        for name, owned in {**self.model.parameters(), **self.model.buffers()}.items():
-            owned.assign(arrays[name])
         for _, layer in self.model.modules():
             if isinstance(layer, nn.Dropout):
                 layer.p = 0.0

@@ -166,26 +166,39 @@ static void NAME(winograd_output_adjoint)(int64_t channels, int64_t tiles, const
 }
 #undef FOR_TILES
 
-/* g -> G g Gt, for n kernels w_step apart, whose results are neighbours */
+/* g -> G g Gt, for n kernels w_step apart, whose results are neighbours, SIDE of them at a time */
 static void NAME(winograd_kernel)(int64_t n, const REAL *w, int64_t w_step, REAL *u, int64_t xi_step)
 {
+    enum { SIDE = 8 };
     const REAL half = (REAL)0.5;
-    for (int64_t k = 0; k < n; k++, w += w_step, u++) {
-        REAL rows[4][3];
-        for (int j = 0; j < 3; j++) {
-            const REAL ends = half * (w[j] + w[6 + j]), middle = half * w[3 + j];
-            rows[0][j] = w[j];
-            rows[1][j] = ends + middle;
-            rows[2][j] = ends - middle;
-            rows[3][j] = w[6 + j];
-        }
-        for (int i = 0; i < 4; i++) {
-            const REAL ends = half * (rows[i][0] + rows[i][2]), middle = half * rows[i][1];
-            u[4 * i * xi_step] = rows[i][0];
-            u[(4 * i + 1) * xi_step] = ends + middle;
-            u[(4 * i + 2) * xi_step] = ends - middle;
-            u[(4 * i + 3) * xi_step] = rows[i][2];
-        }
+    REAL taps[9][SIDE] = {{0}}, rows[4][3][SIDE], out[4][4][SIDE];
+    for (int64_t k0 = 0; k0 < n; k0 += SIDE, w += SIDE * w_step, u += SIDE) {
+        const int64_t count = n - k0 < SIDE ? n - k0 : SIDE;
+        for (int64_t k = 0; k < count; k++)
+            for (int j = 0; j < 9; j++)
+                taps[j][k] = w[k * w_step + j];
+        for (int j = 0; j < 3; j++)
+            for (int k = 0; k < SIDE; k++) {
+                const REAL ends = half * (taps[j][k] + taps[6 + j][k]), middle = half * taps[3 + j][k];
+                rows[0][j][k] = taps[j][k];
+                rows[1][j][k] = ends + middle;
+                rows[2][j][k] = ends - middle;
+                rows[3][j][k] = taps[6 + j][k];
+            }
+        for (int i = 0; i < 4; i++)
+            for (int k = 0; k < SIDE; k++) {
+                const REAL ends = half * (rows[i][0][k] + rows[i][2][k]), middle = half * rows[i][1][k];
+                out[i][0][k] = rows[i][0][k];
+                out[i][1][k] = ends + middle;
+                out[i][2][k] = ends - middle;
+                out[i][3][k] = rows[i][2][k];
+            }
+        for (int xi = 0; xi < 16; xi++)
+            if (count == SIDE)
+                memcpy(u + xi * xi_step, out[xi / 4][xi % 4], SIDE * sizeof(REAL));
+            else
+                for (int64_t k = 0; k < count; k++)
+                    u[xi * xi_step + k] = out[xi / 4][xi % 4][k];
     }
 }
 
