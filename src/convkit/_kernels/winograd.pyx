@@ -378,6 +378,8 @@ cdef class WinogradConvolution(Kernel):
         cdef Product *p = &self.p
         cdef int64_t fit = CHUNK_BYTES // (XI * CK_PIXEL_BYTES * max(1, p.depth + p.rows))
         p.chunks = parts_of(p.t.tiles, max(3, fit))
+        if p.t.images and p.chunks > 1:
+            p.chunks = min(p.t.tiles, parts_of(p.chunks, 4) * 4)    # which two threads share evenly, or four
         p.chunk = parts_of(p.t.tiles, p.chunks)
         cdef int64_t planes = max(1, p.t.groups if p.t.images else p.t.blocks * p.t.groups)
         p.plane_parts = 1 if p.adjoint else min(p.chunks, parts_of(TASKS, planes))
@@ -615,8 +617,9 @@ cdef class WinogradWeightGrad(Kernel):
         cdef int64_t bytes_of_sums = partial_values(f) * (8 if self.double_ else 4)
         several = f.t.images == 0 and bytes_of_sums <= PARTIAL_BYTES
         f.partials = max(1, min(f.t.blocks, MOST_PARTIALS)) if several else 1
-        cdef int64_t fit = (OWN_BYTES if f.partials > 1 else SHARED_BYTES) // (
-            XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
+        # Of ordinary arrays few tiles at a time, too, unless the sums that each chunk goes through are larger still.
+        few = f.partials > 1 or (f.t.images > 0 and bytes_of_sums <= OWN_BYTES)
+        cdef int64_t fit = (OWN_BYTES if few else SHARED_BYTES) // (XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
         f.chunks = parts_of(f.t.tiles, max(1, fit))
         f.chunk = parts_of(f.t.tiles, f.chunks)
         f.row_parts = max(1, min(parts_of(f.t.outs, 32), 4))
