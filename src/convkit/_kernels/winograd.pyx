@@ -1,4 +1,4 @@
-"""3 x 3 convolution with stride 1, its adjoint and its weight gradient, in lanes, by Winograd's F(2x2, 3x3).
+"""3 x 3 convolution with stride 1, its adjoint and its weight gradient, by Winograd's F(2x2, 3x3).
 
 A tile of 2 x 2 outputs takes 16 products where the direct sum takes 36 (Lavin & Gray 2016).  With the image
 innermost the transforms are a few dozen vector additions a tile and channel, and what lies between them is 16
@@ -7,6 +7,11 @@ matrix products over channels:
     forward           M[xi] = U[xi] V[xi]           V = Bt x B of every tile, U = G w Gt, y = At M A
     adjoint           M[xi] = U[xi]' D[xi]          D = A dy At, dx = the tiles B M Bt added up
     weight gradient   dU[xi] = D[xi] V[xi]'         summed over tiles and images, dw = Gt dU G
+
+That is for arrays in lanes.  Of ordinary arrays, (N, C, H, W), a vector holds neighbouring tiles instead of images:
+planes are taken apart by the parity of rows and columns, with zeros around, so that what 16 tiles in a row have at
+the same place lies together, and the same transforms serve.  There the adjoint is the convolution with the kernel
+turned round, whose U has the products 0 and 3 of each axis changed places.
 """
 
 import numpy as np
@@ -18,29 +23,39 @@ from libc.string cimport memset
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport CK_MAX_PIXELS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU
 from convkit._kernels.tile cimport (
-    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, part_start, parts_of, scratch_of,
-    tile_size, transpose,
+    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, pad_rows, part_start, parts_of, scratch_of,
+    sum_values, tile_size, transpose, zip_parts,
 )
 
 cdef enum:
     # scratch slots; the first two are shared by all threads of a call, the others belong to one
-    KERNELS, SHARED, INPUTS, PRODUCTS
+    KERNELS, SHARED, INPUTS, PRODUCTS, APART
     XI = 16                     # products of a tile
     TASKS = 16                  # tasks wanted of a large problem, for any number of threads
     CHUNK_BYTES = 1048576       # transformed tiles of one task, about
     SHARED_BYTES = 8388608      # transformed tiles of all threads, about
     OWN_BYTES = 2097152         # those of one
+    POSITIONS = 512             # tiles of a block of planes, about
     MOST_PARTIALS = 8
     PARTIAL_BYTES = 1048576     # of a partial sum, where there may be several
+
+
+cdef struct Apart:
+    int64_t size[2]                         # of a plane
+    int64_t low[2]                          # zeros before it
+    int64_t rows, pitch                     # of one parity: (rows, images of the block, pitch)
+    int64_t parity_step, step               # values of one parity; of a channel: (row parity, column parity, …)
 
 
 cdef struct Tiling:
     int64_t blocks, groups, ins, outs       # channels of a group, of the convolution's input and output
     int64_t in_step, out_step               # values of a channel's plane
-    int64_t tiles                           # of a plane
+    int64_t tiles                           # of a plane; vectors of them, of ordinary arrays
     const int64_t *in_at                    # of each tile's 4 x 4 inputs in their plane, or -1
     const int64_t *out_at                   # of each tile's 2 x 2 outputs in theirs, or -1
     int lanes
+    int64_t batch, images                   # of ordinary arrays: all images, and those of a block; 0 in lanes
+    Apart inside, outside                   # how their planes are taken apart
 
 
 cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, dilation):
@@ -49,6 +64,7 @@ cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, dilation):
     With dilation d the outputs of a tile, and its inputs, are d apart: as if each of the d x d phases of the plane
     were convolved by itself.
     """
+    t.batch = t.images = 0
     t.blocks = in_shape[0]
     t.groups = groups
     t.ins = in_shape[1] // groups
@@ -78,6 +94,78 @@ def _places(starts, side, dilation, size, low, lanes):
     return np.ascontiguousarray(np.where(inside, (y * size[1] + x) * lanes, -1), np.int64)
 
 
+# --- ordinary arrays ----------------------------------------------------------------------------
+
+cdef plane_tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, int lanes):
+    """Fill in a Tiling for arrays (N, C, H, W); returns the arrays that it points into.
+
+    A position is (row of tiles, image, column of tiles): images next to each other fill the vectors where planes are
+    small.  The last column of positions holds no tile; it makes room for the inputs that tiles share.
+    """
+    cdef int64_t rows = parts_of(out_shape[2], 2), pitch = parts_of(out_shape[3], 2) + 1
+    t.batch = in_shape[0]
+    t.images = max(1, min(t.batch, POSITIONS // max(1, rows * pitch)))
+    t.blocks = parts_of(t.batch, t.images)
+    t.groups = groups
+    t.ins = in_shape[1] // groups
+    t.outs = out_shape[1] // groups
+    t.lanes = lanes
+    t.tiles = parts_of(rows * t.images * pitch, lanes)
+    take_measure(&t.inside, in_shape[2:4], low, rows + 1, pitch, t.tiles * lanes + t.images * pitch + lanes)
+    take_measure(&t.outside, out_shape[2:4], (0, 0), rows, pitch, t.tiles * lanes)
+    t.in_step, t.out_step = t.inside.step, t.outside.step
+    kept = (_vectors(4, t.inside.parity_step, t.images * pitch, t.tiles, lanes),
+            _vectors(2, t.outside.parity_step, 0, t.tiles, lanes))
+    t.in_at = <const int64_t *> address(kept[0])
+    t.out_at = <const int64_t *> address(kept[1])
+    return kept
+
+
+cdef take_measure(Apart *a, size, low, int64_t rows, int64_t pitch, int64_t parity_step):
+    a.size[0], a.size[1] = size
+    a.low[0], a.low[1] = low
+    a.rows, a.pitch = rows, pitch
+    a.parity_step = parity_step
+    a.step = 4 * parity_step
+
+
+def _vectors(side, parity_step, row_step, vectors, lanes):
+    """Where the side x side values of each vector of tiles lie in a channel that was taken apart."""
+    y, x = np.mgrid[:side, :side]
+    first = (y % 2 * 2 + x % 2) * parity_step + y // 2 * row_step + x // 2
+    return np.ascontiguousarray(first + lanes * np.arange(vectors)[:, None, None], np.int64)
+
+
+cdef void take_apart(const Apart *a, int64_t images, int64_t present, int64_t image_step, const real *x,
+                     real *apart) noexcept nogil:
+    """One channel of a block's images, of which so many are present."""
+    cdef int64_t image, parity, first, at, rows, columns = min(a.size[1], 2 * a.pitch - a.low[1])
+    memset(apart, 0, a.step * sizeof(real))
+    for image in range(present):
+        for parity in range(2):
+            first = (parity + a.low[0]) % 2
+            at = (first + a.low[0]) // 2
+            rows = min(parts_of(a.size[0] - first, 2), a.rows - at)
+            pad_rows(rows, columns, x + image * image_step + first * a.size[1], 2 * a.size[1], a.low[1], 2, 2,
+                     apart + 2 * parity * a.parity_step + (at * images + image) * a.pitch, images * a.pitch,
+                     a.parity_step)
+
+
+cdef void put_together(const Apart *a, int64_t images, int64_t present, int64_t image_step, const real *apart,
+                       real *y) noexcept nogil:
+    """The other way round."""
+    cdef int64_t image, row
+    for image in range(present):
+        for row in range(a.size[0]):
+            zip_parts(a.size[1], 2,
+                      apart + row % 2 * 2 * a.parity_step + (row // 2 * images + image) * a.pitch, a.parity_step,
+                      y + image * image_step + row * a.size[1])
+
+
+cdef inline int64_t plane(const Apart *a) noexcept nogil:
+    return a.size[0] * a.size[1]
+
+
 # --- forward and adjoint ------------------------------------------------------------------------
 
 cdef struct Product:
@@ -88,7 +176,17 @@ cdef struct Product:
     int64_t chunk, chunks, plane_parts  # tiles at a time; of a plane; tasks the chunks are cut into
     const int64_t *pooled_at            # where the tile's pooled value lies in its plane, or -1; NULL: not pooled
     bint adjoint, mean
+    bint turned                         # the kernel by half a turn: the adjoint, of ordinary arrays
     int mode
+
+
+cdef inline int64_t kernel_of(const Product *p, int64_t xi) noexcept nogil:
+    """Which product of a kernel's U belongs to this one of the inputs' V."""
+    cdef int64_t y = xi // 4, x = xi % 4
+    if p.turned:
+        y = 3 - y if y % 3 == 0 else y
+        x = 3 - x if x % 3 == 0 else x
+    return 4 * y + x
 
 
 cdef inline int64_t kernel_at(const Product *p, int64_t group, int64_t row_tile) noexcept nogil:
@@ -201,28 +299,57 @@ cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1
                     b[v] = inputs + xi * plane_step(p, p.depth, tiles) + (t0 + v) * p.t.lanes
                     c[v] = products + xi * plane_step(p, rows, tiles) + (i0 - first_row) * step + (t0 + v) * p.t.lanes
                 table.gather(<int> (i1 - i0), <int> (t1 - t0), 1, p.depth,
-                             packed + (xi * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step, c, step, 0, NULL)
+                             packed + (kernel_of(p, xi) * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step,
+                             c, step, 0, NULL)
 
 
 cdef int multiply_out(const Product *p, const real *x, const real *weight, const real *bias, real *y,
                       uint8_t *codes) noexcept nogil:
     cdef const Tiling *t = &p.t
-    cdef int64_t task, tasks = t.blocks * t.groups * p.plane_parts * p.row_parts
+    cdef int64_t task, block, tasks = t.groups * p.plane_parts * p.row_parts
     cdef real *packed = scratch_of(KERNELS, t.groups * p.rows * p.depth * XI, y)
     cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * p.rows * p.depth), failed = 0
     if packed == NULL:
         return OUT_OF_MEMORY
     for task in prange(t.groups * p.row_tiles, num_threads=threads, schedule="static"):
         transform_kernels(p, task, weight, packed)
+    if t.images == 0:
+        for task in prange(t.blocks * tasks, num_threads=threads, schedule="static"):
+            failed |= product_task(p, task, x, packed, bias, y, codes)
+    else:
+        for block in range(t.blocks):
+            failed |= block_of_planes(p, block, tasks, threads, x, packed, bias, y)
+    return failed
+
+
+cdef int block_of_planes(const Product *p, int64_t block, int64_t tasks, int threads, const real *x,
+                         const real *packed, const real *bias, real *y) noexcept nogil:
+    """A block of ordinary arrays: taken apart, computed as if it were in lanes, and put together."""
+    cdef const Tiling *t = &p.t
+    cdef int64_t ins = t.groups * t.ins, outs = t.groups * t.outs, present = min(t.images, t.batch - block * t.images)
+    cdef int64_t in_plane = plane(&t.inside), out_plane = plane(&t.outside), task
+    cdef real *inside = scratch_of(APART, ins * t.in_step + outs * t.out_step, y)
+    cdef int failed = 0
+    if inside == NULL:
+        return OUT_OF_MEMORY
+    cdef real *outside = inside + ins * t.in_step
+    x += block * t.images * ins * in_plane
+    y += block * t.images * outs * out_plane
+    for task in prange(ins, num_threads=threads, schedule="static"):
+        take_apart(&t.inside, t.images, present, ins * in_plane, x + task * in_plane, inside + task * t.in_step)
     for task in prange(tasks, num_threads=threads, schedule="static"):
-        failed |= product_task(p, task, x, packed, bias, y, codes)
+        failed |= product_task(p, task, inside, packed, bias, outside, NULL)
+    for task in prange(outs, num_threads=threads, schedule="static"):
+        put_together(&t.outside, t.images, present, outs * out_plane, outside + task * t.out_step,
+                     y + task * out_plane)
     return failed
 
 
 cdef class WinogradConvolution(Kernel):
-    """As lanes.LaneConvolution, for 3 x 3 kernels with stride 1; the adjoint without bias or ReLU.
-
-    With `pool`, "mean" or "max", y and codes are those of the 2 x 2 outputs of each tile, of planes of `size`.
+    """As lanes.LaneConvolution or, of ordinary arrays, conv.ConvForward and ConvInputGrad: for 3 x 3 kernels with
+    stride 1.  In lanes the adjoint has neither bias nor ReLU; ordinary arrays have neither dilation nor more than 2
+    zeros before an axis.  With `pool`, "mean" or "max", y and codes, in lanes, are those of the 2 x 2 outputs of each
+    tile, of planes of `size`.
     """
     cdef object arrays
     cdef const void *x
@@ -236,17 +363,21 @@ cdef class WinogradConvolution(Kernel):
     def __init__(self, x, weight, bias, y, size, low, dilation, int64_t groups, bint adjoint, bint relu, pool=None,
                  codes=None):
         cdef Product *p = &self.p
-        made = (*y.shape[:2], *size, y.shape[4])
         self.x = address(x)
         self.weight = address(weight)
         self.bias = NULL if bias is None else address(bias)
         self.y = address(y)
         self.double_ = is_double(y)
         self.codes = NULL if codes is None else <uint8_t *> address(codes)
-        if adjoint:
-            kept = tiling(&p.t, made, x.shape, groups, low, dilation)
+        p.turned = adjoint and x.ndim == 4
+        p.adjoint = adjoint and not p.turned
+        if x.ndim == 4:
+            low = [2 - zeros for zeros in low] if adjoint else low
+            kept = plane_tiling(&p.t, x.shape, y.shape, groups, low, CK_PIXEL_BYTES // y.itemsize)
+        elif adjoint:
+            kept = tiling(&p.t, y.shape, x.shape, groups, low, dilation)
         else:
-            kept = tiling(&p.t, x.shape, made, groups, low, dilation)
+            kept = tiling(&p.t, x.shape, (*y.shape[:2], *size, y.shape[4]), groups, low, dilation)
         if pool is not None:
             p.mean = pool == "mean"
             p.t.out_step = y.shape[2] * y.shape[3] * p.t.lanes
@@ -254,11 +385,10 @@ cdef class WinogradConvolution(Kernel):
             p.pooled_at = <const int64_t *> address(pooled_at)
             kept = (kept, pooled_at)
         self.arrays = (x, weight, bias, y, codes, kept)
-        p.adjoint = adjoint
         p.mode = (GATHER_RELU if relu else 0) | (GATHER_BIAS if bias is not None else 0)
-        p.depth, p.rows = (p.t.outs, p.t.ins) if adjoint else (p.t.ins, p.t.outs)
-        p.row_step = 9 if adjoint else 9 * p.t.ins
-        p.depth_step = 9 * p.t.ins if adjoint else 9
+        p.depth, p.rows = x.shape[1] // groups, y.shape[1] // groups
+        p.row_step = 9 if adjoint else 9 * p.depth
+        p.depth_step = 9 * p.rows if adjoint else 9
         p.row_tiles = parts_of(p.rows, micro().lanes_f64.gather_rows if self.double_
                                else micro().lanes_f32.gather_rows)
         self.share_out()
@@ -268,10 +398,12 @@ cdef class WinogradConvolution(Kernel):
         cdef Product *p = &self.p
         cdef int64_t fit = CHUNK_BYTES // (XI * CK_PIXEL_BYTES * max(1, p.depth + p.rows))
         p.chunks = parts_of(p.t.tiles, max(3, fit))
+        if p.t.images and p.chunks > 1:
+            p.chunks = min(p.t.tiles, parts_of(p.chunks, 4) * 4)    # which two threads share evenly, or four
         p.chunk = parts_of(p.t.tiles, p.chunks)
-        cdef int64_t planes = max(1, p.t.blocks * p.t.groups)
+        cdef int64_t planes = max(1, p.t.groups if p.t.images else p.t.blocks * p.t.groups)
         p.plane_parts = 1 if p.adjoint else min(p.chunks, parts_of(TASKS, planes))
-        p.row_parts = min(p.row_tiles, parts_of(TASKS // 2, planes * p.plane_parts))
+        p.row_parts = max(1, min(p.row_tiles, TASKS // 2 // (planes * p.plane_parts)))
 
     cdef int execute(self) except -1:
         cdef int failed
@@ -297,7 +429,7 @@ cdef struct Correlation:
     int64_t partials                    # sums of as many runs of blocks, added up at the end
 
 
-cdef inline int64_t sum_values(const Correlation *f) noexcept nogil:
+cdef inline int64_t partial_values(const Correlation *f) noexcept nogil:
     """Values of one partial sum: (xi, outs, width)."""
     return XI * f.t.outs * f.width
 
@@ -370,13 +502,15 @@ cdef void correlate_chunk(const Correlation *f, int64_t task, int64_t tiles, con
 
 
 cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, real *dbias) noexcept nogil:
-    cdef int64_t block, channels = f.t.groups * f.t.outs
+    cdef int64_t block, image, channels = f.t.groups * f.t.outs, values = plane(&f.t.outside)
     if real is float:
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
     dbias[channel] = 0
-    for block in range(f.t.blocks):
+    for image in range(f.t.batch):
+        dbias[channel] += sum_values(values, dy + (image * channels + channel) * values)
+    for block in range(f.t.blocks if f.t.images == 0 else 0):
         dbias[channel] += table.sum_pixels(f.t.out_step // f.t.lanes, dy + (block * channels + channel) * f.t.out_step)
 
 
@@ -390,8 +524,22 @@ cdef void transform_sums(const Correlation *f, int64_t out, real *sums, real *dw
     for xi in range(XI):
         at = (xi * f.t.outs + out) * f.width
         for partial in range(1, f.partials):
-            add_rows(1, f.width, sums + partial * sum_values(f) + at, 0, sums + at, 0)
+            add_rows(1, f.width, sums + partial * partial_values(f) + at, 0, sums + at, 0)
     table.winograd_kernel_adjoint(f.t.ins, sums + out * f.width, f.t.outs * f.width, dweight + out * f.t.ins * 9)
+
+
+cdef void channel_apart(const Tiling *t, int64_t block, int64_t group, int64_t task, const real *x, const real *dy,
+                        real *apart) noexcept nogil:
+    """One channel of the input or, for the later tasks, of the output gradient, of one block of ordinary arrays."""
+    cdef int64_t first = block * t.images, present = min(t.images, t.batch - first)
+    cdef int64_t in_image = t.groups * t.ins * plane(&t.inside), out_image = t.groups * t.outs * plane(&t.outside)
+    if task < t.ins:
+        x += first * in_image + (group * t.ins + task) * plane(&t.inside)
+        take_apart(&t.inside, t.images, present, in_image, x, apart + task * t.in_step)
+    else:
+        task -= t.ins
+        dy += first * out_image + (group * t.outs + task) * plane(&t.outside)
+        take_apart(&t.outside, t.images, present, out_image, dy, apart + t.ins * t.in_step + task * t.out_step)
 
 
 cdef int correlate_blocks(const Correlation *f, int64_t group, int64_t first_block, int64_t last_block, int threads,
@@ -406,9 +554,18 @@ cdef int correlate_blocks(const Correlation *f, int64_t group, int64_t first_blo
     cdef real *grads = inputs + XI * in_planes(f)
     cdef const real *from_x
     cdef const real *from_dy
+    cdef real *apart
     for block in range(first_block, last_block):
-        from_x = x + (block * t.groups + group) * t.ins * t.in_step
-        from_dy = dy + (block * t.groups + group) * t.outs * t.out_step
+        if t.images == 0:
+            from_x = x + (block * t.groups + group) * t.ins * t.in_step
+            from_dy = dy + (block * t.groups + group) * t.outs * t.out_step
+        else:
+            from_x = apart = scratch_of(APART, t.ins * t.in_step + t.outs * t.out_step, sums)
+            if apart == NULL:
+                return OUT_OF_MEMORY
+            from_dy = apart + t.ins * t.in_step
+            for task in prange(t.ins + t.outs, num_threads=threads, schedule="static"):
+                channel_apart(t, block, group, task, x, dy, apart)
         for chunk in range(f.chunks):
             first = part_start(t.tiles, f.chunks, chunk)
             last = part_start(t.tiles, f.chunks, chunk + 1)
@@ -429,19 +586,19 @@ cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dw
     cdef const Tiling *t = &f.t
     cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * t.outs * t.ins), failed = 0
     cdef int64_t group, task
-    cdef real *sums = scratch_of(KERNELS, f.partials * sum_values(f), dweight)
+    cdef real *sums = scratch_of(KERNELS, f.partials * partial_values(f), dweight)
     if sums == NULL:
         return OUT_OF_MEMORY
     for group in range(t.groups):
         if t.blocks == 0:
-            memset(sums, 0, sum_values(f) * sizeof(real))
+            memset(sums, 0, partial_values(f) * sizeof(real))
         elif f.partials == 1:
             failed |= correlate_blocks(f, group, 0, t.blocks, threads, x, dy, sums)
         else:
             for task in prange(f.partials, num_threads=threads, schedule="static"):
                 failed |= correlate_blocks(f, group, part_start(t.blocks, f.partials, task),
                                            part_start(t.blocks, f.partials, task + 1), 1, x, dy,
-                                           sums + task * sum_values(f))
+                                           sums + task * partial_values(f))
         if failed:
             return OUT_OF_MEMORY
         for task in prange(t.outs, num_threads=threads, schedule="static"):
@@ -453,7 +610,7 @@ cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dw
 
 
 cdef class WinogradWeightGrad(Kernel):
-    """As lanes.LaneWeightGrad, for 3 x 3 kernels with stride 1."""
+    """As lanes.LaneWeightGrad or, of ordinary arrays without dilation, conv.ConvWeightGrad: 3 x 3, stride 1."""
     cdef object arrays
     cdef const void *dy
     cdef const void *x
@@ -469,14 +626,20 @@ cdef class WinogradWeightGrad(Kernel):
         self.dweight = address(dweight)
         self.dbias = NULL if dbias is None else address(dbias)
         self.double_ = is_double(dweight)
-        self.arrays = (dy, x, dweight, dbias, tiling(&f.t, x.shape, dy.shape, groups, low, dilation))
+        if x.ndim == 4:
+            kept = plane_tiling(&f.t, x.shape, dy.shape, groups, low, CK_PIXEL_BYTES // x.itemsize)
+        else:
+            kept = tiling(&f.t, x.shape, dy.shape, groups, low, dilation)
+        self.arrays = (dy, x, dweight, dbias, kept)
         f.width = parts_of(f.t.ins, f.t.lanes) * f.t.lanes
         # A run of blocks for each partial sum, where there are several and the sums are small: then a thread reads what
         # it wrote itself in the kernels before, and none waits for another.
-        cdef int64_t bytes_of_sums = sum_values(f) * (8 if self.double_ else 4)
-        f.partials = max(1, min(f.t.blocks, MOST_PARTIALS)) if bytes_of_sums <= PARTIAL_BYTES else 1
-        cdef int64_t fit = (OWN_BYTES if f.partials > 1 else SHARED_BYTES) // (
-            XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
+        cdef int64_t bytes_of_sums = partial_values(f) * (8 if self.double_ else 4)
+        several = f.t.images == 0 and bytes_of_sums <= PARTIAL_BYTES
+        f.partials = max(1, min(f.t.blocks, MOST_PARTIALS)) if several else 1
+        # Of ordinary arrays few tiles at a time, too, unless the sums that each chunk goes through are larger still.
+        few = f.partials > 1 or (f.t.images > 0 and bytes_of_sums <= OWN_BYTES)
+        cdef int64_t fit = (OWN_BYTES if few else SHARED_BYTES) // (XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
         f.chunks = parts_of(f.t.tiles, max(1, fit))
         f.chunk = parts_of(f.t.tiles, f.chunks)
         f.row_parts = max(1, min(parts_of(f.t.outs, 32), 4))
