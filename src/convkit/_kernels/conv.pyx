@@ -29,7 +29,7 @@ from convkit._kernels.tile cimport (
     tile_size, transpose, transpose_runs,
 )
 from convkit._kernels.view cimport (
-    BOX_PIXELS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHTS, Box, Geometry, Pieces,
+    BOX_PIXELS, FEWEST_TASKS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHT_TILE, WEIGHTS, Box, Geometry, Pieces,
     add_out, box_of, set_boxes, set_geometry, set_pieces, set_pixels, set_rows, set_view, view_end, view_of,
 )
 
@@ -37,10 +37,9 @@ cdef enum:
     K_BLOCK = 1024          # depth of one pass over k
     PANEL_BYTES = 524288    # packed panels in use at a time, for the second-level cache
     SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
-    CHANNELS_PER_TASK = 48  # at least, where few boxes make too few tasks,
+    CHANNELS_PER_TASK = 48  # of the input gradient, at least, where few boxes make too few tasks,
     ROWS_PER_TASK = 128     # and so many rows of the weight gradient
     PACKED_ROWS = 32        # of all panels of a box before the next: what is read stays in order
-    PACKED_ROWS_PER_TASK = 96
 
 
 cdef inline double operations(const Geometry *g) noexcept nogil:
@@ -68,18 +67,20 @@ cdef struct Forward:
     Geometry g
     int64_t *row_at
     int64_t weight_step     # from one output channel's weights to the next
-    int64_t cout_parts
-    bint transpose_tiles         # the weight is (cin, cout, taps): transpose each tile when its turn comes
+    int64_t unit, passes    # patch rows are packed in so many passes, each a multiple of the unit
+    int64_t tiles           # that the output channels of a group are cut into
+    bint transpose_tiles    # the weight is (cin, cout, taps): transpose each tile when its turn comes
     bint relu
 
 
 cdef struct Job:
-    # Some output channels of one group for one box, and where in it we are
+    # Some panels of a box, of one group: at present panels first .. last, each in a slot of the given size
     TileSize size
     Box box
-    int64_t group, c0, c1               # output channels
+    int64_t group
     int64_t pixels, vectors, panels     # of the box; its pixels are shared out over panels of whole vectors
-    int64_t first, last                 # panels packed at present, each in a slot of the given size
+    int64_t rounds                      # runs of panels that are packed at a time
+    int64_t first, last
     int64_t slot
     int64_t k0, k1                      # patch rows packed at present
     int mode
@@ -89,60 +90,64 @@ cdef inline int64_t panel_start(const Job *job, int64_t panel) noexcept nogil:
     return part_start(job.vectors, job.panels, panel) * job.size.vl
 
 
-cdef Job job_of(const Forward *f, int64_t box, int64_t group, int64_t depth, real *any_) noexcept nogil:
-    """All output channels and all panels, `depth` patch rows at a time at most."""
+cdef Job job_of(const Forward *f, int64_t number, real *any_) noexcept nogil:
+    """Box and group number `number`, groups of a box being neighbours; as many panels at a time as the cache holds."""
     cdef Job job
     job.size = tile_size(any_)
-    job.box = box_of(&f.g, box)
-    job.group = group
-    job.c0 = 0
-    job.c1 = f.g.cout
+    job.box = box_of(&f.g, number // f.g.groups)
+    job.group = number % f.g.groups
     job.pixels = job.box.images * job.box.pixels
     job.vectors = parts_of(job.pixels, job.size.vl)
     job.panels = parts_of(job.vectors, job.size.nv)
-    job.first = 0
-    job.last = job.panels
-    job.slot = depth * job.size.nv * job.size.vl
+    job.slot = parts_of(f.g.depth // f.unit, f.passes) * f.unit * job.size.nv * job.size.vl
+    job.rounds = parts_of(job.panels, max(1, PANEL_BYTES // (job.slot * <int64_t> sizeof(real))))
     return job
 
 
-cdef inline void set_pass(const Forward *f, Job *job, int64_t k0, int64_t k1, bint with_bias) noexcept nogil:
-    job.k0 = k0
-    job.k1 = k1
-    job.mode = TILE_ADD if k0 > 0 else TILE_ROW_BIAS if with_bias else TILE_OVERWRITE
-    if f.relu and k1 == f.g.depth:
+cdef inline int64_t first_tile(const Forward *f, const Job *job, int64_t position) noexcept nogil:
+    """The first tile of output channels whose work on the present panels begins at `position` or later.
+
+    Positions count the products of a box: panels first .. last, times one tile of channels after the other.
+    """
+    cdef int64_t v0 = panel_start(job, job.first) // job.size.vl, v1 = panel_start(job, job.last) // job.size.vl
+    return min(f.tiles, max(0, parts_of(position - v0 * f.tiles, v1 - v0)))
+
+
+cdef inline void set_pass(const Forward *f, Job *job, int64_t k_pass, bint with_bias) noexcept nogil:
+    job.k0 = part_start(f.g.depth // f.unit, f.passes, k_pass) * f.unit
+    job.k1 = part_start(f.g.depth // f.unit, f.passes, k_pass + 1) * f.unit
+    job.mode = TILE_ADD if k_pass > 0 else TILE_ROW_BIAS if with_bias else TILE_OVERWRITE
+    if f.relu and k_pass + 1 == f.passes:
         job.mode |= TILE_RELU
 
 
-cdef int forward_task(const Forward *f, int64_t task, const real *x, const real *weight, const real *bias,
-                      real *y) noexcept nogil:
-    """One group for one box: as many panels at a time as the cache holds."""
+cdef int forward_box(const Forward *f, int64_t number, int64_t from_, int64_t to, const real *x, const real *weight,
+                     const real *bias, real *y) noexcept nogil:
+    """One group for one box, from one position to another."""
     cdef const Geometry *g = &f.g
-    cdef int64_t passes = parts_of(g.depth, K_BLOCK), rounds, i, k_pass
-    cdef Job job = job_of(f, task // g.groups, task % g.groups, parts_of(g.depth, passes), y)
-    rounds = parts_of(job.panels, max(1, PANEL_BYTES // (job.slot * <int64_t> sizeof(real))))
-    cdef int64_t slots = parts_of(job.panels, rounds)
+    cdef Job job = job_of(f, number, y)
+    cdef int64_t round_, k_pass, tile0, tile1
     cdef const real *view = view_of(g, &job.box, job.group, 0, g.cin, x)
-    cdef real *packed = scratch_of(PANELS, slots * job.slot, y)
+    cdef real *packed = scratch_of(PANELS, parts_of(job.panels, job.rounds) * job.slot, y)
     if view == NULL or packed == NULL:
         return OUT_OF_MEMORY
-    for i in range(rounds):
-        job.first = part_start(job.panels, rounds, i)
-        job.last = part_start(job.panels, rounds, i + 1)
-        for k_pass in range(passes):
-            set_pass(f, &job, part_start(g.depth, passes, k_pass), part_start(g.depth, passes, k_pass + 1),
-                     bias != NULL)
-            if pack_panels(f, &job, job.k0, job.k1, view, f.row_at + job.k0,
-                           view_end(g, &job.box, view, x), packed) != 0:
+    for round_ in range(job.rounds):
+        job.first = part_start(job.panels, job.rounds, round_)
+        job.last = part_start(job.panels, job.rounds, round_ + 1)
+        tile0 = first_tile(f, &job, from_)
+        tile1 = first_tile(f, &job, to)
+        for k_pass in range(f.passes if tile0 < tile1 else 0):
+            set_pass(f, &job, k_pass, bias != NULL)
+            if pack_panels(f, &job, view, view_end(g, &job.box, view, x), packed) != 0:
                 return OUT_OF_MEMORY
-            if multiply_panels(f, &job, weight, bias, packed, y) != 0:
+            if multiply_panels(f, &job, tile0, tile1, weight, bias, packed, y) != 0:
                 return OUT_OF_MEMORY
     return 0
 
 
-cdef int pack_panels(const Forward *f, const Job *job, int64_t k0, int64_t k1, const real *view,
-                     const int64_t *row_at, const real *end, real *packed) noexcept nogil:
-    """Patch rows k0 .. k1, which lie at row_at, of each panel's pixels: (k, width)."""
+cdef int pack_panels(const Forward *f, const Job *job, const real *view, const real *end,
+                     real *packed) noexcept nogil:
+    """The patch rows of a pass of each panel's pixels: (k, width)."""
     cdef int64_t panels = job.last - job.first, panel, k, n, p0, p1, width
     cdef Pieces *pieces = <Pieces *> scratch(TABLES, panels * sizeof(Pieces))
     if pieces == NULL:
@@ -151,32 +156,32 @@ cdef int pack_panels(const Forward *f, const Job *job, int64_t k0, int64_t k1, c
         p0 = panel_start(job, job.first + panel)
         p1 = panel_start(job, job.first + panel + 1)
         set_pieces(&f.g, &job.box, p0, min(p1, job.pixels), &pieces[panel])
-    k = k0
-    while k < k1:
-        n = min(PACKED_ROWS, k1 - k)
+    k = job.k0
+    while k < job.k1:
+        n = min(PACKED_ROWS, job.k1 - k)
         for panel in range(panels):
             width = panel_start(job, job.first + panel + 1) - panel_start(job, job.first + panel)
-            pack(n, view, row_at + k - k0, pieces[panel].count, pieces[panel].at, pieces[panel].length, width,
+            pack(n, view, f.row_at + k, pieces[panel].count, pieces[panel].at, pieces[panel].length, width,
                  packed + panel * job.slot + (k - job.k0) * width, end)
         k += n
     return 0
 
 
-cdef int multiply_panels(const Forward *f, const Job *job, const real *weight, const real *bias,
-                         const real *packed, real *y) noexcept nogil:
+cdef int multiply_panels(const Forward *f, const Job *job, int64_t tile0, int64_t tile1, const real *weight,
+                         const real *bias, const real *packed, real *y) noexcept nogil:
     """Tiles of output channels outside, whose weights stay in the first-level cache, and panels inside."""
     cdef const Geometry *g = &f.g
-    cdef int64_t tiles = parts_of(job.c1 - job.c0, job.size.mr), tile, panel, i0, i1
+    cdef int64_t tile, panel, i0, i1
     cdef int64_t step = job.k1 - job.k0 + CK_MAX_VECTOR if f.transpose_tiles else f.weight_step
     cdef real *transposed = NULL
     cdef const real *rows
     if f.transpose_tiles:
-        transposed = scratch_of(VIEW, job.size.mr * step, y)
+        transposed = scratch_of(WEIGHT_TILE, job.size.mr * step, y)
         if transposed == NULL:
             return OUT_OF_MEMORY
-    for tile in range(tiles):
-        i0 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile)
-        i1 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile + 1)
+    for tile in range(tile0, tile1):
+        i0 = job.group * g.cout + part_start(g.cout, f.tiles, tile)
+        i1 = job.group * g.cout + part_start(g.cout, f.tiles, tile + 1)
         rows = weight + i0 * step + job.k0
         if f.transpose_tiles:
             rows = transposed
@@ -228,73 +233,43 @@ cdef void move_edge(const Geometry *g, const Job *job, int64_t p0, int64_t rows,
         p += n
 
 
-cdef int shared_box(const Forward *f, int64_t box, int64_t group, const real *x, const real *weight,
-                    const real *bias, real *y) noexcept nogil:
-    """One group for one box by all threads: some input channels are packed at a time, in parts, and multiplied
-    with parts of the output channels."""
+cdef int forward_share(const Forward *f, int64_t share, int64_t shares, const real *x, const real *weight,
+                       const real *bias, real *y) noexcept nogil:
+    """One thread's share: from somewhere in one box to somewhere in another."""
     cdef const Geometry *g = &f.g
-    cdef int64_t row_bytes = g.images * g.box_pixels * <int64_t> sizeof(real), k_pass, c0, c1, parts, part
-    cdef int64_t passes = parts_of(g.cin, max(1, min(K_BLOCK, PANEL_BYTES // row_bytes) // g.taps))
-    cdef int threads = threads_for(operations(g)), failed = 0
-    cdef Job job = job_of(f, box, group, parts_of(g.cin, passes) * g.taps, y)
-    cdef real *packed = scratch_of(SHARED, job.panels * job.slot, y)
-    if packed == NULL:
-        return OUT_OF_MEMORY
-    for k_pass in range(passes):
-        c0 = part_start(g.cin, passes, k_pass)
-        c1 = part_start(g.cin, passes, k_pass + 1)
-        set_pass(f, &job, c0 * g.taps, c1 * g.taps, bias != NULL)
-        parts = max(1, min(TASKS, c1 - c0, (job.k1 - job.k0) // PACKED_ROWS_PER_TASK))
-        for part in prange(parts, num_threads=threads, schedule="dynamic"):
-            failed |= pack_channels(f, &job, c0 + part_start(c1 - c0, parts, part),
-                                    c0 + part_start(c1 - c0, parts, part + 1), x, packed)
-        if failed:
-            return failed
-        for part in prange(f.cout_parts, num_threads=threads, schedule="dynamic"):
-            failed |= multiply_part(f, &job, part, weight, bias, packed, y)
-    return failed
-
-
-cdef int pack_channels(const Forward *f, const Job *job, int64_t c0, int64_t c1, const real *x,
-                       real *packed) noexcept nogil:
-    cdef const real *view = view_of(&f.g, &job.box, job.group, c0, c1, x)
-    if view == NULL:
-        return OUT_OF_MEMORY
-    return pack_panels(f, job, c0 * f.g.taps, c1 * f.g.taps, view, f.row_at,
-                       view_end(&f.g, &job.box, view, x), packed)
-
-
-cdef int multiply_part(const Forward *f, const Job *whole, int64_t part, const real *weight,
-                       const real *bias, const real *packed, real *y) noexcept nogil:
-    cdef Job job = whole[0]
-    job.c0 = part_start(f.g.cout, f.cout_parts, part)
-    job.c1 = part_start(f.g.cout, f.cout_parts, part + 1)
-    return multiply_panels(f, &job, weight, bias, packed, y)
+    cdef int64_t boxes = g.batch_boxes * g.image_boxes * g.groups
+    cdef int64_t length = parts_of(g.images * g.box_pixels, tile_size(y).vl) * f.tiles      # positions of a box
+    cdef int64_t from_ = part_start(boxes * length, shares, share), to = part_start(boxes * length, shares, share + 1)
+    cdef int64_t number
+    for number in range(from_ // length, parts_of(to, length)):
+        if forward_box(f, number, from_ - number * length, to - number * length, x, weight, bias, y) != 0:
+            return OUT_OF_MEMORY
+    return 0
 
 
 cdef int forward(const Forward *f, const real *x, const real *weight, const real *bias,
                  real *y) noexcept nogil:
-    """Each box a task, or, where there are few of them, one after the other by all threads."""
-    cdef int64_t task, tasks = f.g.batch_boxes * f.g.image_boxes * f.g.groups
+    """All boxes, shared out evenly: a thread packs for itself, since panels would be slow to cross between caches."""
+    cdef int64_t share
     cdef int threads = threads_for(operations(&f.g)), failed = 0
-    if f.cout_parts > 1:
-        for task in range(tasks):
-            failed |= shared_box(f, task // f.g.groups, task % f.g.groups, x, weight, bias, y)
-        return failed
-    for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-        failed |= forward_task(f, task, x, weight, bias, y)
+    if threads == 1:
+        return forward_share(f, 0, 1, x, weight, bias, y)
+    for share in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        failed |= forward_share(f, share, threads, x, weight, bias, y)
     return failed
 
 
 cdef set_forward(Forward *f, bint double_, bint relu, bint backwards=False):
     """Everything but the geometry, for taps in order or backwards; returns the array that holds row_at."""
     cdef Geometry *g = &f.g
-    set_boxes(g, BOX_PIXELS, vector_length(double_), g.cout // CHANNELS_PER_TASK)
+    set_boxes(g, BOX_PIXELS, vector_length(double_), FEWEST_TASKS)
     set_view(g, False)
     f.relu = relu
     f.weight_step = g.depth
     f.transpose_tiles = False
-    f.cout_parts = channel_parts(g.batch_boxes * g.image_boxes * g.groups, g.cout)
+    f.unit = g.taps if g.taps <= K_BLOCK else 1     # whole channels, where these are not too deep
+    f.passes = parts_of(g.depth // f.unit, K_BLOCK // f.unit)
+    f.tiles = parts_of(g.cout, tile_size(<double *> NULL).mr if double_ else tile_size(<float *> NULL).mr)
     row_at = row_table(g, backwards)
     f.row_at = <int64_t *> address(row_at)
     return row_at
@@ -341,13 +316,6 @@ cdef class ConvForward(Kernel):
         if failed:
             raise MemoryError("ConvForward: no memory for the packed panels")
         return 0
-
-
-cdef int64_t channel_parts(int64_t tasks, int64_t channels):
-    """Parts to cut the channels into when there are few tasks otherwise."""
-    if tasks >= TASKS or tasks == 0:
-        return 1
-    return max(1, min(parts_of(TASKS, tasks), channels // CHANNELS_PER_TASK))
 
 
 # --- input gradient -----------------------------------------------------------------------------
@@ -529,8 +497,8 @@ cdef bint is_forward(const Geometry *g) noexcept:
 
 
 cdef bint transposes_tiles(const Forward *f) noexcept:
-    """Whether so few boxes use the weight that to transpose all of it beforehand would be one trip to memory more."""
-    return f.g.taps > 1 and f.cout_parts > 1 and f.g.batch_boxes * f.g.image_boxes <= 2
+    """Whether one box uses the weight, so that to transpose all of it beforehand would be one trip to memory more."""
+    return f.unit > 1 and f.g.batch_boxes * f.g.image_boxes == 1
 
 
 cdef set_transposed(Forward *f, dy, dx, weight, pad, dilation, int64_t groups):
