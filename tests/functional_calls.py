@@ -93,6 +93,9 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
     made.append(Call("im2col", {"x": array(batch, 3, 9, 8), **window}))
     made.append(Call("col2im", {"cols": array(batch, 18, 25), "output_size": (9, 8), **window}))
 
+    matrix = {"stride": 2, "padding": 1, "dilation": 1, "groups": 2}
+    made.append(Call("convolution_matrix", {"weight": array(8, 2, 3, 2), "input_size": (9, 8), **matrix}))
+
     made.append(Call("linear", {"x": array(batch, 5), "weight": array(4, 5), "bias": array(4)}))
     dense = {"grad_output": array(batch, 4), "x": array(batch, 5), "weight": array(4, 5)}
     made.append(Call("linear_backward", dense))

@@ -182,7 +182,7 @@ def test_other_types_are_refused(call: Call) -> None:
 
 # Empty batches --------------------------------------------------------------------------------------
 
-NO_BATCH = ("correlate", "convolve", "cross_entropy", "mse_loss", "mean")
+NO_BATCH = ("correlate", "convolve", "convolution_matrix", "cross_entropy", "mse_loss", "mean")
 IN_BATCHES = [call for call in calls(batch=0) if not call.name.startswith(NO_BATCH)]
 
 

@@ -10,7 +10,8 @@ import pytest
 import convkit as ck
 from convkit import functional as F
 from convkit import nn
-from convkit.graph import plan
+from convkit.graph import lanes, plan
+from convkit.ops.lanes import LaneConvolution
 
 
 class Everything(nn.Module):
@@ -66,3 +67,57 @@ def test_normalisation_does_not_leave_the_lanes(monkeypatch: pytest.MonkeyPatch)
     [names] = seen
     assert names.count("ToLanes") <= 2, "the images, and the gradient of the pooled features"
     assert names.count("FromLanes") <= 2
+
+
+POOLS = {
+    "mean": nn.AvgPool2d(2),
+    "largest": nn.MaxPool2d(2),
+    "overlapping": nn.MaxPool2d(3, 2, padding=1),
+    "padded mean": nn.AvgPool2d(3, 2, padding=1, count_include_pad=False),
+    "ceiling": nn.MaxPool2d(2, ceil_mode=True),
+}
+
+
+def pooled(pool: str, channels: tuple[int, int], size: tuple[int, int], dtype: str, training: bool) -> list[Any]:
+    ck.set_seed(5)
+    model = nn.Sequential(nn.Conv2d(*channels, 3, padding=1), nn.ReLU(), POOLS[pool], nn.GlobalAvgPool()).astype(dtype)
+    rng = np.random.default_rng(1)
+    x, labels = rng.standard_normal((32, channels[0], *size)).astype(dtype), rng.integers(0, channels[1], 32)
+    if not training:
+        return [model(x)]
+    loss, grads, grad_x = ck.value_and_grad(model, nn.CrossEntropyLoss(), inputs=True)(x, labels)
+    return [loss, *grads.values(), grad_x]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("channels", [(2, 20), (48, 40)], ids=["direct", "winograd"])
+@pytest.mark.parametrize("size", [(8, 6), (9, 11)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("training", [True, False])
+def test_convolutions_that_pool_at_once_give_the_same_bits(
+    pool: str,
+    channels: tuple[int, int],
+    size: tuple[int, int],
+    dtype: str,
+    training: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are the same sums in the same order, so not even rounding may differ."""
+    at_once = pooled(pool, channels, size, dtype, training)
+    monkeypatch.setattr(lanes, "_pool_at_once", lambda graph, wanted: None)
+    for one, other in zip(at_once, pooled(pool, channels, size, dtype, training), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("pool", "training", "expected"), [("mean", False, 1), ("mean", True, 0), ("largest", True, 1)]
+)
+@pytest.mark.parametrize("channels", [(2, 20), (48, 40)], ids=["direct", "winograd"])
+def test_pooling_is_done_at_once_where_nobody_reads_what_is_pooled(
+    pool: str, training: bool, expected: int, channels: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    bind = LaneConvolution.bind
+    monkeypatch.setattr(LaneConvolution, "bind", lambda op, *places: (seen.append(op.pool), bind(op, *places))[1])
+    pooled(pool, channels, (8, 6), "float32", training)
+    assert sum(op is not None for op in seen) == expected

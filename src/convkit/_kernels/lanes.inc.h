@@ -209,13 +209,34 @@ static REAL NAME(sum_pixels)(int64_t n, const REAL *src)
 BYTES_TYPE
 #undef BYTES_TYPE
 
-#define FOR_TAPS(w, o, at, code)                                                                             \
-    for (int64_t row = 0, code0 = (w)->row_code; row < (w)->rows; row++, code0 += (w)->row_codes)            \
-        for (int64_t tap = (w)->low[o], code = code0 + tap,                                                  \
-                     at = row * (w)->row_step + ((w)->first[o] + tap * (w)->dilation) * LANES;               \
-             tap < (w)->high[o]; tap++, code++, at += (w)->dilation * LANES)
+/* The taps of window o.  A row of pairs has its bounds known when this is compiled. */
+#define FOR_TAPS(pairs, w, o, at, code)                                                                      \
+    for (int64_t row = 0, code0 = (w)->row_code; row < ((pairs) ? 2 : (w)->rows);                            \
+         row++, code0 += (w)->row_codes)                                                                     \
+        for (int64_t tap = (pairs) ? 0 : (w)->low[o], code = code0 + tap, step = (pairs) ? 1 : (w)->dilation, \
+                     at = row * (w)->row_step + (((pairs) ? 2 * o : (w)->first[o]) + tap * step) * LANES;    \
+             tap < ((pairs) ? 2 : (w)->high[o]); tap++, code++, at += step * LANES)
 
-static void NAME(max_row)(const ck_window_row *w, const REAL *x, REAL *y, uint8_t *codes)
+/* Defines `name` for rows of any windows by a body that takes `pairs` first. */
+#define BY_PAIRS(name, parameters, ...)                                                                      \
+    static void NAME(name) parameters                                                                        \
+    {                                                                                                        \
+        if (w->pairs)                                                                                        \
+            NAME(name##_body)(1, __VA_ARGS__);                                                               \
+        else                                                                                                 \
+            NAME(name##_body)(0, __VA_ARGS__);                                                               \
+    }
+
+/* Where a value is the largest so far, or the first that is not a number, it and its tap take the place. */
+ALWAYS_INLINE void NAME(take_larger)(VEC value, IREAL code, VEC *best, IVEC *place)
+{
+    const IVEC better = ((value > *best) | (value != value) | (*place == CK_NO_TAP)) & (*best == *best);
+    *best = (VEC)(((IVEC)value & better) | ((IVEC)*best & ~better));
+    *place = (better & code) | (*place & ~better);
+}
+
+ALWAYS_INLINE void NAME(max_row_body)(const int pairs, const ck_window_row *w, const REAL *x, REAL *y,
+                                      uint8_t *codes)
 {
     for (int64_t o = 0; o < w->count; o++)
         for (int64_t part = 0; part < LANES; part += VL) {
@@ -223,60 +244,63 @@ static void NAME(max_row)(const ck_window_row *w, const REAL *x, REAL *y, uint8_
             IVEC place = {0};
             best -= (REAL)INFINITY;
             place += CK_NO_TAP;
-            FOR_TAPS(w, o, at, code)
-            {
-                const VEC value = LOAD(x + at + part);
-                const IVEC better = ((value > best) | (value != value) | (place == CK_NO_TAP)) & (best == best);
-                best = (VEC)(((IVEC)value & better) | ((IVEC)best & ~better));
-                place = (better & (IREAL)code) | (place & ~better);
-            }
+            FOR_TAPS(pairs, w, o, at, code)
+                NAME(take_larger)(LOAD(x + at + part), (IREAL)code, &best, &place);
             STORE(y + o * LANES + part, best);
             if (codes)
                 *(NAME(bytes) *)(codes + o * LANES + part) = __builtin_convertvector(place, NAME(bytes));
         }
 }
+BY_PAIRS(max_row, (const ck_window_row *w, const REAL *x, REAL *y, uint8_t *codes), w, x, y, codes)
 
-static void NAME(mean_row)(const ck_window_row *w, const REAL *scale, const REAL *x, REAL *y)
+ALWAYS_INLINE void NAME(mean_row_body)(const int pairs, const ck_window_row *w, const REAL *scale, const REAL *x,
+                                       REAL *y)
 {
     for (int64_t o = 0; o < w->count; o++)
         for (int64_t part = 0; part < LANES; part += VL) {
             VEC total = {0};
-            FOR_TAPS(w, o, at, code)
+            FOR_TAPS(pairs, w, o, at, code)
                 total += LOAD(x + at + part);
             STORE(y + o * LANES + part, total * scale[o]);
         }
 }
+BY_PAIRS(mean_row, (const ck_window_row *w, const REAL *scale, const REAL *x, REAL *y), w, scale, x, y)
 
-ALWAYS_INLINE void NAME(put)(const ck_window_row *w, REAL *x, VEC grad)
+ALWAYS_INLINE void NAME(put)(const int add, REAL *x, VEC grad)
 {
-    if (w->add)
+    if (add)
         grad += LOAD(x);
     STORE(x, grad);
 }
 
-static void NAME(max_row_grad)(const ck_window_row *w, const REAL *y, const uint8_t *codes, REAL *x)
+ALWAYS_INLINE void NAME(max_row_grad_body)(const int pairs, const ck_window_row *w, const REAL *y,
+                                           const uint8_t *codes, REAL *x)
 {
     for (int64_t o = 0; o < w->count; o++)
         for (int64_t part = 0; part < LANES; part += VL) {
             const VEC grad = LOAD(y + o * LANES + part);
             const IVEC place =
                 __builtin_convertvector(*(const NAME(bytes) *)(codes + o * LANES + part), IVEC);
-            FOR_TAPS(w, o, at, code)
-                NAME(put)(w, x + at + part, (VEC)((IVEC)grad & (place == (IREAL)code)));
+            FOR_TAPS(pairs, w, o, at, code)
+                NAME(put)(!pairs && w->add, x + at + part, (VEC)((IVEC)grad & (place == (IREAL)code)));
         }
 }
+BY_PAIRS(max_row_grad, (const ck_window_row *w, const REAL *y, const uint8_t *codes, REAL *x), w, y, codes, x)
 
-static void NAME(mean_row_grad)(const ck_window_row *w, const REAL *scale, const REAL *y, REAL *x)
+ALWAYS_INLINE void NAME(mean_row_grad_body)(const int pairs, const ck_window_row *w, const REAL *scale,
+                                            const REAL *y, REAL *x)
 {
     for (int64_t o = 0; o < w->count; o++)
         for (int64_t part = 0; part < LANES; part += VL) {
             const VEC share = LOAD(y + o * LANES + part) * scale[o];
-            FOR_TAPS(w, o, at, code)
-                NAME(put)(w, x + at + part, share);
+            FOR_TAPS(pairs, w, o, at, code)
+                NAME(put)(!pairs && w->add, x + at + part, share);
         }
 }
+BY_PAIRS(mean_row_grad, (const ck_window_row *w, const REAL *scale, const REAL *y, REAL *x), w, scale, y, x)
 
 #undef FOR_TAPS
+#undef BY_PAIRS
 
 #ifndef LANES_TABLE_f32
 #define LANES_TABLE(suffix)                                                                                 \
@@ -288,6 +312,8 @@ static void NAME(mean_row_grad)(const ck_window_row *w, const REAL *scale, const
         .winograd_input = winograd_input_##suffix,                                                          \
         .winograd_input_adjoint = winograd_input_adjoint_##suffix,                                          \
         .winograd_output = winograd_output_##suffix,                                                        \
+        .winograd_output_mean = winograd_output_mean_##suffix,                                              \
+        .winograd_output_max = winograd_output_max_##suffix,                                                \
         .winograd_output_adjoint = winograd_output_adjoint_##suffix,                                        \
         .winograd_kernel = winograd_kernel_##suffix,                                                        \
         .winograd_kernel_adjoint = winograd_kernel_adjoint_##suffix,                                        \

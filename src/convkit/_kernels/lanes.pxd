@@ -10,7 +10,7 @@ cdef extern from "micro_lanes.h" nogil:
         GATHER_BIAS, GATHER_RELU
     ctypedef struct ck_window_row:
         int64_t count, rows, row_step, row_code, row_codes, dilation
-        int add
+        int pairs, add
         const int64_t *first
         const int64_t *low
         const int64_t *high
@@ -39,6 +39,12 @@ cdef extern from "micro_lanes.h" nogil:
         void (*winograd_output)(int64_t channels, int64_t tiles, const float *m, int64_t m_step, int64_t xi_step,
                                 const int64_t *at, float *y, int64_t y_step, int mode,
                                 const float *bias) noexcept nogil
+        void (*winograd_output_mean)(int64_t channels, int64_t tiles, const float *m, int64_t m_step, int64_t xi_step,
+                                     const int64_t *at, float *y, int64_t y_step, int mode,
+                                     const float *bias) noexcept nogil
+        void (*winograd_output_max)(int64_t channels, int64_t tiles, const float *m, int64_t m_step, int64_t xi_step,
+                                    const int64_t *at, float *y, uint8_t *codes, int64_t y_step, int mode,
+                                    const float *bias) noexcept nogil
         void (*winograd_output_adjoint)(int64_t channels, int64_t tiles, const float *y, int64_t y_step,
                                         const int64_t *at, float *m, int64_t m_step, int64_t xi_step) noexcept nogil
         void (*winograd_kernel)(int64_t n, const float *w, int64_t w_step, float *u,
@@ -69,6 +75,12 @@ cdef extern from "micro_lanes.h" nogil:
         void (*winograd_output)(int64_t channels, int64_t tiles, const double *m, int64_t m_step, int64_t xi_step,
                                 const int64_t *at, double *y, int64_t y_step, int mode,
                                 const double *bias) noexcept nogil
+        void (*winograd_output_mean)(int64_t channels, int64_t tiles, const double *m, int64_t m_step, int64_t xi_step,
+                                     const int64_t *at, double *y, int64_t y_step, int mode,
+                                     const double *bias) noexcept nogil
+        void (*winograd_output_max)(int64_t channels, int64_t tiles, const double *m, int64_t m_step, int64_t xi_step,
+                                    const int64_t *at, double *y, uint8_t *codes, int64_t y_step, int mode,
+                                    const double *bias) noexcept nogil
         void (*winograd_output_adjoint)(int64_t channels, int64_t tiles, const double *y, int64_t y_step,
                                         const int64_t *at, double *m, int64_t m_step, int64_t xi_step) noexcept nogil
         void (*winograd_kernel)(int64_t n, const double *w, int64_t w_step, double *u,

@@ -27,6 +27,8 @@ class LaneConvolution(Kernel):
         groups: int,
         adjoint: bool,
         relu: bool,
+        pool: PoolWindows | None = None,
+        codes: Array | None = None,
     ) -> None: ...
 
 class LaneWeightGrad(Kernel):
@@ -42,26 +44,17 @@ class LaneWeightGrad(Kernel):
         groups: int,
     ) -> None: ...
 
-class LanePool(Kernel):
+class PoolWindows:
     def __init__(
         self,
-        source: Array,
-        target: Array,
-        codes: Array | None,
         in_size: Sequence[int],
         out_size: Sequence[int],
         windows: Windows,
         shares: Sequence[np.ndarray] | None,
     ) -> None: ...
 
+class LanePool(Kernel):
+    def __init__(self, source: Array, target: Array, codes: Array | None, windows: PoolWindows) -> None: ...
+
 class LanePoolGrad(Kernel):
-    def __init__(
-        self,
-        source: Array,
-        target: Array,
-        codes: Array | None,
-        in_size: Sequence[int],
-        out_size: Sequence[int],
-        windows: Windows,
-        shares: Sequence[np.ndarray] | None,
-    ) -> None: ...
+    def __init__(self, source: Array, target: Array, codes: Array | None, windows: PoolWindows) -> None: ...

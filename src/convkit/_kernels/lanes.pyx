@@ -21,7 +21,7 @@ from convkit._kernels.lanes cimport (
 from convkit._kernels.tile cimport part_start, parts_of, scratch_of, transpose
 
 cdef enum:
-    SHARED                          # scratch of all threads of a call
+    SHARED, SCALES, PLANES          # scratch slots; the first is shared by all threads of a call
     TASKS = 16                      # tasks wanted of a large problem, for any number of threads
     PRODUCTS_PER_TASK = 500000      # at least
     WINDOW_BYTES = 393216           # of input under one task, for the second-level cache
@@ -124,6 +124,214 @@ cdef class FromLanes(Transposition):
         self.entering = False
 
 
+# --- pooling ------------------------------------------------------------------------------------
+
+cdef struct Pooling:
+    int64_t in_rows, in_columns, out_rows, columns              # out: rows and columns of windows
+    int64_t kernel_rows, kernel_columns, column_dilation
+    int64_t stride, low, dilation                               # along the rows axis
+    const int64_t *first                                        # along the columns axis, as in ck_window_row
+    const int64_t *low_tap
+    const int64_t *high_tap
+    const double *row_share                                     # 1 / values of a window, by axis
+    const double *column_share
+    bint mean, add, fill
+    bint pairs                                                  # windows of 2 x 2 side by side, all inside
+
+
+cdef ck_window_row window_row(const Pooling *f, int64_t out_row, int64_t width, int64_t *in_row) noexcept nogil:
+    """The windows of one row of outputs; in_row: the first input row inside them."""
+    cdef ck_window_row w
+    cdef int64_t start = out_row * f.stride - f.low
+    cdef int64_t skipped = parts_of(-start, f.dilation) if start < 0 else 0
+    cdef int64_t inside = max(0, min(f.kernel_rows, parts_of(f.in_rows - start, f.dilation)) - skipped)
+    w.count = f.columns
+    w.rows = inside
+    w.row_step = f.dilation * f.in_columns * width
+    w.row_code = skipped * f.kernel_columns
+    w.row_codes = f.kernel_columns
+    w.first = f.first
+    w.low = f.low_tap
+    w.high = f.high_tap
+    w.dilation = f.column_dilation
+    w.pairs = f.pairs and inside == 2
+    w.add = f.add
+    in_row[0] = start + skipped * f.dilation if inside > 0 else 0
+    return w
+
+
+cdef int pool_plane(const Pooling *f, const real *x, real *y, uint8_t *codes) noexcept nogil:
+    cdef int64_t row, in_row, i, width = lanes(x)
+    cdef real *scale = scratch_of(SCALES, f.columns, y)
+    cdef ck_window_row w
+    if scale == NULL:
+        return OUT_OF_MEMORY
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    for row in range(f.out_rows):
+        w = window_row(f, row, width, &in_row)
+        if f.mean:
+            for i in range(f.columns):
+                scale[i] = <real> (f.row_share[row] * f.column_share[i])
+            table.mean_row(&w, scale, x + in_row * f.in_columns * width, y)
+        else:
+            table.max_row(&w, x + in_row * f.in_columns * width, y, codes)
+        y += f.columns * width
+        if codes != NULL:
+            codes += f.columns * width
+    return 0
+
+
+cdef int spread_plane(const Pooling *f, const real *dy, const uint8_t *codes, real *dx) noexcept nogil:
+    cdef int64_t row, in_row, i, width = lanes(dy)
+    cdef real *scale = scratch_of(SCALES, f.columns, dx)
+    cdef ck_window_row w
+    if scale == NULL:
+        return OUT_OF_MEMORY
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    if f.fill:
+        memset(dx, 0, f.in_rows * f.in_columns * width * sizeof(real))
+    for row in range(f.out_rows):
+        w = window_row(f, row, width, &in_row)
+        if f.mean:
+            for i in range(f.columns):
+                scale[i] = <real> (f.row_share[row] * f.column_share[i])
+            table.mean_row_grad(&w, scale, dy, dx + in_row * f.in_columns * width)
+        else:
+            table.max_row_grad(&w, dy, codes, dx + in_row * f.in_columns * width)
+            codes += f.columns * width
+        dy += f.columns * width
+    return 0
+
+
+cdef inline int64_t in_values(const Pooling *f, const real *any_) noexcept nogil:
+    return f.in_rows * f.in_columns * lanes(any_)
+
+
+cdef inline int64_t out_values(const Pooling *f, const real *any_) noexcept nogil:
+    return f.out_rows * f.columns * lanes(any_)
+
+
+cdef int pool(const Pooling *f, int64_t planes, const real *x, real *y, uint8_t *codes) noexcept nogil:
+    cdef int64_t plane, in_step = in_values(f, x), out_step = out_values(f, x)
+    cdef int threads = threads_for(<double> planes * out_step * f.kernel_rows * f.kernel_columns), failed = 0
+    for plane in prange(planes, num_threads=threads, schedule="static"):
+        failed |= pool_plane(f, x + plane * in_step, y + plane * out_step,
+                             codes + plane * out_step if codes != NULL else NULL)
+    return failed
+
+
+cdef int spread(const Pooling *f, int64_t planes, const real *dy, const uint8_t *codes, real *dx) noexcept nogil:
+    cdef int64_t plane, in_step = in_values(f, dy), out_step = out_values(f, dy)
+    cdef int threads = threads_for(<double> planes * out_step * f.kernel_rows * f.kernel_columns), failed = 0
+    for plane in prange(planes, num_threads=threads, schedule="static"):
+        failed |= spread_plane(f, dy + plane * out_step, codes + plane * out_step if codes != NULL else NULL,
+                               dx + plane * in_step)
+    return failed
+
+
+cdef class PoolWindows:
+    """Where the windows of a plane of one or two axes lie, `in_size` to `out_size`.
+
+    `shares` are, for each axis, 1 / the number of values in each window, for the mean; None for the maximum.
+    """
+    cdef object arrays
+    cdef Pooling f
+
+    def __init__(self, in_size, out_size, windows, shares):
+        cdef Pooling *f = &self.f
+        kernel, stride, low, dilation = windows.kernel_size, windows.stride, windows.low, windows.dilation
+        lead = (1,) * (2 - len(kernel))     # one axis is a plane of one row
+        f.in_rows, f.in_columns = lead + tuple(in_size)
+        f.out_rows, f.columns = lead + tuple(out_size)
+        f.kernel_rows, f.kernel_columns = lead + tuple(kernel)
+        f.stride = stride[0] if len(kernel) == 2 else 1
+        f.low = low[0] if len(kernel) == 2 else 0
+        f.dilation = dilation[0] if len(kernel) == 2 else 1
+        f.column_dilation = dilation[-1]
+        f.add = any(s < d * (k - 1) + 1 for k, s, d in zip(kernel, stride, dilation, strict=True))
+        f.fill = f.add or any(s > k or o * s < n or p > 0 for o, s, k, n, p in zip(
+            out_size, stride, kernel, in_size, low, strict=True))
+        f.mean = shares is not None
+        first = np.arange(out_size[-1]) * stride[-1] - low[-1]
+        low_tap = np.maximum(0, -(first // dilation[-1]))
+        high_tap = np.clip(-((first - in_size[-1]) // dilation[-1]), low_tap, kernel[-1])
+        kept = [np.ascontiguousarray(a, np.int64) for a in (first, low_tap, high_tap)]
+        f.first = <const int64_t *> address(kept[0])
+        f.low_tap = <const int64_t *> address(kept[1])
+        f.high_tap = <const int64_t *> address(kept[2])
+        if f.mean:
+            kept += [np.ascontiguousarray(a, np.float64) for a in (*[np.ones(1)] * len(lead), *shares)]
+            f.row_share = <const double *> address(kept[3])
+            f.column_share = <const double *> address(kept[4])
+        f.pairs = (kernel[-1] == stride[-1] == f.kernel_rows == 2 and dilation[-1] == f.dilation == 1 and low[-1] == 0
+                   and high_tap.min(initial=2) == 2)
+        self.arrays = kept
+
+
+cdef class LanePooling(Kernel):
+    """What the kernels of pooling share."""
+    cdef object arrays
+    cdef const void *source
+    cdef void *target
+    cdef void *codes
+    cdef bint double_
+    cdef int64_t planes
+    cdef Pooling f
+
+    def __init__(self, source, target, codes, PoolWindows windows):
+        self.arrays = (source, target, codes, windows)
+        self.source = address(source)
+        self.target = address(target)
+        self.codes = NULL if codes is None else address(codes)
+        self.double_ = is_double(target)
+        self.planes = source.shape[0] * source.shape[1]
+        self.f = windows.f
+
+
+cdef class LanePool(LanePooling):
+    """target (B, C, *out, lanes) = the largest value, or the mean, of each window of source (B, C, *in, lanes).
+
+    codes, bytes of target's shape or None: the number of the first tap that holds the largest value; NaN counts
+    as the largest.  A window without any value gives -inf, and a code that names no tap.
+    """
+
+    cdef int execute(self) except -1:
+        cdef int failed
+        with nogil:
+            if self.double_:
+                failed = pool(&self.f, self.planes, <const double *> self.source, <double *> self.target,
+                              <uint8_t *> self.codes)
+            else:
+                failed = pool(&self.f, self.planes, <const float *> self.source, <float *> self.target,
+                              <uint8_t *> self.codes)
+        if failed:
+            raise MemoryError("LanePool: no memory for a row")
+        return 0
+
+
+cdef class LanePoolGrad(LanePooling):
+    """target (B, C, *in, lanes) = source (B, C, *out, lanes) spread over the windows, or sent to the taps in codes."""
+
+    cdef int execute(self) except -1:
+        cdef int failed
+        with nogil:
+            if self.double_:
+                failed = spread(&self.f, self.planes, <const double *> self.source, <const uint8_t *> self.codes,
+                                <double *> self.target)
+            else:
+                failed = spread(&self.f, self.planes, <const float *> self.source, <const uint8_t *> self.codes,
+                                <float *> self.target)
+        if failed:
+            raise MemoryError("LanePoolGrad: no memory for a row")
+        return 0
+
+
 # --- convolution and its adjoint ----------------------------------------------------------------
 
 cdef struct Gather:
@@ -164,76 +372,113 @@ cdef void pack_weight(const Gather *g, int64_t task, const real *weight, real *p
             packed += i1 - i0
 
 
-cdef void gather_task(const Gather *g, int64_t task, const real *x, const real *packed, const real *bias,
-                      real *y) noexcept nogil:
-    """A run of tiles of one group of one block, for each tile of output channels."""
-    cdef int64_t part = task % g.parts, group = task // g.parts % g.groups, block = task // (g.parts * g.groups)
-    cdef int64_t row_tile, tile, i0, i1, p, number
-    cdef const real *a
+cdef void gather_tiles(const Gather *g, int64_t group, int64_t row_tile, int64_t first, int64_t last, const real *x,
+                       const real *packed, const real *bias, real *y) noexcept nogil:
+    """Tiles first .. last of a tile of output channels; x: the group's planes, y: those of the channels."""
+    cdef int64_t i0 = part_start(g.rows, g.row_tiles, row_tile), i1 = part_start(g.rows, g.row_tiles, row_tile + 1)
+    cdef int64_t tile, p, number
+    cdef const real *a = packed + packed_at(g, group, row_tile)
     cdef const real *b[CK_MAX_PIXELS]
     cdef real *c[CK_MAX_PIXELS]
-    x += (block * g.groups + group) * g.depth * g.in_step
-    y += (block * g.groups + group) * g.rows * g.out_step
     if real is float:
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
+    for tile in range(first, last):
+        number = g.tile_class[tile]
+        for p in range(g.most):
+            b[p] = x + g.base[tile * g.most + p]
+            c[p] = y + g.output[tile * g.most + p]
+        table.gather(<int> (i1 - i0), <int> g.tile_count[tile],
+                     g.class_first[number + 1] - g.class_first[number], g.depth, a,
+                     g.tap + g.class_first[number], b, g.distance + g.class_first[number], g.in_step,
+                     c, g.out_step, g.mode, bias + group * g.rows + i0 if bias != NULL else NULL)
+
+
+cdef void gather_task(const Gather *g, int64_t task, const real *x, const real *packed, const real *bias,
+                      real *y) noexcept nogil:
+    """A run of tiles of one group of one block, for each tile of output channels."""
+    cdef int64_t part = task % g.parts, group = task // g.parts % g.groups, block = task // (g.parts * g.groups)
+    cdef int64_t row_tile
+    x += (block * g.groups + group) * g.depth * g.in_step
+    y += (block * g.groups + group) * g.rows * g.out_step
     for row_tile in range(g.row_tiles):
-        i0 = part_start(g.rows, g.row_tiles, row_tile)
-        i1 = part_start(g.rows, g.row_tiles, row_tile + 1)
-        a = packed + packed_at(g, group, row_tile)
-        for tile in range(g.part_first[part], g.part_first[part + 1]):
-            number = g.tile_class[tile]
-            for p in range(g.most):
-                b[p] = x + g.base[tile * g.most + p]
-                c[p] = y + i0 * g.out_step + g.output[tile * g.most + p]
-            table.gather(<int> (i1 - i0), <int> g.tile_count[tile],
-                         g.class_first[number + 1] - g.class_first[number], g.depth, a,
-                         g.tap + g.class_first[number], b, g.distance + g.class_first[number], g.in_step,
-                         c, g.out_step, g.mode, bias + group * g.rows + i0 if bias != NULL else NULL)
+        gather_tiles(g, group, row_tile, g.part_first[part], g.part_first[part + 1], x, packed, bias,
+                     y + part_start(g.rows, g.row_tiles, row_tile) * g.out_step)
 
 
-cdef int gather(const Gather *g, const real *x, const real *weight, const real *bias, real *y) noexcept nogil:
+cdef int gather_pooled_task(const Gather *g, const Pooling *f, int64_t task, const real *x, const real *packed,
+                            const real *bias, real *y, uint8_t *codes) noexcept nogil:
+    """Whole planes of one tile of output channels of one block, pooled while the cache has them."""
+    cdef int64_t row_tile = task % g.row_tiles, group = task // g.row_tiles % g.groups
+    cdef int64_t block = task // (g.row_tiles * g.groups), plane, place
+    cdef int64_t i0 = part_start(g.rows, g.row_tiles, row_tile), i1 = part_start(g.rows, g.row_tiles, row_tile + 1)
+    cdef real *planes = scratch_of(PLANES, (i1 - i0) * g.out_step, y)
+    if planes == NULL:
+        return OUT_OF_MEMORY
+    gather_tiles(g, group, row_tile, 0, g.part_first[g.parts], x + (block * g.groups + group) * g.depth * g.in_step,
+                 packed, bias, planes)
+    for plane in range(i1 - i0):
+        place = ((block * g.groups + group) * g.rows + i0 + plane) * out_values(f, y)
+        if pool_plane(f, planes + plane * g.out_step, y + place, codes + place if codes != NULL else NULL) != 0:
+            return OUT_OF_MEMORY
+    return 0
+
+
+cdef int gather(const Gather *g, const Pooling *f, const real *x, const real *weight, const real *bias, real *y,
+                uint8_t *codes) noexcept nogil:
     cdef real *packed = scratch_of(SHARED, g.groups * g.rows * g.depth * g.taps, y)
     if packed == NULL:
         return OUT_OF_MEMORY
     cdef int64_t task
-    cdef int threads = threads_for(2.0 * g.products)
+    cdef int threads = threads_for(2.0 * g.products), failed = 0
     for task in prange(g.groups * g.row_tiles, num_threads=threads, schedule="static"):
         pack_weight(g, task, weight, packed)
-    for task in prange(g.blocks * g.groups * g.parts, num_threads=threads, schedule="static"):
-        gather_task(g, task, x, packed, bias, y)
-    return 0
+    if f == NULL:
+        for task in prange(g.blocks * g.groups * g.parts, num_threads=threads, schedule="static"):
+            gather_task(g, task, x, packed, bias, y)
+    else:
+        for task in prange(g.blocks * g.groups * g.row_tiles, num_threads=threads, schedule="static"):
+            failed |= gather_pooled_task(g, f, task, x, packed, bias, y, codes)
+    return failed
 
 
 cdef class LaneConvolution(Kernel):
     """y = the convolution of x with weight or, with `adjoint`, the adjoint; plus bias, then ReLU, where asked for.
 
     x (B, G·I, *in, lanes), y (B, G·O, *out, lanes), bias (G·O,) or None, weight (G·O, I, *k), for the adjoint
-    (G·I, O, *k); `table` is a TapTable for tiles of `gather_pixels(dtype)` outputs.
+    (G·I, O, *k); `table` is a TapTable for tiles of `gather_pixels(dtype)` outputs.  With `pool`, y and codes are
+    as LanePool would make them of it, and the convolution itself is kept nowhere.
     """
     cdef object arrays
     cdef const void *x
     cdef const void *weight
     cdef const void *bias
     cdef void *y
+    cdef uint8_t *codes
     cdef bint double_
     cdef Gather g
+    cdef const Pooling *pooling
+    cdef PoolWindows pool
 
-    def __init__(self, x, weight, bias, y, table, int64_t groups, bint adjoint, bint relu):
+    def __init__(self, x, weight, bias, y, table, int64_t groups, bint adjoint, bint relu, PoolWindows pool=None,
+                 codes=None):
         cdef Gather *g = &self.g
         cdef int64_t width = lanes_of(y.dtype)
         self.x = address(x)
         self.weight = address(weight)
         self.bias = NULL if bias is None else address(bias)
         self.y = address(y)
+        self.codes = NULL if codes is None else <uint8_t *> address(codes)
         self.double_ = is_double(y)
+        self.pool = pool
+        self.pooling = NULL if pool is None else &pool.f
         g.blocks = x.shape[0]
         g.groups = groups
         g.depth = x.shape[1] // groups
         g.rows = y.shape[1] // groups
         g.in_step = product(x.shape[2:])
-        g.out_step = product(y.shape[2:])
+        g.out_step = product(y.shape[2:]) if pool is None else pool.f.in_rows * pool.f.in_columns * width
         g.taps = product(weight.shape[2:])
         g.row_step = g.taps if adjoint else g.depth * g.taps
         g.depth_step = g.rows * g.taps if adjoint else g.taps
@@ -256,7 +501,7 @@ cdef class LaneConvolution(Kernel):
         g.tile_count = <const int64_t *> address(kept[5])
         g.base = <const int64_t *> address(kept[6])
         g.output = <const int64_t *> address(kept[7])
-        self.arrays = (x, weight, bias, y, kept)
+        self.arrays = (x, weight, bias, y, codes, kept)
 
     cdef parts(self, costs):
         """Cut a plane's tiles, of these costs added up, into parts of about the same cost; where each begins."""
@@ -271,13 +516,13 @@ cdef class LaneConvolution(Kernel):
         cdef int failed
         with nogil:
             if self.double_:
-                failed = gather(&self.g, <const double *> self.x, <const double *> self.weight,
-                                <const double *> self.bias, <double *> self.y)
+                failed = gather(&self.g, self.pooling, <const double *> self.x, <const double *> self.weight,
+                                <const double *> self.bias, <double *> self.y, self.codes)
             else:
-                failed = gather(&self.g, <const float *> self.x, <const float *> self.weight,
-                                <const float *> self.bias, <float *> self.y)
+                failed = gather(&self.g, self.pooling, <const float *> self.x, <const float *> self.weight,
+                                <const float *> self.bias, <float *> self.y, self.codes)
         if failed:
-            raise MemoryError("LaneConvolution: no memory for the packed weights")
+            raise MemoryError("LaneConvolution: no memory for packed weights and planes")
         return 0
 
 
@@ -446,188 +691,4 @@ cdef class LaneWeightGrad(Kernel):
                                    <float *> self.dweight, <float *> self.dbias)
         if failed:
             raise MemoryError("LaneWeightGrad: no memory for the padded input")
-        return 0
-
-
-# --- pooling ------------------------------------------------------------------------------------
-
-cdef struct Pooling:
-    int64_t planes, in_rows, in_columns, out_rows, columns      # out: rows and columns of windows
-    int64_t kernel_rows, kernel_columns, column_dilation
-    int64_t stride, low, dilation                               # along the rows axis
-    const int64_t *first                                        # along the columns axis, as in ck_window_row
-    const int64_t *low_tap
-    const int64_t *high_tap
-    const double *row_share                                     # 1 / values of a window, by axis
-    const double *column_share
-    bint mean, add, fill
-
-
-cdef ck_window_row window_row(const Pooling *f, int64_t out_row, int64_t width, int64_t *in_row) noexcept nogil:
-    """The windows of one row of outputs; in_row: the first input row inside them."""
-    cdef ck_window_row w
-    cdef int64_t start = out_row * f.stride - f.low
-    cdef int64_t skipped = parts_of(-start, f.dilation) if start < 0 else 0
-    cdef int64_t inside = max(0, min(f.kernel_rows, parts_of(f.in_rows - start, f.dilation)) - skipped)
-    w.count = f.columns
-    w.rows = inside
-    w.row_step = f.dilation * f.in_columns * width
-    w.row_code = skipped * f.kernel_columns
-    w.row_codes = f.kernel_columns
-    w.first = f.first
-    w.low = f.low_tap
-    w.high = f.high_tap
-    w.dilation = f.column_dilation
-    w.add = f.add
-    in_row[0] = start + skipped * f.dilation if inside > 0 else 0
-    return w
-
-
-cdef int pool_plane(const Pooling *f, const real *x, real *y, uint8_t *codes) noexcept nogil:
-    cdef int64_t row, in_row, i, width = lanes(x)
-    cdef real *scale = scratch_of(SHARED + 1, f.columns, y)
-    cdef ck_window_row w
-    if scale == NULL:
-        return OUT_OF_MEMORY
-    if real is float:
-        table = &micro().lanes_f32
-    else:
-        table = &micro().lanes_f64
-    for row in range(f.out_rows):
-        w = window_row(f, row, width, &in_row)
-        if f.mean:
-            for i in range(f.columns):
-                scale[i] = <real> (f.row_share[row] * f.column_share[i])
-            table.mean_row(&w, scale, x + in_row * f.in_columns * width, y)
-        else:
-            table.max_row(&w, x + in_row * f.in_columns * width, y, codes)
-        y += f.columns * width
-        if codes != NULL:
-            codes += f.columns * width
-    return 0
-
-
-cdef int spread_plane(const Pooling *f, const real *dy, const uint8_t *codes, real *dx) noexcept nogil:
-    cdef int64_t row, in_row, i, width = lanes(dy)
-    cdef real *scale = scratch_of(SHARED + 1, f.columns, dx)
-    cdef ck_window_row w
-    if scale == NULL:
-        return OUT_OF_MEMORY
-    if real is float:
-        table = &micro().lanes_f32
-    else:
-        table = &micro().lanes_f64
-    if f.fill:
-        memset(dx, 0, f.in_rows * f.in_columns * width * sizeof(real))
-    for row in range(f.out_rows):
-        w = window_row(f, row, width, &in_row)
-        if f.mean:
-            for i in range(f.columns):
-                scale[i] = <real> (f.row_share[row] * f.column_share[i])
-            table.mean_row_grad(&w, scale, dy, dx + in_row * f.in_columns * width)
-        else:
-            table.max_row_grad(&w, dy, codes, dx + in_row * f.in_columns * width)
-            codes += f.columns * width
-        dy += f.columns * width
-    return 0
-
-
-cdef int pool(const Pooling *f, const real *x, real *y, uint8_t *codes) noexcept nogil:
-    cdef int64_t plane, in_step = f.in_rows * f.in_columns * lanes(x), out_step = f.out_rows * f.columns * lanes(x)
-    cdef int threads = threads_for(<double> f.planes * out_step * f.kernel_rows * f.kernel_columns), failed = 0
-    for plane in prange(f.planes, num_threads=threads, schedule="static"):
-        failed |= pool_plane(f, x + plane * in_step, y + plane * out_step,
-                             codes + plane * out_step if codes != NULL else NULL)
-    return failed
-
-
-cdef int spread(const Pooling *f, const real *dy, const uint8_t *codes, real *dx) noexcept nogil:
-    cdef int64_t plane, in_step = f.in_rows * f.in_columns * lanes(dy)
-    cdef int64_t out_step = f.out_rows * f.columns * lanes(dy)
-    cdef int threads = threads_for(<double> f.planes * out_step * f.kernel_rows * f.kernel_columns), failed = 0
-    for plane in prange(f.planes, num_threads=threads, schedule="static"):
-        failed |= spread_plane(f, dy + plane * out_step, codes + plane * out_step if codes != NULL else NULL,
-                               dx + plane * in_step)
-    return failed
-
-
-cdef class LanePooling(Kernel):
-    """What the kernels of pooling share: the windows over planes of one or two axes, `in_size` to `out_size`.
-
-    `shares` are, for each axis, 1 / the number of values in each window, for the mean; None for the maximum.
-    """
-    cdef object arrays
-    cdef const void *source
-    cdef void *target
-    cdef void *codes
-    cdef bint double_
-    cdef Pooling f
-
-    def __init__(self, source, target, codes, in_size, out_size, windows, shares):
-        cdef Pooling *f = &self.f
-        self.source = address(source)
-        self.target = address(target)
-        self.codes = NULL if codes is None else address(codes)
-        self.double_ = is_double(target)
-        kernel, stride, low, dilation = windows.kernel_size, windows.stride, windows.low, windows.dilation
-        lead = (1,) * (2 - len(kernel))     # one axis is a plane of one row
-        f.planes = source.shape[0] * source.shape[1]
-        f.in_rows, f.in_columns = lead + tuple(in_size)
-        f.out_rows, f.columns = lead + tuple(out_size)
-        f.kernel_rows, f.kernel_columns = lead + tuple(kernel)
-        f.stride = stride[0] if len(kernel) == 2 else 1
-        f.low = low[0] if len(kernel) == 2 else 0
-        f.dilation = dilation[0] if len(kernel) == 2 else 1
-        f.column_dilation = dilation[-1]
-        f.add = any(s < d * (k - 1) + 1 for k, s, d in zip(kernel, stride, dilation, strict=True))
-        f.fill = f.add or any(s > k or o * s < n or p > 0 for o, s, k, n, p in zip(
-            out_size, stride, kernel, in_size, low, strict=True))
-        f.mean = shares is not None
-        first = np.arange(out_size[-1]) * stride[-1] - low[-1]
-        low_tap = np.maximum(0, -(first // dilation[-1]))
-        high_tap = np.clip(-((first - in_size[-1]) // dilation[-1]), low_tap, kernel[-1])
-        kept = [np.ascontiguousarray(a, np.int64) for a in (first, low_tap, high_tap)]
-        f.first = <const int64_t *> address(kept[0])
-        f.low_tap = <const int64_t *> address(kept[1])
-        f.high_tap = <const int64_t *> address(kept[2])
-        if f.mean:
-            kept += [np.ascontiguousarray(a, np.float64) for a in (*[np.ones(1)] * len(lead), *shares)]
-            f.row_share = <const double *> address(kept[3])
-            f.column_share = <const double *> address(kept[4])
-        self.arrays = (source, target, codes, kept)
-
-
-cdef class LanePool(LanePooling):
-    """target (B, C, *out, lanes) = the largest value, or the mean, of each window of source (B, C, *in, lanes).
-
-    codes, bytes of target's shape or None: the number of the first tap that holds the largest value; NaN counts
-    as the largest.  A window without any value gives -inf, and a code that names no tap.
-    """
-
-    cdef int execute(self) except -1:
-        cdef int failed
-        with nogil:
-            if self.double_:
-                failed = pool(&self.f, <const double *> self.source, <double *> self.target, <uint8_t *> self.codes)
-            else:
-                failed = pool(&self.f, <const float *> self.source, <float *> self.target, <uint8_t *> self.codes)
-        if failed:
-            raise MemoryError("LanePool: no memory for a row")
-        return 0
-
-
-cdef class LanePoolGrad(LanePooling):
-    """target (B, C, *in, lanes) = source (B, C, *out, lanes) spread over the windows, or sent to the taps in codes."""
-
-    cdef int execute(self) except -1:
-        cdef int failed
-        with nogil:
-            if self.double_:
-                failed = spread(&self.f, <const double *> self.source, <const uint8_t *> self.codes,
-                                <double *> self.target)
-            else:
-                failed = spread(&self.f, <const float *> self.source, <const uint8_t *> self.codes,
-                                <float *> self.target)
-        if failed:
-            raise MemoryError("LanePoolGrad: no memory for a row")
         return 0

@@ -25,6 +25,7 @@ typedef struct {
     int64_t rows, row_step;         /* input rows inside the windows; from one to the next, in values */
     int64_t row_code, row_codes;    /* code of the first row's tap 0; codes of a whole row of taps */
     int64_t dilation;
+    int pairs;                      /* all windows are two neighbours in two rows, the next two the next window */
     int add;                        /* gradients: windows overlap, so add to x instead of storing */
     const int64_t *first, *low, *high;
 } ck_window_row;
@@ -62,6 +63,12 @@ typedef struct {
                                        const int64_t *at, real *x, int64_t x_step);                        \
         void (*winograd_output)(int64_t channels, int64_t tiles, const real *m, int64_t m_step, int64_t xi_step,          \
                                 const int64_t *at, real *y, int64_t y_step, int mode, const real *bias);   \
+        /* the same, but of each tile, at `at`, its mean, or its largest value and the place of that */     \
+        void (*winograd_output_mean)(int64_t channels, int64_t tiles, const real *m, int64_t m_step, int64_t xi_step,     \
+                                     const int64_t *at, real *y, int64_t y_step, int mode, const real *bias); \
+        void (*winograd_output_max)(int64_t channels, int64_t tiles, const real *m, int64_t m_step, int64_t xi_step,      \
+                                    const int64_t *at, real *y, uint8_t *codes, int64_t y_step, int mode,  \
+                                    const real *bias);                                                     \
         void (*winograd_output_adjoint)(int64_t channels, int64_t tiles, const real *y, int64_t y_step, const int64_t *at,\
                                         real *m, int64_t m_step, int64_t xi_step);                         \
         void (*winograd_kernel)(int64_t n, const real *w, int64_t w_step, real *u, int64_t xi_step);       \

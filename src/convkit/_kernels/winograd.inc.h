@@ -105,6 +105,30 @@ static void NAME(winograd_input_adjoint)(int64_t channels, int64_t tiles, const 
     }
 }
 
+/* out = At m A, plus bias, then ReLU: one tile, in the order of its rows */
+ALWAYS_INLINE void NAME(output_tile)(const REAL *m, int64_t xi_step, int mode, const REAL *bias, VEC *out)
+{
+    VEC half[2][4];
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        const VEC m1 = LOAD(m + (4 + j) * xi_step), m2 = LOAD(m + (8 + j) * xi_step);
+        half[0][j] = LOAD(m + j * xi_step) + m1 + m2;
+        half[1][j] = m1 - m2 - LOAD(m + (12 + j) * xi_step);
+    }
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        out[2 * i] = half[i][0] + half[i][1] + half[i][2];
+        out[2 * i + 1] = half[i][1] - half[i][2] - half[i][3];
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        if (mode & GATHER_BIAS)
+            out[i] += *bias;
+        if (mode & GATHER_RELU)
+            out[i] = NAME(relu_vector)(out[i]);
+    }
+}
+
 /* m -> At m A, plus bias, then ReLU */
 static void NAME(winograd_output)(int64_t channels, int64_t tiles, const REAL *m, int64_t m_step,
                                   int64_t xi_step, const int64_t *at, REAL *y, int64_t y_step, int mode,
@@ -112,30 +136,50 @@ static void NAME(winograd_output)(int64_t channels, int64_t tiles, const REAL *m
 {
     FOR_TILES
     {
-        VEC half[2][4];
-        const REAL *from = m + c * m_step + t * LANES + part;
+        VEC out[4];
         REAL *to = y + c * y_step + part;
+        NAME(output_tile)(m + c * m_step + t * LANES + part, xi_step, mode, bias + c, out);
         UNROLL
-        for (int j = 0; j < 4; j++) {
-            const VEC m1 = LOAD(from + (4 + j) * xi_step), m2 = LOAD(from + (8 + j) * xi_step);
-            half[0][j] = LOAD(from + j * xi_step) + m1 + m2;
-            half[1][j] = m1 - m2 - LOAD(from + (12 + j) * xi_step);
-        }
+        for (int i = 0; i < 4; i++)
+            if (at[4 * t + i] >= 0)
+                STORE(to + at[4 * t + i], out[i]);
+    }
+}
+
+/* The same, each tile pooled: its mean, or its largest value and where that is. */
+static void NAME(winograd_output_mean)(int64_t channels, int64_t tiles, const REAL *m, int64_t m_step,
+                                       int64_t xi_step, const int64_t *at, REAL *y, int64_t y_step, int mode,
+                                       const REAL *bias)
+{
+    FOR_TILES
+    {
+        VEC out[4];
+        if (at[t] < 0)
+            continue;
+        NAME(output_tile)(m + c * m_step + t * LANES + part, xi_step, mode, bias + c, out);
+        STORE(y + c * y_step + at[t] + part, (out[0] + out[1] + out[2] + out[3]) * (REAL)0.25);
+    }
+}
+
+static void NAME(winograd_output_max)(int64_t channels, int64_t tiles, const REAL *m, int64_t m_step,
+                                      int64_t xi_step, const int64_t *at, REAL *y, uint8_t *codes, int64_t y_step,
+                                      int mode, const REAL *bias)
+{
+    FOR_TILES
+    {
+        VEC out[4];
+        IVEC place = {0};
+        const int64_t to = c * y_step + at[t] + part;
+        if (at[t] < 0)
+            continue;
+        NAME(output_tile)(m + c * m_step + t * LANES + part, xi_step, mode, bias + c, out);
+        VEC best = out[0];
         UNROLL
-        for (int i = 0; i < 2; i++) {
-            VEC out[2] = {half[i][0] + half[i][1] + half[i][2], half[i][1] - half[i][2] - half[i][3]};
-            UNROLL
-            for (int j = 0; j < 2; j++) {
-                const int64_t place = at[4 * t + 2 * i + j];
-                if (place < 0)
-                    continue;
-                if (mode & GATHER_BIAS)
-                    out[j] += bias[c];
-                if (mode & GATHER_RELU)
-                    out[j] = NAME(relu_vector)(out[j]);
-                STORE(to + place, out[j]);
-            }
-        }
+        for (int i = 1; i < 4; i++)
+            NAME(take_larger)(out[i], i, &best, &place);
+        STORE(y + to, best);
+        if (codes)
+            *(NAME(bytes) *)(codes + to) = __builtin_convertvector(place, NAME(bytes));
     }
 }
 

@@ -9,11 +9,14 @@ class WinogradConvolution(Kernel):
         weight: Array,
         bias: Array | None,
         y: Array,
+        size: Sequence[int],
         low: Sequence[int],
         dilation: Sequence[int],
         groups: int,
         adjoint: bool,
         relu: bool,
+        pool: str | None = None,
+        codes: Array | None = None,
     ) -> None: ...
 
 class WinogradWeightGrad(Kernel):

@@ -12,7 +12,7 @@ matrix products over channels:
 import numpy as np
 
 from cython.parallel cimport prange
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
@@ -86,7 +86,8 @@ cdef struct Product:
     int64_t row_step, depth_step        # of the weight
     int64_t row_tiles, row_parts        # tiles of channels made, and tasks they are cut into
     int64_t chunk, chunks, plane_parts  # tiles at a time; of a plane; tasks the chunks are cut into
-    bint adjoint
+    const int64_t *pooled_at            # where the tile's pooled value lies in its plane, or -1; NULL: not pooled
+    bint adjoint, mean
     int mode
 
 
@@ -115,7 +116,7 @@ cdef inline int64_t plane_step(const Product *p, int64_t channels, int64_t tiles
 
 
 cdef int product_task(const Product *p, int64_t task, const real *x, const real *packed, const real *bias,
-                      real *y) noexcept nogil:
+                      real *y, uint8_t *codes) noexcept nogil:
     """Some channels of some chunks of one plane; x and y are what goes in and out, adjoint or not."""
     cdef const Tiling *t = &p.t
     cdef int64_t row_part = task % p.row_parts, plane_part = task // p.row_parts % p.plane_parts
@@ -130,6 +131,8 @@ cdef int product_task(const Product *p, int64_t task, const real *x, const real 
         return OUT_OF_MEMORY
     x += (block * t.groups + group) * p.depth * (t.out_step if p.adjoint else t.in_step)
     y += ((block * t.groups + group) * p.rows + i0) * (t.in_step if p.adjoint else t.out_step)
+    if codes != NULL:
+        codes += ((block * t.groups + group) * p.rows + i0) * t.out_step
     packed += group * p.rows * p.depth * XI
     if bias != NULL:
         bias += group * p.rows + i0
@@ -138,13 +141,13 @@ cdef int product_task(const Product *p, int64_t task, const real *x, const real 
     for chunk in range(part_start(p.chunks, p.plane_parts, plane_part),
                        part_start(p.chunks, p.plane_parts, plane_part + 1)):
         product_chunk(p, part_start(t.tiles, p.chunks, chunk), part_start(t.tiles, p.chunks, chunk + 1),
-                      tile0, tile1, x, packed, bias, y, inputs, products)
+                      tile0, tile1, x, packed, bias, y, codes, inputs, products)
     return 0
 
 
 cdef void product_chunk(const Product *p, int64_t first, int64_t last, int64_t tile0, int64_t tile1,
-                        const real *x, const real *packed, const real *bias, real *y, real *inputs,
-                        real *products) noexcept nogil:
+                        const real *x, const real *packed, const real *bias, real *y, uint8_t *codes,
+                        real *inputs, real *products) noexcept nogil:
     """Tiles first .. last of a plane: into 16 planes, 16 matrix products, and out."""
     cdef const Tiling *t = &p.t
     cdef int64_t tiles = last - first, step = tiles * t.lanes, i0 = part_start(p.rows, p.row_tiles, tile0)
@@ -163,6 +166,12 @@ cdef void product_chunk(const Product *p, int64_t first, int64_t last, int64_t t
     if p.adjoint:
         table.winograd_input_adjoint(rows, tiles, products, step, plane_step(p, rows, tiles),
                                      t.in_at + first * XI, y, t.in_step)
+    elif p.pooled_at != NULL and p.mean:
+        table.winograd_output_mean(rows, tiles, products, step, plane_step(p, rows, tiles), p.pooled_at + first, y,
+                                   t.out_step, p.mode, bias)
+    elif p.pooled_at != NULL:
+        table.winograd_output_max(rows, tiles, products, step, plane_step(p, rows, tiles), p.pooled_at + first, y,
+                                  codes, t.out_step, p.mode, bias)
     else:
         table.winograd_output(rows, tiles, products, step, plane_step(p, rows, tiles), t.out_at + first * 4, y,
                               t.out_step, p.mode, bias)
@@ -195,8 +204,8 @@ cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1
                              packed + (xi * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step, c, step, 0, NULL)
 
 
-cdef int multiply_out(const Product *p, const real *x, const real *weight, const real *bias,
-                      real *y) noexcept nogil:
+cdef int multiply_out(const Product *p, const real *x, const real *weight, const real *bias, real *y,
+                      uint8_t *codes) noexcept nogil:
     cdef const Tiling *t = &p.t
     cdef int64_t task, tasks = t.blocks * t.groups * p.plane_parts * p.row_parts
     cdef real *packed = scratch_of(KERNELS, t.groups * p.rows * p.depth * XI, y)
@@ -206,32 +215,45 @@ cdef int multiply_out(const Product *p, const real *x, const real *weight, const
     for task in prange(t.groups * p.row_tiles, num_threads=threads, schedule="static"):
         transform_kernels(p, task, weight, packed)
     for task in prange(tasks, num_threads=threads, schedule="static"):
-        failed |= product_task(p, task, x, packed, bias, y)
+        failed |= product_task(p, task, x, packed, bias, y, codes)
     return failed
 
 
 cdef class WinogradConvolution(Kernel):
-    """As lanes.LaneConvolution, for 3 x 3 kernels with stride 1; the adjoint without bias or ReLU."""
+    """As lanes.LaneConvolution, for 3 x 3 kernels with stride 1; the adjoint without bias or ReLU.
+
+    With `pool`, "mean" or "max", y and codes are those of the 2 x 2 outputs of each tile, of planes of `size`.
+    """
     cdef object arrays
     cdef const void *x
     cdef const void *weight
     cdef const void *bias
     cdef void *y
+    cdef uint8_t *codes
     cdef bint double_
     cdef Product p
 
-    def __init__(self, x, weight, bias, y, low, dilation, int64_t groups, bint adjoint, bint relu):
+    def __init__(self, x, weight, bias, y, size, low, dilation, int64_t groups, bint adjoint, bint relu, pool=None,
+                 codes=None):
         cdef Product *p = &self.p
+        made = (*y.shape[:2], *size, y.shape[4])
         self.x = address(x)
         self.weight = address(weight)
         self.bias = NULL if bias is None else address(bias)
         self.y = address(y)
         self.double_ = is_double(y)
+        self.codes = NULL if codes is None else <uint8_t *> address(codes)
         if adjoint:
-            kept = tiling(&p.t, y.shape, x.shape, groups, low, dilation)
+            kept = tiling(&p.t, made, x.shape, groups, low, dilation)
         else:
-            kept = tiling(&p.t, x.shape, y.shape, groups, low, dilation)
-        self.arrays = (x, weight, bias, y, kept)
+            kept = tiling(&p.t, x.shape, made, groups, low, dilation)
+        if pool is not None:
+            p.mean = pool == "mean"
+            p.t.out_step = y.shape[2] * y.shape[3] * p.t.lanes
+            pooled_at = _places([np.arange(0, n, 2) // 2 for n in size], 1, (1, 1), y.shape[2:4], (0, 0), p.t.lanes)
+            p.pooled_at = <const int64_t *> address(pooled_at)
+            kept = (kept, pooled_at)
+        self.arrays = (x, weight, bias, y, codes, kept)
         p.adjoint = adjoint
         p.mode = (GATHER_RELU if relu else 0) | (GATHER_BIAS if bias is not None else 0)
         p.depth, p.rows = (p.t.outs, p.t.ins) if adjoint else (p.t.ins, p.t.outs)
@@ -256,10 +278,10 @@ cdef class WinogradConvolution(Kernel):
         with nogil:
             if self.double_:
                 failed = multiply_out(&self.p, <const double *> self.x, <const double *> self.weight,
-                                      <const double *> self.bias, <double *> self.y)
+                                      <const double *> self.bias, <double *> self.y, self.codes)
             else:
                 failed = multiply_out(&self.p, <const float *> self.x, <const float *> self.weight,
-                                      <const float *> self.bias, <float *> self.y)
+                                      <const float *> self.bias, <float *> self.y, self.codes)
         if failed:
             raise MemoryError("WinogradConvolution: no memory for the transformed tiles")
         return 0

@@ -51,6 +51,7 @@ from convkit.functional.conv import (
     conv_transpose1d_backward,
     conv_transpose2d,
     conv_transpose2d_backward,
+    convolution_matrix,
     im2col,
 )  # fmt: skip
 from convkit.functional.elementwise import (
@@ -131,7 +132,7 @@ Operand.functions = sys.modules[__name__]
 __all__ = [
     "conv1d", "conv1d_backward", "conv2d", "conv2d_backward",
     "conv_transpose1d", "conv_transpose1d_backward", "conv_transpose2d", "conv_transpose2d_backward",
-    "im2col", "col2im", "correlate1d", "correlate2d", "convolve1d", "convolve2d",
+    "im2col", "col2im", "convolution_matrix", "correlate1d", "correlate2d", "convolve1d", "convolve2d",
     "max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward",
     "avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward",
     "max_unpool1d", "max_unpool1d_backward", "max_unpool2d", "max_unpool2d_backward",

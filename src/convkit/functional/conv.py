@@ -1,13 +1,17 @@
-"""Convolution and transposed convolution on arrays (N, C, *spatial), their gradients, and their windows as columns."""
+"""Convolution and transposed convolution on arrays (N, C, *spatial), their gradients, their windows as columns, and
+the matrix that a convolution multiplies by."""
 
 from __future__ import annotations
 
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from convkit import errors, geometry
 from convkit.functional.operands import operand, operands
 from convkit.geometry import Windows
+from convkit.ops.base import Operand, Spec
 from convkit.ops.conv import Col2im, Convolution, ConvTranspose, Im2col
 
 LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)"}
@@ -439,3 +443,62 @@ def _windows(
 ) -> Windows:
     kernel = errors.integers(function, "kernel_size", kernel_size, len(size), 1)
     return geometry.windows(function, size, kernel, stride, padding, dilation)
+
+
+# --- a convolution as a matrix ------------------------------------------------------------------------------
+
+
+def convolution_matrix(
+    weight: Any, input_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> np.ndarray:
+    """The matrix C of a convolution, which is linear: output = C · input, and Cᵀ is the transposed convolution.
+
+    ``C @ x.reshape(-1)`` is ``conv2d(x[None], weight, …).reshape(-1)``, and ``C.T @ y.reshape(-1)`` is
+    ``conv_transpose2d(y[None], weight, …).reshape(-1)``.  Row (o, p, q) holds weight[o] where its window lies, and
+    zeros elsewhere: at most prod(weight.shape[1:]) of its values differ from zero, and all rows share these.
+
+    Parameters
+    ----------
+    weight : array (O, I, k) or (O, I, kh, kw)
+        float32 or float64; I is the number of input channels over `groups`.
+    input_size : int or (int, int)
+        Spatial size of the input, L or (H, W).
+    stride, padding, dilation, groups : as in `conv2d`
+
+    Returns
+    -------
+    array (O·prod(out), I·groups·prod(input_size))
+        Dense, to look at and to check by; it grows with the square of the image.  Rows and columns run over
+        channels and places, as the values of an array do.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`.
+
+    References
+    ----------
+    Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning", section 4.1.
+    """
+    function = "convolution_matrix"
+    if isinstance(weight, Operand):
+        raise TypeError(f"{function}: weight must be an array; of a parameter, give its value")
+    weight = errors.array(function, "weight", weight)
+    rank = weight.ndim - 2
+    if rank not in WEIGHTS:
+        raise ValueError(f"{function}: weight must have axes {' or '.join(WEIGHTS.values())}, not shape {weight.shape}")
+    size = errors.integers(function, "input_size", input_size, rank, 1)
+    groups = errors.integer(function, "groups", groups, 1)
+    x = Spec((1, weight.shape[1] * groups, *size), weight.dtype)
+    op = _convolution(function, rank, x, weight, stride, padding, dilation, groups)
+    outputs, inputs = prod(geometry.output_size(function, size, op.windows)), prod(x.shape)
+    geometry.check_volume(function, (weight.shape[0] * outputs, inputs))
+
+    # met: (groups, outputs, I·kh·kw), the number of the input under each place of each window; 0 is padding
+    numbers = np.arange(1.0, inputs + 1).reshape(x.shape)
+    met = Im2col(op.windows)(numbers).reshape(groups, -1, outputs).swapaxes(1, 2).astype(np.int64)
+    filters = weight.reshape(groups, weight.shape[0] // groups, -1)
+    matrix = np.zeros((*filters.shape[:2], outputs, inputs), weight.dtype)
+    group, output, place = np.nonzero(met)
+    matrix[group, :, output, met[group, output, place] - 1] = filters[group, :, place]
+    return matrix.reshape(-1, inputs)

@@ -6,8 +6,9 @@ what works element by element stays in it, everything else leaves it; conversion
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from convkit.graph.symbols import Graph, Node, Symbol
@@ -36,6 +37,26 @@ from convkit.ops.shape import Concat, Slice
 def use_lanes(graph: Graph, wanted: Sequence[Symbol]) -> None:
     """Rewrite a graph, in place, to run in lanes where that pays."""
     graph.nodes = _Rewriter(graph).run(wanted)
+    _pool_at_once(graph, wanted)
+
+
+def _pool_at_once(graph: Graph, wanted: Sequence[Symbol]) -> None:
+    """Let convolutions pool what they make, where nobody else reads it: a plane of it is still in the cache."""
+    reads = Counter([*wanted, *(symbol for node in graph.nodes for symbol in node.inputs)])
+    for node in list(graph.nodes):
+        pool = node.op
+        if not isinstance(pool, (LaneMaxPool, LaneAvgPool)):
+            continue
+        [made] = node.inputs
+        producer = made.node if made is not None else None
+        if producer is None or not isinstance(producer.op, LaneConvolution) or reads[made] > 1:
+            continue
+        if producer.op.pool is None and producer.op.can_pool(pool, *producer.inputs):
+            producer.op = replace(producer.op, pool=pool)
+            producer.outputs = node.outputs
+            for symbol in node.outputs:
+                symbol.node = producer
+            graph.nodes.remove(node)
 
 
 class _Rewriter:

@@ -71,29 +71,137 @@ class FromLanes(Primitive):
 
 
 @dataclass(frozen=True)
+class LaneMaxPool(Primitive):
+    """x -> (y, codes): a code is the number of the tap that holds the largest value, one byte."""
+
+    windows: Windows
+    size: tuple[int, ...]
+    optional = (1,)
+    kind = "max"
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        shape = (*x.shape[:2], *self.size, x.shape[-1])
+        return Spec(shape, x.dtype), Spec(shape, np.dtype(np.uint8))
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        y, codes = outputs
+        return kernels.LanePool(inputs[0], y, codes, self.planes(inputs[0].shape[2:-1]))
+
+    def planes(self, in_size: tuple[int, ...]) -> kernels.PoolWindows:
+        """The windows in planes of this size."""
+        return kernels.PoolWindows(in_size, self.size, self.windows, None)
+
+
+@dataclass(frozen=True)
+class LaneMaxPoolGrad(Primitive):
+    """(grad_output, codes) -> grad_x of spatial size `size`."""
+
+    windows: Windows
+    size: tuple[int, ...]
+
+    def infer(self, grad: Any, codes: Any) -> tuple[Spec, ...]:
+        return (Spec((*grad.shape[:2], *self.size, grad.shape[-1]), grad.dtype),)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        grad, codes = inputs
+        return kernels.LanePoolGrad(
+            grad, outputs[0], codes, kernels.PoolWindows(self.size, grad.shape[2:-1], self.windows, None)
+        )
+
+
+@dataclass(frozen=True)
+class LaneAvgPool(Primitive):
+    """x -> y."""
+
+    windows: Windows
+    size: tuple[int, ...]
+    count_include_pad: bool
+    kind = "mean"
+
+    def infer(self, x: Any) -> tuple[Spec, ...]:
+        return (Spec((*x.shape[:2], *self.size, x.shape[-1]), x.dtype),)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        return kernels.LanePool(inputs[0], outputs[0], None, self.planes(inputs[0].shape[2:-1]))
+
+    def planes(self, in_size: tuple[int, ...]) -> kernels.PoolWindows:
+        """The windows in planes of this size."""
+        shares = _shares(in_size, self.size, self.windows, self.count_include_pad)
+        return kernels.PoolWindows(in_size, self.size, self.windows, shares)
+
+
+@dataclass(frozen=True)
+class LaneAvgPoolGrad(Primitive):
+    """grad_output -> grad_x of spatial size `size`."""
+
+    windows: Windows
+    size: tuple[int, ...]
+    count_include_pad: bool
+
+    def infer(self, grad: Any) -> tuple[Spec, ...]:
+        return (Spec((*grad.shape[:2], *self.size, grad.shape[-1]), grad.dtype),)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
+        out_size = inputs[0].shape[2:-1]
+        shares = _shares(self.size, out_size, self.windows, self.count_include_pad)
+        windows = kernels.PoolWindows(self.size, out_size, self.windows, shares)
+        return kernels.LanePoolGrad(inputs[0], outputs[0], None, windows)
+
+
+# A convolution is pooled as it is made where a few planes of it, and the input under them, stay in the second-level
+# cache, and there are tasks enough: in bytes, and in planes for one task.
+MOST_PLANE_BYTES = 49152
+MOST_INPUT_BYTES = 393216
+LEAST_POOLED_PLANES = 32
+
+# What Winograd's tiles of 2 × 2 outputs can be pooled by.
+HALVING = Windows((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+
+
+@dataclass(frozen=True)
 class LaneConvolution(Primitive):
-    """(x, weight, bias | None) -> y: `ops.conv.Convolution` or, with `adjoint`, `ops.conv.ConvTranspose`."""
+    """(x, weight, bias | None) -> y: `ops.conv.Convolution` or, with `adjoint`, `ops.conv.ConvTranspose`.
+
+    With `pool` the outputs are those of the pooling that follows.
+    """
 
     windows: Windows
     groups: int
     size: tuple[int, ...]
     adjoint: bool = False
     relu: bool = False
+    pool: LaneMaxPool | LaneAvgPool | None = None
+    optional = (1,)
 
     def infer(self, x: Any, weight: Any, bias: Any) -> tuple[Spec, ...]:
         channels = weight.shape[1] * self.groups if self.adjoint else weight.shape[0]
-        return (Spec((x.shape[0], channels, *self.size, x.shape[-1]), x.dtype),)
+        made = Spec((x.shape[0], channels, *self.size, x.shape[-1]), x.dtype)
+        return self.pool.infer(made) if self.pool else (made,)
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         x, weight, bias = inputs
+        y, codes = (*outputs, None)[:2]
+        w = self.windows
         if self._suits_winograd(weight, bias):
-            w = self.windows
-            return WinogradConvolution(
-                x, weight, bias, outputs[0], w.low, w.dilation, self.groups, self.adjoint, self.relu
-            )
-        most = kernels.gather_pixels(x.dtype)
-        table = tap_table(self.windows, x.shape[2:-1], self.size, self.adjoint, most)
-        return kernels.LaneConvolution(x, weight, bias, outputs[0], table, self.groups, self.adjoint, self.relu)
+            pool = self.pool.kind if self.pool else None
+            how = (self.size, w.low, w.dilation, self.groups, self.adjoint, self.relu, pool, codes)
+            return WinogradConvolution(x, weight, bias, y, *how)
+        table = tap_table(w, x.shape[2:-1], self.size, self.adjoint, kernels.gather_pixels(x.dtype))
+        planes = self.pool.planes(self.size) if self.pool else None
+        return kernels.LaneConvolution(x, weight, bias, y, table, self.groups, self.adjoint, self.relu, planes, codes)
+
+    def can_pool(self, pool: LaneMaxPool | LaneAvgPool, x: Any, weight: Any, bias: Any) -> bool:
+        """Whether pooling what this makes is better done at once."""
+        if self._suits_winograd(weight, bias):
+            halves = pool.size == tuple(n // 2 for n in self.size) and pool.windows == HALVING
+            return halves and self.windows.dilation == (1, 1) and not self.adjoint
+        pixel = x.shape[-1] * x.dtype.itemsize
+        channels = weight.shape[1] * self.groups if self.adjoint else weight.shape[0]
+        return (
+            _product(self.size) * pixel <= MOST_PLANE_BYTES
+            and _product(x.shape[2:-1]) * pixel * (x.shape[1] // self.groups) <= MOST_INPUT_BYTES
+            and x.shape[0] * channels >= LEAST_POOLED_PLANES
+        )
 
     def _suits_winograd(self, weight: Any, bias: Any) -> bool:
         outs, ins = weight.shape[0] // self.groups, weight.shape[1]
@@ -101,8 +209,11 @@ class LaneConvolution(Primitive):
         return plain and winograd.suits(self.windows, ins, outs, winograd.Rule.least_for_products)
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-        narrow = inputs[0] if self.adjoint else outputs[0]
-        return 2 * _size(narrow) * _size(inputs[1]) // inputs[1].shape[0]
+        x, weight = inputs[:2]
+        channels, positions = x.shape[1], _product(x.shape[2:-1])
+        if not self.adjoint:
+            channels, positions = weight.shape[0], _product(self.size)
+        return 2 * x.shape[0] * x.shape[-1] * channels * positions * _size(weight) // weight.shape[0]
 
 
 @dataclass(frozen=True)
@@ -131,72 +242,6 @@ class LaneWeightGrad(Primitive):
         return 2 * _size(inputs[0]) * _size(outputs[0]) // outputs[0].shape[0]
 
 
-@dataclass(frozen=True)
-class LaneMaxPool(Primitive):
-    """x -> (y, codes): a code is the number of the tap that holds the largest value, one byte."""
-
-    windows: Windows
-    size: tuple[int, ...]
-    optional = (1,)
-
-    def infer(self, x: Any) -> tuple[Spec, ...]:
-        shape = (*x.shape[:2], *self.size, x.shape[-1])
-        return Spec(shape, x.dtype), Spec(shape, np.dtype(np.uint8))
-
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
-        y, codes = outputs
-        return kernels.LanePool(inputs[0], y, codes, inputs[0].shape[2:-1], self.size, self.windows, None)
-
-
-@dataclass(frozen=True)
-class LaneMaxPoolGrad(Primitive):
-    """(grad_output, codes) -> grad_x of spatial size `size`."""
-
-    windows: Windows
-    size: tuple[int, ...]
-
-    def infer(self, grad: Any, codes: Any) -> tuple[Spec, ...]:
-        return (Spec((*grad.shape[:2], *self.size, grad.shape[-1]), grad.dtype),)
-
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
-        grad, codes = inputs
-        return kernels.LanePoolGrad(grad, outputs[0], codes, self.size, grad.shape[2:-1], self.windows, None)
-
-
-@dataclass(frozen=True)
-class LaneAvgPool(Primitive):
-    """x -> y."""
-
-    windows: Windows
-    size: tuple[int, ...]
-    count_include_pad: bool
-
-    def infer(self, x: Any) -> tuple[Spec, ...]:
-        return (Spec((*x.shape[:2], *self.size, x.shape[-1]), x.dtype),)
-
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
-        size = inputs[0].shape[2:-1]
-        shares = _shares(size, self.size, self.windows, self.count_include_pad)
-        return kernels.LanePool(inputs[0], outputs[0], None, size, self.size, self.windows, shares)
-
-
-@dataclass(frozen=True)
-class LaneAvgPoolGrad(Primitive):
-    """grad_output -> grad_x of spatial size `size`."""
-
-    windows: Windows
-    size: tuple[int, ...]
-    count_include_pad: bool
-
-    def infer(self, grad: Any) -> tuple[Spec, ...]:
-        return (Spec((*grad.shape[:2], *self.size, grad.shape[-1]), grad.dtype),)
-
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
-        out_size = inputs[0].shape[2:-1]
-        shares = _shares(self.size, out_size, self.windows, self.count_include_pad)
-        return kernels.LanePoolGrad(inputs[0], outputs[0], None, self.size, out_size, self.windows, shares)
-
-
 def _shares(
     in_size: tuple[int, ...], out_size: tuple[int, ...], windows: Windows, padding_counts: bool
 ) -> list[np.ndarray]:
@@ -204,5 +249,9 @@ def _shares(
     return [1 / counts for counts in geometry.window_counts(in_size, out_size, windows, padding_counts)]
 
 
+def _product(sizes: Sequence[int]) -> int:
+    return int(np.prod(sizes, dtype=np.int64))
+
+
 def _size(operand: Any) -> int:
-    return int(np.prod(operand.shape, dtype=np.int64))
+    return _product(operand.shape)
