@@ -11,7 +11,7 @@ An input gradient that covers what the output covers is computed as a forward pa
 each channel is a group of its own depthwise.pyx does the work.
 
 No matrix of patches is ever written out: panels of a few vectors of pixels are packed as they are needed.
-Tasks depend on the problem's size alone and sums over tasks run in a fixed order.
+The products, and the order of their sums, depend on the problem's size alone, whoever computes them.
 """
 
 import numpy as np
@@ -26,10 +26,10 @@ from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, re
 from convkit._kernels.tile cimport (
     CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
     add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
-    tile_size, transpose, transpose_runs,
+    tile_size, transpose,
 )
 from convkit._kernels.view cimport (
-    BOX_PIXELS, FEWEST_TASKS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHT_TILE, WEIGHTS, Box, Geometry, Pieces,
+    BOX_PIXELS, FEWEST_TASKS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHTS, Box, Geometry, Pieces,
     add_out, box_of, set_boxes, set_geometry, set_pieces, set_pixels, set_rows, set_view, view_end, view_of,
 )
 
@@ -66,10 +66,10 @@ cdef row_table(const Geometry *g, bint backwards=False):
 cdef struct Forward:
     Geometry g
     int64_t *row_at
-    int64_t weight_step     # from one output channel's weights to the next
-    int64_t unit, passes    # patch rows are packed in so many passes, each a multiple of the unit
+    int64_t *weight_row     # where a group's weights of each output channel begin,
+    int64_t *weight_at      # and those of each patch row, from there; NULL: one after the other
+    int64_t passes          # that the patch rows are packed in
     int64_t tiles           # that the output channels of a group are cut into
-    bint transpose_tiles    # the weight is (cin, cout, taps): transpose each tile when its turn comes
     bint relu
 
 
@@ -99,7 +99,7 @@ cdef Job job_of(const Forward *f, int64_t number, real *any_) noexcept nogil:
     job.pixels = job.box.images * job.box.pixels
     job.vectors = parts_of(job.pixels, job.size.vl)
     job.panels = parts_of(job.vectors, job.size.nv)
-    job.slot = parts_of(f.g.depth // f.unit, f.passes) * f.unit * job.size.nv * job.size.vl
+    job.slot = parts_of(f.g.depth, f.passes) * job.size.nv * job.size.vl
     job.rounds = parts_of(job.panels, max(1, PANEL_BYTES // (job.slot * <int64_t> sizeof(real))))
     return job
 
@@ -114,8 +114,8 @@ cdef inline int64_t first_tile(const Forward *f, const Job *job, int64_t positio
 
 
 cdef inline void set_pass(const Forward *f, Job *job, int64_t k_pass, bint with_bias) noexcept nogil:
-    job.k0 = part_start(f.g.depth // f.unit, f.passes, k_pass) * f.unit
-    job.k1 = part_start(f.g.depth // f.unit, f.passes, k_pass + 1) * f.unit
+    job.k0 = part_start(f.g.depth, f.passes, k_pass)
+    job.k1 = part_start(f.g.depth, f.passes, k_pass + 1)
     job.mode = TILE_ADD if k_pass > 0 else TILE_ROW_BIAS if with_bias else TILE_OVERWRITE
     if f.relu and k_pass + 1 == f.passes:
         job.mode |= TILE_RELU
@@ -140,8 +140,7 @@ cdef int forward_box(const Forward *f, int64_t number, int64_t from_, int64_t to
             set_pass(f, &job, k_pass, bias != NULL)
             if pack_panels(f, &job, view, view_end(g, &job.box, view, x), packed) != 0:
                 return OUT_OF_MEMORY
-            if multiply_panels(f, &job, tile0, tile1, weight, bias, packed, y) != 0:
-                return OUT_OF_MEMORY
+            multiply_panels(f, &job, tile0, tile1, weight + job.group * g.cout * g.depth, bias, packed, y)
     return 0
 
 
@@ -167,50 +166,47 @@ cdef int pack_panels(const Forward *f, const Job *job, const real *view, const r
     return 0
 
 
-cdef int multiply_panels(const Forward *f, const Job *job, int64_t tile0, int64_t tile1, const real *weight,
-                         const real *bias, const real *packed, real *y) noexcept nogil:
+cdef void multiply_panels(const Forward *f, const Job *job, int64_t tile0, int64_t tile1, const real *weight,
+                          const real *bias, const real *packed, real *y) noexcept nogil:
     """Tiles of output channels outside, whose weights stay in the first-level cache, and panels inside."""
-    cdef const Geometry *g = &f.g
-    cdef int64_t tile, panel, i0, i1
-    cdef int64_t step = job.k1 - job.k0 + CK_MAX_VECTOR if f.transpose_tiles else f.weight_step
-    cdef real *transposed = NULL
-    cdef const real *rows
-    if f.transpose_tiles:
-        transposed = scratch_of(WEIGHT_TILE, job.size.mr * step, y)
-        if transposed == NULL:
-            return OUT_OF_MEMORY
+    cdef int64_t tile, panel, i0, i1, channel
     for tile in range(tile0, tile1):
-        i0 = job.group * g.cout + part_start(g.cout, f.tiles, tile)
-        i1 = job.group * g.cout + part_start(g.cout, f.tiles, tile + 1)
-        rows = weight + i0 * step + job.k0
-        if f.transpose_tiles:
-            rows = transposed
-            transpose_runs((job.k1 - job.k0) // g.taps, i1 - i0, g.taps, weight
-                           + (job.group * g.cin * g.taps + job.k0) * g.cout + (i0 - job.group * g.cout) * g.taps,
-                           g.cout * g.taps, transposed, step, weight + g.groups * g.cout * g.depth)
+        i0 = part_start(f.g.cout, f.tiles, tile)
+        i1 = part_start(f.g.cout, f.tiles, tile + 1)
+        channel = job.group * f.g.cout + i0
         for panel in range(job.first, job.last):
-            forward_tile(f, job, panel, i1 - i0, rows, step,
-                         packed + (panel - job.first) * job.slot, y + i0 * g.out_pixels,
-                         bias + i0 if bias != NULL else NULL)
-    return 0
+            forward_tile(f, job, panel, i0, i1 - i0, weight, packed + (panel - job.first) * job.slot,
+                         y + channel * f.g.out_pixels, bias + channel if bias != NULL else NULL)
 
 
-cdef void forward_tile(const Forward *f, const Job *job, int64_t panel, int64_t rows, const real *weight,
-                       int64_t weight_step, const real *packed, real *y, const real *bias) noexcept nogil:
+cdef void forward_tile(const Forward *f, const Job *job, int64_t panel, int64_t i0, int64_t rows, const real *weight,
+                       const real *packed, real *y, const real *bias) noexcept nogil:
     """A panel of some channels: straight to y when it is full and within one image, else by way of `edge`."""
     cdef const Geometry *g = &f.g
     cdef int64_t p0 = panel_start(job, panel), p1 = panel_start(job, panel + 1), width = p1 - p0
     cdef int64_t image = p0 // job.box.pixels, at = p0 % job.box.pixels
-    cdef int nv = <int> (width // job.size.vl)
     cdef real edge[CK_MAX_TILE]
     if at + width <= job.box.pixels:
-        outer(<int> rows, nv, job.k1 - job.k0, weight, weight_step, 1, packed, width,
-              y + image_at(g, &job.box, image) + at, g.out_pixels, job.mode, bias)
+        multiply_tile(f, job, i0, rows, width, weight, packed, y + image_at(g, &job.box, image) + at, g.out_pixels,
+                      bias)
         return
     if job.mode & TILE_ADD:
         move_edge(g, job, p0, rows, width, y, edge, False)
-    outer(<int> rows, nv, job.k1 - job.k0, weight, weight_step, 1, packed, width, edge, width, job.mode, bias)
+    multiply_tile(f, job, i0, rows, width, weight, packed, edge, width, bias)
     move_edge(g, job, p0, rows, width, y, edge, True)
+
+
+cdef inline void multiply_tile(const Forward *f, const Job *job, int64_t i0, int64_t rows, int64_t width,
+                               const real *weight, const real *packed, real *out, int64_t ldo,
+                               const real *bias) noexcept nogil:
+    cdef int64_t depth = job.k1 - job.k0
+    cdef int nv = <int> (width // job.size.vl)
+    if f.weight_at == NULL:
+        outer(<int> rows, nv, depth, weight + f.weight_row[i0] + job.k0, f.g.depth, 1, packed, width, out, ldo,
+              job.mode, bias)
+    else:
+        outer_at(<int> rows, nv, depth, weight, f.weight_row + i0, f.weight_at + job.k0, packed, width, out, ldo,
+                 job.mode, bias)
 
 
 cdef inline int64_t image_at(const Geometry *g, const Box *box, int64_t image) noexcept nogil:
@@ -259,20 +255,26 @@ cdef int forward(const Forward *f, const real *x, const real *weight, const real
     return failed
 
 
-cdef set_forward(Forward *f, bint double_, bint relu, bint backwards=False):
-    """Everything but the geometry, for taps in order or backwards; returns the array that holds row_at."""
+cdef set_forward(Forward *f, bint double_, bint relu, bint transposed=False):
+    """Everything but the geometry; returns the arrays that it points into.
+
+    Transposed, the weight is (cin, cout, taps), and its taps meet the input backwards.
+    """
     cdef Geometry *g = &f.g
     set_boxes(g, BOX_PIXELS, vector_length(double_), FEWEST_TASKS)
     set_view(g, False)
     f.relu = relu
-    f.weight_step = g.depth
-    f.transpose_tiles = False
-    f.unit = g.taps if g.taps <= K_BLOCK else 1     # whole channels, where these are not too deep
-    f.passes = parts_of(g.depth // f.unit, K_BLOCK // f.unit)
+    f.passes = parts_of(g.depth, K_BLOCK)
     f.tiles = parts_of(g.cout, tile_size(<double *> NULL).mr if double_ else tile_size(<float *> NULL).mr)
-    row_at = row_table(g, backwards)
+    row_at = row_table(g, transposed)
+    weight_row = np.arange(g.cout, dtype=np.int64) * (g.taps if transposed else g.depth)
+    weight_at = np.zeros(0, np.int64)
+    if transposed:
+        weight_at = np.add.outer(np.arange(g.cin) * g.cout * g.taps, np.arange(g.taps)).astype(np.int64)
     f.row_at = <int64_t *> address(row_at)
-    return row_at
+    f.weight_row = <int64_t *> address(weight_row)
+    f.weight_at = <int64_t *> address(weight_at) if transposed else NULL
+    return row_at, weight_row, weight_at
 
 
 cdef class ConvForward(Kernel):
@@ -496,44 +498,10 @@ cdef bint is_forward(const Geometry *g) noexcept:
             and g.in_pixels <= 1.1 * g.out_pixels)
 
 
-cdef bint transposes_tiles(const Forward *f) noexcept:
-    """Whether one box uses the weight, so that to transpose all of it beforehand would be one trip to memory more."""
-    return f.unit > 1 and f.g.batch_boxes * f.g.image_boxes == 1
-
-
 cdef set_transposed(Forward *f, dy, dx, weight, pad, dilation, int64_t groups):
     reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation)]
     pad = [most - low for most, low in zip(reach, pad)]
     set_geometry(&f.g, dy.shape, dx.shape, weight.shape[2:], [1] * len(pad), pad, dilation, groups)
-
-
-cdef int transposed_forward(const Forward *f, const real *dy, const real *weight, const real *bias,
-                            real *dx) noexcept nogil:
-    """The forward pass over dy with the weight's channels swapped; row_at knows that its taps are backwards."""
-    cdef const Geometry *g = &f.g
-    cdef int64_t parts = parts_of(g.cout, CK_MAX_VECTOR), task
-    cdef real *transposed
-    if f.transpose_tiles:
-        return forward(f, dy, weight, bias, dx)
-    transposed = scratch_of(WEIGHTS, g.groups * g.cout * f.weight_step, dx)
-    if transposed == NULL:
-        return OUT_OF_MEMORY
-    for task in prange(g.groups * parts, num_threads=threads_for(operations(g)), schedule="static"):
-        transpose_channels(f, task // parts, part_start(g.cout, parts, task % parts),
-                           part_start(g.cout, parts, task % parts + 1), weight, transposed)
-    return forward(f, dy, transposed, bias, dx)
-
-
-cdef void transpose_channels(const Forward *f, int64_t group, int64_t c0, int64_t c1, const real *weight,
-                             real *transposed) noexcept nogil:
-    cdef const Geometry *g = &f.g
-    cdef const real *columns = weight + (group * g.cin * g.cout + c0) * g.taps
-    transposed += (group * g.cout + c0) * f.weight_step
-    if g.taps == 1:
-        transpose(g.cin, c1 - c0, columns, g.cout, transposed, f.weight_step)
-    else:
-        transpose_runs(g.cin, c1 - c0, g.taps, columns, g.cout * g.taps, transposed, f.weight_step,
-                       weight + g.groups * g.cout * g.depth)
 
 
 cdef class ConvInputGrad(Kernel):
@@ -569,8 +537,6 @@ cdef class ConvInputGrad(Kernel):
         if self.is_forward:
             set_transposed(&self.transposed, dy, dx, weight, pad, dilation, groups)
             self.arrays = (dy, weight, bias, dx, set_forward(&self.transposed, self.double_, relu, True))
-            self.transposed.transpose_tiles = transposes_tiles(&self.transposed)
-            self.transposed.weight_step += CK_MAX_VECTOR   # so that rows do not compete for one set of the cache
             return
         set_boxes(g, BOX_PIXELS, vector_length(self.double_), g.cin // CHANNELS_PER_TASK)
         set_view(g, True)
@@ -591,13 +557,11 @@ cdef class ConvInputGrad(Kernel):
             return self.depthwise.execute()
         with nogil:
             if self.is_forward and self.double_:
-                failed = transposed_forward(&self.transposed, <const double *> self.dy,
-                                            <const double *> self.weight, <const double *> self.bias,
-                                            <double *> self.dx)
+                failed = forward(&self.transposed, <const double *> self.dy, <const double *> self.weight,
+                                 <const double *> self.bias, <double *> self.dx)
             elif self.is_forward:
-                failed = transposed_forward(&self.transposed, <const float *> self.dy,
-                                            <const float *> self.weight, <const float *> self.bias,
-                                            <float *> self.dx)
+                failed = forward(&self.transposed, <const float *> self.dy, <const float *> self.weight,
+                                 <const float *> self.bias, <float *> self.dx)
             elif self.double_:
                 failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
                                     <const double *> self.bias, <double *> self.dx)
@@ -690,7 +654,7 @@ cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int6
             i0 = part_start(rows, tiles, tile)
             i1 = part_start(rows, tiles, tile + 1)
             outer_at(<int> (i1 - i0), <int> (width // size.vl), pixels, view, f.row_at + i0, pixel_at,
-                     packed, width, sums + i0 * f.pitch + from_, f.pitch, mode)
+                     packed, width, sums + i0 * f.pitch + from_, f.pitch, mode, <const real *> NULL)
     return 0
 
 

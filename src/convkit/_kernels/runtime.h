@@ -26,7 +26,7 @@ int ck_threads(void);
 /* --- scratch ------------------------------------------------------------------------------ */
 /* 64-byte aligned memory of the calling thread, kept for its next call with the same slot and freed with
    the thread; NULL when there is none to be had.  A slot's content is lost when it grows. */
-enum { CK_SCRATCH_SLOTS = 6 };
+enum { CK_SCRATCH_SLOTS = 5 };
 void *ck_scratch(int slot, size_t bytes);
 
 #endif

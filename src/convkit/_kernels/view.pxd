@@ -20,7 +20,7 @@ from convkit._kernels.tile cimport (
 
 cdef enum:
     # scratch slots; the first two are shared by all threads of a call, the others belong to one
-    SHARED, WEIGHTS, VIEW, PANELS, TABLES, WEIGHT_TILE
+    SHARED, WEIGHTS, VIEW, PANELS, TABLES
     BOX_PIXELS = 512        # output pixels of one task, about
     TASKS = 16              # tasks wanted of a large problem, for any number of threads
     FEWEST_TASKS = 4        # that small images may leave by sharing boxes
