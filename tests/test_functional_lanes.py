@@ -98,6 +98,30 @@ def test_turned_weight_gradient_matches_the_oracle(
     assert_close(mine_bias, grad_bias, dtype, what="grad_bias")
 
 
+@dtypes
+@pytest.mark.parametrize(
+    ("ins", "outs", "size", "kernel", "options"),
+    [
+        (70, 50, (9, 7), (1, 1), {}),
+        (45, 57, (10, 11), (1, 1), {"stride": (2, 2)}),
+        (57, 45, (4, 5), (1, 1), {"padding": ((1, 0), (0, 2))}),
+        (70, 50, (13, 11), (3, 3), {"padding": ((1, 1), (1, 1))}),
+        (50, 24, (12, 9), (5, 5), {"padding": ((2, 2), (2, 2))}),
+        (40, 40, (11, 12), (3, 3), {"stride": (2, 2), "padding": ((1, 1), (1, 1))}),
+        (35, 35, (9, 10), (3, 3), {"stride": (2, 1), "padding": ((1, 1), (1, 1)), "groups": 35}),
+    ],
+)
+def test_wide_layers(
+    ins: int, outs: int, size: tuple[int, int], kernel: tuple[int, int], options: dict[str, Any], dtype: Any,
+    threaded: Any,
+) -> None:  # fmt: skip
+    """More channels than the random geometries have: packed, turned by panels, by groups; shared out among threads."""
+    defaults = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+    images = lanes.lanes_of(dtype) + 3
+    case = ConvCase(images, ins, outs, size, kernel, bias=True, written={}, **(defaults | options))
+    check_convolution(case, 3, dtype, threaded)
+
+
 @ranks
 @dtypes
 def test_transposed_convolution_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:

@@ -29,13 +29,13 @@ from convkit._kernels.tile cimport (
 
 cdef enum:
     # scratch slots; the first two are shared by all threads of a call, the others belong to one
-    KERNELS, SHARED, INPUTS, PRODUCTS, APART
+    KERNELS, APART, TILES, INPUTS, PRODUCTS
     XI = 16                     # products of a tile
-    TASKS = 16                  # tasks wanted of a large problem, for any number of threads
     CHUNK_BYTES = 1048576       # transformed tiles of one task, about
-    SHARED_BYTES = 8388608      # transformed tiles of all threads, about
-    OWN_BYTES = 2097152         # those of one
+    PARTIAL_CHUNK_BYTES = 2097152   # of the weight gradient: those of one partial sum,
+    SHARE_CHUNK_BYTES = 8388608     # and of one share of channels, were it all of them
     POSITIONS = 512             # tiles of a block of planes, about
+    FEWEST_PARTIALS = 4         # wanted of a few blocks
     MOST_PARTIALS = 8
     PARTIAL_BYTES = 1048576     # of a partial sum, where there may be several
 
@@ -172,8 +172,9 @@ cdef struct Product:
     Tiling t
     int64_t depth, rows                 # channels summed over, and made
     int64_t row_step, depth_step        # of the weight
-    int64_t row_tiles, row_parts        # tiles of channels made, and tasks they are cut into
-    int64_t chunk, chunks, plane_parts  # tiles at a time; of a plane; tasks the chunks are cut into
+    int64_t row_tiles                   # tiles of channels made
+    int64_t chunk, chunks               # tiles of a plane at a time; of a plane
+    int64_t parts                       # parts that a plane's chunks are cut into
     const int64_t *pooled_at            # where the tile's pooled value lies in its plane, or -1; NULL: not pooled
     bint adjoint, mean
     bint turned                         # the kernel by half a turn: the adjoint, of ordinary arrays
@@ -213,31 +214,38 @@ cdef inline int64_t plane_step(const Product *p, int64_t channels, int64_t tiles
     return (channels * tiles + 1) * p.t.lanes
 
 
-cdef int product_task(const Product *p, int64_t task, const real *x, const real *packed, const real *bias,
-                      real *y, uint8_t *codes) noexcept nogil:
+cdef int product_share(const Product *p, int64_t blocks, int64_t share, int64_t shares, const real *x,
+                       const real *packed, const real *bias, real *y, uint8_t *codes) noexcept nogil:
+    """One thread's share of all tiles of channels of all parts of planes; it transforms what goes in for itself."""
+    cdef int64_t total = blocks * p.t.groups * p.parts * p.row_tiles, part
+    cdef int64_t from_ = part_start(total, shares, share), to = part_start(total, shares, share + 1)
+    for part in range(from_ // p.row_tiles, parts_of(to, p.row_tiles)):
+        if product_part(p, part, max(0, from_ - part * p.row_tiles), min(p.row_tiles, to - part * p.row_tiles), x,
+                        packed, bias, y, codes) != 0:
+            return OUT_OF_MEMORY
+    return 0
+
+
+cdef int product_part(const Product *p, int64_t number, int64_t tile0, int64_t tile1, const real *x,
+                      const real *packed, const real *bias, real *y, uint8_t *codes) noexcept nogil:
     """Some channels of some chunks of one plane; x and y are what goes in and out, adjoint or not."""
     cdef const Tiling *t = &p.t
-    cdef int64_t row_part = task % p.row_parts, plane_part = task // p.row_parts % p.plane_parts
-    cdef int64_t group = task // (p.row_parts * p.plane_parts) % t.groups
-    cdef int64_t block = task // (p.row_parts * p.plane_parts * t.groups), chunk
-    cdef int64_t tile0 = part_start(p.row_tiles, p.row_parts, row_part)
-    cdef int64_t tile1 = part_start(p.row_tiles, p.row_parts, row_part + 1)
+    cdef int64_t plane = number // p.parts, part = number % p.parts, group = plane % t.groups, chunk
     cdef int64_t i0 = part_start(p.rows, p.row_tiles, tile0), i1 = part_start(p.rows, p.row_tiles, tile1)
     cdef real *inputs = scratch_of(INPUTS, XI * plane_step(p, p.depth, p.chunk), y)
     cdef real *products = scratch_of(PRODUCTS, XI * plane_step(p, i1 - i0, p.chunk), y)
     if inputs == NULL or products == NULL:
         return OUT_OF_MEMORY
-    x += (block * t.groups + group) * p.depth * (t.out_step if p.adjoint else t.in_step)
-    y += ((block * t.groups + group) * p.rows + i0) * (t.in_step if p.adjoint else t.out_step)
+    x += plane * p.depth * (t.out_step if p.adjoint else t.in_step)
+    y += (plane * p.rows + i0) * (t.in_step if p.adjoint else t.out_step)
     if codes != NULL:
-        codes += ((block * t.groups + group) * p.rows + i0) * t.out_step
+        codes += (plane * p.rows + i0) * t.out_step
     packed += group * p.rows * p.depth * XI
     if bias != NULL:
         bias += group * p.rows + i0
     if p.adjoint:
         memset(y, 0, (i1 - i0) * t.in_step * sizeof(real))
-    for chunk in range(part_start(p.chunks, p.plane_parts, plane_part),
-                       part_start(p.chunks, p.plane_parts, plane_part + 1)):
+    for chunk in range(part_start(p.chunks, p.parts, part), part_start(p.chunks, p.parts, part + 1)):
         product_chunk(p, part_start(t.tiles, p.chunks, chunk), part_start(t.tiles, p.chunks, chunk + 1),
                       tile0, tile1, x, packed, bias, y, codes, inputs, products)
     return 0
@@ -306,7 +314,7 @@ cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1
 cdef int multiply_out(const Product *p, const real *x, const real *weight, const real *bias, real *y,
                       uint8_t *codes) noexcept nogil:
     cdef const Tiling *t = &p.t
-    cdef int64_t task, block, tasks = t.groups * p.plane_parts * p.row_parts
+    cdef int64_t task, block
     cdef real *packed = scratch_of(KERNELS, t.groups * p.rows * p.depth * XI, y)
     cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * p.rows * p.depth), failed = 0
     if packed == NULL:
@@ -314,16 +322,16 @@ cdef int multiply_out(const Product *p, const real *x, const real *weight, const
     for task in prange(t.groups * p.row_tiles, num_threads=threads, schedule="static"):
         transform_kernels(p, task, weight, packed)
     if t.images == 0:
-        for task in prange(t.blocks * tasks, num_threads=threads, schedule="static"):
-            failed |= product_task(p, task, x, packed, bias, y, codes)
+        for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            failed |= product_share(p, t.blocks, task, threads, x, packed, bias, y, codes)
     else:
         for block in range(t.blocks):
-            failed |= block_of_planes(p, block, tasks, threads, x, packed, bias, y)
+            failed |= block_of_planes(p, block, threads, x, packed, bias, y)
     return failed
 
 
-cdef int block_of_planes(const Product *p, int64_t block, int64_t tasks, int threads, const real *x,
-                         const real *packed, const real *bias, real *y) noexcept nogil:
+cdef int block_of_planes(const Product *p, int64_t block, int threads, const real *x, const real *packed,
+                         const real *bias, real *y) noexcept nogil:
     """A block of ordinary arrays: taken apart, computed as if it were in lanes, and put together."""
     cdef const Tiling *t = &p.t
     cdef int64_t ins = t.groups * t.ins, outs = t.groups * t.outs, present = min(t.images, t.batch - block * t.images)
@@ -337,8 +345,8 @@ cdef int block_of_planes(const Product *p, int64_t block, int64_t tasks, int thr
     y += block * t.images * outs * out_plane
     for task in prange(ins, num_threads=threads, schedule="static"):
         take_apart(&t.inside, t.images, present, ins * in_plane, x + task * in_plane, inside + task * t.in_step)
-    for task in prange(tasks, num_threads=threads, schedule="static"):
-        failed |= product_task(p, task, inside, packed, bias, outside, NULL)
+    for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        failed |= product_share(p, 1, task, threads, inside, packed, bias, outside, NULL)
     for task in prange(outs, num_threads=threads, schedule="static"):
         put_together(&t.outside, t.images, present, outs * out_plane, outside + task * t.out_step,
                      y + task * out_plane)
@@ -394,16 +402,12 @@ cdef class WinogradConvolution(Kernel):
         self.share_out()
 
     cdef share_out(self):
-        """Chunks by the cache, tasks by the problem's size; the adjoint's chunks overlap, so a task has them all."""
+        """Chunks by the cache; the adjoint's overlap, so that a part has all of a plane's."""
         cdef Product *p = &self.p
         cdef int64_t fit = CHUNK_BYTES // (XI * CK_PIXEL_BYTES * max(1, p.depth + p.rows))
         p.chunks = parts_of(p.t.tiles, max(3, fit))
-        if p.t.images and p.chunks > 1:
-            p.chunks = min(p.t.tiles, parts_of(p.chunks, 4) * 4)    # which two threads share evenly, or four
         p.chunk = parts_of(p.t.tiles, p.chunks)
-        cdef int64_t planes = max(1, p.t.groups if p.t.images else p.t.blocks * p.t.groups)
-        p.plane_parts = 1 if p.adjoint else min(p.chunks, parts_of(TASKS, planes))
-        p.row_parts = max(1, min(p.row_tiles, TASKS // 2 // (planes * p.plane_parts)))
+        p.parts = 1 if p.adjoint else p.chunks
 
     cdef int execute(self) except -1:
         cdef int failed
@@ -425,8 +429,7 @@ cdef struct Correlation:
     Tiling t
     int64_t width                       # input channels of a group, rounded up to whole vectors
     int64_t chunk, chunks               # tiles at a time; of a plane
-    int64_t row_parts                   # tasks that the output channels are cut into
-    int64_t partials                    # sums of as many runs of blocks, added up at the end
+    int64_t partials                    # sums of as many runs of chunks, added up at the end
 
 
 cdef inline int64_t partial_values(const Correlation *f) noexcept nogil:
@@ -434,9 +437,10 @@ cdef inline int64_t partial_values(const Correlation *f) noexcept nogil:
     return XI * f.t.outs * f.width
 
 
-cdef inline int64_t in_planes(const Correlation *f) noexcept nogil:
-    """Values of one xi of the transformed inputs of a chunk, (tiles, lanes, width), and a pixel; see plane_step."""
-    return (f.chunk * f.width + 1) * f.t.lanes
+cdef inline int64_t in_planes(const Correlation *f, int64_t width) noexcept nogil:
+    """Values of one xi of `width` channels of a chunk's transformed inputs, (tiles, lanes, width), and a pixel; see
+    plane_step."""
+    return (f.chunk * width + 1) * f.t.lanes
 
 
 cdef inline int64_t out_planes(const Correlation *f) noexcept nogil:
@@ -444,9 +448,9 @@ cdef inline int64_t out_planes(const Correlation *f) noexcept nogil:
     return (f.t.outs * f.chunk + 1) * f.t.lanes
 
 
-cdef void transform_inputs(const Correlation *f, int64_t c0, int64_t first, int64_t last, const real *x,
-                           real *planes) noexcept nogil:
-    """Channels from c0 on, as many as there are lanes, of tiles first .. last, transposed: channels innermost."""
+cdef void transform_inputs(const Correlation *f, int64_t width, int64_t c0, int64_t at, int64_t first, int64_t last,
+                           const real *x, real *planes) noexcept nogil:
+    """Channels from c0 on, as many as there are lanes, of tiles first .. last, transposed to columns from `at` on."""
     cdef int64_t lanes = f.t.lanes, tile, xi, channels = min(lanes, f.t.ins - c0)
     cdef real part[XI * CK_MAX_VECTOR * CK_MAX_VECTOR]
     if real is float:
@@ -459,46 +463,61 @@ cdef void transform_inputs(const Correlation *f, int64_t c0, int64_t first, int6
                              lanes * lanes)
         for xi in range(XI):
             transpose(lanes, lanes, part + xi * lanes * lanes, lanes,
-                      planes + xi * in_planes(f) + (tile - first) * lanes * f.width + c0, f.width)
+                      planes + xi * in_planes(f, width) + (tile - first) * lanes * width + at, width)
 
 
-cdef void transform_chunk(const Correlation *f, int64_t task, int64_t in_tasks, int64_t first, int64_t last,
-                          const real *x, const real *dy, real *inputs, real *grads) noexcept nogil:
-    """A few channels of the input or, for the later tasks, of the output gradient."""
-    cdef int64_t lanes = f.t.lanes, c0, channels
-    if task < in_tasks:
-        transform_inputs(f, task * lanes, first, last, x, inputs)
-        return
-    if real is float:
-        table = &micro().lanes_f32
-    else:
-        table = &micro().lanes_f64
-    c0 = (task - in_tasks) * lanes
-    channels = min(lanes, f.t.outs - c0)
-    table.winograd_output_adjoint(channels, last - first, dy + c0 * f.t.out_step, f.t.out_step,
-                                  f.t.out_at + first * 4, grads + c0 * f.chunk * lanes, f.chunk * lanes,
-                                  out_planes(f))
-
-
-cdef void correlate_chunk(const Correlation *f, int64_t task, int64_t tiles, const real *inputs,
+cdef void correlate_chunk(const Correlation *f, int64_t xi, int64_t width, int64_t tiles, const real *inputs,
                           const real *grads, real *sums, bint add) noexcept nogil:
-    """Some output channels of one xi: sums (outs, width) += grads (outs, n) inputs (n, width)."""
+    """sums (outs, width) += grads (outs, n) inputs (n, width) of one xi."""
     cdef TileSize size = tile_size(sums)
-    cdef int64_t xi = task // f.row_parts, part = task % f.row_parts, row_tiles = parts_of(f.t.outs, size.mr)
-    cdef int64_t vectors = f.width // size.vl, panels = parts_of(vectors, size.nv), panel, v0, v1, tile, i0, i1
-    cdef int64_t n = tiles * f.t.lanes
-    inputs += xi * in_planes(f)
+    cdef int64_t row_tiles = parts_of(f.t.outs, size.mr), vectors = width // size.vl, n = tiles * f.t.lanes
+    cdef int64_t panels = parts_of(vectors, size.nv), panel, v0, v1, tile, i0, i1
+    inputs += xi * in_planes(f, width)
     grads += xi * out_planes(f)
     sums += xi * f.t.outs * f.width
     for panel in range(panels):
         v0 = part_start(vectors, panels, panel)
         v1 = part_start(vectors, panels, panel + 1)
-        for tile in range(part_start(row_tiles, f.row_parts, part), part_start(row_tiles, f.row_parts, part + 1)):
+        for tile in range(row_tiles):
             i0 = part_start(f.t.outs, row_tiles, tile)
             i1 = part_start(f.t.outs, row_tiles, tile + 1)
             outer(<int> (i1 - i0), <int> (v1 - v0), n, grads + i0 * f.chunk * f.t.lanes, f.chunk * f.t.lanes, 1,
-                  inputs + v0 * size.vl, f.width, sums + i0 * f.width + v0 * size.vl, f.width,
+                  inputs + v0 * size.vl, width, sums + i0 * f.width + v0 * size.vl, f.width,
                   TILE_ADD if add else TILE_OVERWRITE, NULL)
+
+
+cdef int correlate_chunks(const Correlation *f, int64_t begin, int64_t end, int64_t share, int64_t shares,
+                          const real *x, const real *dy, real *sums, bint add) noexcept nogil:
+    """Chunks begin .. end of a group's planes, and one share of its input channels: columns of one partial sum.
+
+    A thread transforms what it multiplies, gradients as many times as there are shares: what another one has
+    written would be slow to come from its cache.
+    """
+    cdef const Tiling *t = &f.t
+    cdef int64_t runs = f.width // t.lanes, run0 = part_start(runs, shares, share)
+    cdef int64_t run1 = part_start(runs, shares, share + 1), width = (run1 - run0) * t.lanes
+    cdef int64_t number, plane, first, last, run, xi
+    cdef real *inputs = scratch_of(TILES, XI * (in_planes(f, width) + out_planes(f)), sums)
+    if inputs == NULL:
+        return OUT_OF_MEMORY
+    cdef real *grads = inputs + XI * in_planes(f, width)
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    for number in range(begin, end if width > 0 else begin):
+        plane = number // f.chunks * t.groups
+        first = part_start(t.tiles, f.chunks, number % f.chunks)
+        last = part_start(t.tiles, f.chunks, number % f.chunks + 1)
+        for run in range(run0, run1):
+            transform_inputs(f, width, run * t.lanes, (run - run0) * t.lanes, first, last,
+                             x + plane * t.ins * t.in_step, inputs)
+        table.winograd_output_adjoint(t.outs, last - first, dy + plane * t.outs * t.out_step, t.out_step,
+                                      t.out_at + first * 4, grads, f.chunk * t.lanes, out_planes(f))
+        for xi in range(XI):
+            correlate_chunk(f, xi, width, last - first, inputs, grads, sums + run0 * t.lanes,
+                            add or number > begin)
+    return 0
 
 
 cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, real *dbias) noexcept nogil:
@@ -542,44 +561,37 @@ cdef void channel_apart(const Tiling *t, int64_t block, int64_t group, int64_t t
         take_apart(&t.outside, t.images, present, out_image, dy, apart + t.ins * t.in_step + task * t.out_step)
 
 
-cdef int correlate_blocks(const Correlation *f, int64_t group, int64_t first_block, int64_t last_block, int threads,
-                          const real *x, const real *dy, real *sums) noexcept nogil:
-    """One partial sum, chunk by chunk, with scratch of the calling thread: shared if `threads` work on it."""
+cdef int correlate_planes(const Correlation *f, int64_t group, int threads, const real *x, const real *dy,
+                          real *sums) noexcept nogil:
+    """The one sum of a group of ordinary arrays, block by block."""
     cdef const Tiling *t = &f.t
-    cdef int64_t block, chunk, task, first, last
-    cdef int64_t in_tasks = f.width // t.lanes, out_tasks = parts_of(t.outs, t.lanes)
-    cdef real *inputs = scratch_of(SHARED, XI * (in_planes(f) + out_planes(f)), sums)
-    if inputs == NULL:
+    cdef int64_t block, task
+    cdef int failed = 0
+    cdef real *apart = scratch_of(APART, t.ins * t.in_step + t.outs * t.out_step, sums)
+    if apart == NULL:
         return OUT_OF_MEMORY
-    cdef real *grads = inputs + XI * in_planes(f)
-    cdef const real *from_x
-    cdef const real *from_dy
-    cdef real *apart
-    for block in range(first_block, last_block):
-        if t.images == 0:
-            from_x = x + (block * t.groups + group) * t.ins * t.in_step
-            from_dy = dy + (block * t.groups + group) * t.outs * t.out_step
-        else:
-            from_x = apart = scratch_of(APART, t.ins * t.in_step + t.outs * t.out_step, sums)
-            if apart == NULL:
-                return OUT_OF_MEMORY
-            from_dy = apart + t.ins * t.in_step
-            for task in prange(t.ins + t.outs, num_threads=threads, schedule="static"):
-                channel_apart(t, block, group, task, x, dy, apart)
-        for chunk in range(f.chunks):
-            first = part_start(t.tiles, f.chunks, chunk)
-            last = part_start(t.tiles, f.chunks, chunk + 1)
-            if threads == 1:
-                for task in range(in_tasks + out_tasks):
-                    transform_chunk(f, task, in_tasks, first, last, from_x, from_dy, inputs, grads)
-                for task in range(XI * f.row_parts):
-                    correlate_chunk(f, task, last - first, inputs, grads, sums, block > first_block or chunk > 0)
-            else:
-                for task in prange(in_tasks + out_tasks, num_threads=threads, schedule="dynamic"):
-                    transform_chunk(f, task, in_tasks, first, last, from_x, from_dy, inputs, grads)
-                for task in prange(XI * f.row_parts, num_threads=threads, schedule="dynamic"):
-                    correlate_chunk(f, task, last - first, inputs, grads, sums, block > first_block or chunk > 0)
-    return 0
+    for block in range(t.blocks):
+        for task in prange(t.ins + t.outs, num_threads=threads, schedule="static"):
+            channel_apart(t, block, group, task, x, dy, apart)
+        for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            failed |= correlate_chunks(f, 0, f.chunks, task, threads, apart, apart + t.ins * t.in_step, sums,
+                                       block > 0)
+    return failed
+
+
+cdef int correlate_lanes(const Correlation *f, int threads, const real *x, const real *dy, real *sums) noexcept nogil:
+    """The partial sums of a group in lanes, or the one sum by shares; x and dy: its planes of the first block."""
+    cdef int64_t task, chunks = f.t.blocks * f.chunks
+    cdef int failed = 0
+    if f.partials == 1:
+        for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            failed |= correlate_chunks(f, 0, chunks, task, threads, x, dy, sums, False)
+    else:
+        for task in prange(f.partials, num_threads=threads, schedule="static"):
+            failed |= correlate_chunks(f, part_start(chunks, f.partials, task),
+                                       part_start(chunks, f.partials, task + 1), 0, 1, x, dy,
+                                       sums + task * partial_values(f), False)
+    return failed
 
 
 cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dweight, real *dbias) noexcept nogil:
@@ -592,13 +604,10 @@ cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dw
     for group in range(t.groups):
         if t.blocks == 0:
             memset(sums, 0, partial_values(f) * sizeof(real))
-        elif f.partials == 1:
-            failed |= correlate_blocks(f, group, 0, t.blocks, threads, x, dy, sums)
+        elif t.images > 0:
+            failed |= correlate_planes(f, group, threads, x, dy, sums)
         else:
-            for task in prange(f.partials, num_threads=threads, schedule="static"):
-                failed |= correlate_blocks(f, group, part_start(t.blocks, f.partials, task),
-                                           part_start(t.blocks, f.partials, task + 1), 1, x, dy,
-                                           sums + task * partial_values(f))
+            failed |= correlate_lanes(f, threads, x + group * t.ins * t.in_step, dy + group * t.outs * t.out_step, sums)
         if failed:
             return OUT_OF_MEMORY
         for task in prange(t.outs, num_threads=threads, schedule="static"):
@@ -632,17 +641,19 @@ cdef class WinogradWeightGrad(Kernel):
             kept = tiling(&f.t, x.shape, dy.shape, groups, low, dilation)
         self.arrays = (dy, x, dweight, dbias, kept)
         f.width = parts_of(f.t.ins, f.t.lanes) * f.t.lanes
-        # A run of blocks for each partial sum, where there are several and the sums are small: then a thread reads what
-        # it wrote itself in the kernels before, and none waits for another.
+        # In lanes a run of chunks for each partial sum, where these are small: then a thread reads what it wrote itself
+        # in the kernels before.
         cdef int64_t bytes_of_sums = partial_values(f) * (8 if self.double_ else 4)
-        several = f.t.images == 0 and bytes_of_sums <= PARTIAL_BYTES
-        f.partials = max(1, min(f.t.blocks, MOST_PARTIALS)) if several else 1
+        cdef bint several = f.t.images == 0 and bytes_of_sums <= PARTIAL_BYTES
         # Of ordinary arrays few tiles at a time, too, unless the sums that each chunk goes through are larger still.
-        few = f.partials > 1 or (f.t.images > 0 and bytes_of_sums <= OWN_BYTES)
-        cdef int64_t fit = (OWN_BYTES if few else SHARED_BYTES) // (XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
+        cdef bint few = several or (f.t.images > 0 and bytes_of_sums <= PARTIAL_CHUNK_BYTES)
+        cdef int64_t fit = (PARTIAL_CHUNK_BYTES if few else SHARE_CHUNK_BYTES) // (
+            XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
         f.chunks = parts_of(f.t.tiles, max(1, fit))
         f.chunk = parts_of(f.t.tiles, f.chunks)
-        f.row_parts = max(1, min(parts_of(f.t.outs, 32), 4))
+        f.partials = 1
+        if several:
+            f.partials = max(1, min(f.t.blocks * f.chunks, max(f.t.blocks, FEWEST_PARTIALS), MOST_PARTIALS))
 
     cdef int execute(self) except -1:
         cdef int failed
