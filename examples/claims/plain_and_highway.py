@@ -66,12 +66,12 @@ def main() -> None:
         for shade, depth in enumerate(depths):
             losses = runs[kind, depth][1].losses
             panel.plot(*smoothed(losses, max(len(losses) // 40, 1)), color=f"C{shade}", label=f"{depth} layers")
-        panel.set(title=f"{kind}: training loss", xlabel="step", yscale="log", ylim=(0.05, 3))
+        panel.set(title=f"{kind}: training loss", xlabel="step", yscale="log", ylim=(0.02, 3))
         panel.legend()
     for kind, shade in zip(KINDS, ("0.6", "0.1"), strict=True):
         losses = [final_loss(runs[kind, depth][1]) for depth in depths]
         by_depth.plot(depths, losses, color=shade, marker="o", label=kind)
-    by_depth.set(title="in the last epoch", xlabel="layers", xticks=depths, yscale="log", ylim=(0.05, 3))
+    by_depth.set(title="in the last epoch", xlabel="layers", xticks=depths, yscale="log", ylim=(0.02, 3))
     by_depth.legend()
     claim.write_figure(figure)
 
