@@ -1,4 +1,4 @@
-"""When plans compute 3 x 3 convolutions by Winograd's F(2x2, 3x3) instead of the direct sum."""
+"""When 3 x 3 convolutions are computed by Winograd's F(2x2, 3x3) instead of the direct sum."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Rule:
     enabled = os.environ.get("CONVKIT_WINOGRAD", "1") != "0"
     least_for_products = 16
     least_for_sums = 20
-    least_outputs = 1024
+    least_outputs = 700
     least_covered = 0.7
 
 
