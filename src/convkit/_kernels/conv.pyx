@@ -24,7 +24,7 @@ from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad, Dep
 
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
-    CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
+    CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_FETCH, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
     add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
     tile_size, transpose,
 )
@@ -187,16 +187,16 @@ cdef void forward_tile(const Forward *f, const Job *job, int64_t panel, int64_t 
     cdef int64_t image = p0 // job.box.pixels, at = p0 % job.box.pixels
     cdef real edge[CK_MAX_TILE]
     if at + width <= job.box.pixels:
-        multiply_tile(f, job, i0, rows, width, weight, packed, y + image_at(g, &job.box, image) + at, g.out_pixels,
-                      bias)
+        multiply_tile(f, job, panel, i0, rows, width, weight, packed, y + image_at(g, &job.box, image) + at,
+                      g.out_pixels, bias)
         return
     if job.mode & TILE_ADD:
         move_edge(g, job, p0, rows, width, y, edge, False)
-    multiply_tile(f, job, i0, rows, width, weight, packed, edge, width, bias)
+    multiply_tile(f, job, panel, i0, rows, width, weight, packed, edge, width, bias)
     move_edge(g, job, p0, rows, width, y, edge, True)
 
 
-cdef inline void multiply_tile(const Forward *f, const Job *job, int64_t i0, int64_t rows, int64_t width,
+cdef inline void multiply_tile(const Forward *f, const Job *job, int64_t panel, int64_t i0, int64_t rows, int64_t width,
                                const real *weight, const real *packed, real *out, int64_t ldo,
                                const real *bias) noexcept nogil:
     cdef int64_t depth = job.k1 - job.k0
@@ -206,7 +206,7 @@ cdef inline void multiply_tile(const Forward *f, const Job *job, int64_t i0, int
               job.mode, bias)
     else:
         outer_at(<int> rows, nv, depth, weight, f.weight_row + i0, f.weight_at + job.k0, packed, width, out, ldo,
-                 job.mode, bias)
+                 job.mode | (TILE_FETCH if panel == job.first else 0), bias)
 
 
 cdef inline int64_t image_at(const Geometry *g, const Box *box, int64_t image) noexcept nogil:

@@ -9,8 +9,9 @@
 
 #include <stdint.h>
 
-/* How a tile ends: C is overwritten or added to, a bias of each row or column comes on top, ReLU last. */
-enum { TILE_OVERWRITE = 0, TILE_ADD = 1, TILE_ROW_BIAS = 2, TILE_COLUMN_BIAS = 4, TILE_RELU = 8 };
+/* How a tile ends: C is overwritten or added to, a bias of each row or column comes on top, ReLU last.  Before that,
+   where A is reached through a table, TILE_FETCH prefetches it. */
+enum { TILE_OVERWRITE = 0, TILE_ADD = 1, TILE_ROW_BIAS = 2, TILE_COLUMN_BIAS = 4, TILE_RELU = 8, TILE_FETCH = 16 };
 
 /* Bounds over all instruction sets. */
 enum {

@@ -107,8 +107,8 @@ ALWAYS_INLINE void NAME(outer_body)(const int m, const int nv, int64_t k, const 
     }
     for (int64_t j = 0; j < k; j++) {
         const int64_t at = a_at ? a_at[j] : j * a_step;
-        if (a_at && j + AHEAD < k) /* a table may lead anywhere, and rows beside one another share lines */
-            __builtin_prefetch(row[j % m] + a_at[j + AHEAD]);
+        if (a_at && (mode & TILE_FETCH) && j + AHEAD < k) /* rows beside one another share lines */
+            __builtin_prefetch(a[j % m] + a_at[j + AHEAD]);
         VEC bv[NV];
         UNROLL
         for (int v = 0; v < nv; v++)

@@ -7,7 +7,7 @@ from convkit._kernels.core cimport micro, real, scratch
 
 cdef extern from "micro.h" nogil:
     enum:
-        TILE_OVERWRITE, TILE_ADD, TILE_ROW_BIAS, TILE_COLUMN_BIAS, TILE_RELU
+        TILE_OVERWRITE, TILE_ADD, TILE_ROW_BIAS, TILE_COLUMN_BIAS, TILE_RELU, TILE_FETCH
         CK_MAX_ROWS, CK_MAX_VECTOR, CK_MAX_WIDTH, CK_MAX_TILE
 
 
