@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help=f"random geometries for each operation (default {DEFAULT_GEOMETRIES}, fewer at lower instruction sets)",
     )
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C even where a shell has started the tests in the background, which makes processes deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
