@@ -4,6 +4,8 @@ from convkit.errors import require
 
 require("onnx", "onnx", "convkit.onnx")
 
+from convkit.onnx.backend import Backend  # noqa: E402
 from convkit.onnx.export import save  # noqa: E402
+from convkit.onnx.load import OnnxModule, load  # noqa: E402
 
-__all__ = ["save"]
+__all__ = ["Backend", "OnnxModule", "load", "save"]
