@@ -43,20 +43,20 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
         return normal(rng, shape, dtype)
 
     made = []
-    for rank in (1, 2):
-        size, kernel = (9, 8)[:rank], (3, 2)[:rank]
+    for rank in (1, 2, 3):
+        size, kernel = (9, 8, 5)[:rank], (3, 2, 2)[:rank]
         cut = {"stride": 2, "padding": 1, "dilation": 1}
-        out = (5, 5)[:rank]  # 9 + 2 − 3 and 8 + 2 − 2, over 2, and one
+        out = (5, 5, 3)[:rank]  # 9 + 2 − 3, 8 + 2 − 2 and 5 + 2 − 2, over 2, and one
         conv = {"x": array(batch, 4, *size), "weight": array(6, 2, *kernel), **cut, "groups": 2}
         made.append(Call(f"conv{rank}d", conv | {"bias": array(6)}))
         made.append(Call(f"conv{rank}d_backward", {"grad_output": array(batch, 6, *out), **conv}))
 
-        spread = (17, 15)[:rank]  # 8 · 2 + 3 − 2 and 7 · 2 + 2 − 2, and one of output padding on the second
+        spread = (17, 15, 8)[:rank]  # 8 · 2 + 3 − 2, 7 · 2 + 2 − 2 and one of output padding, 4 · 2 + 2 − 2
         transpose = {
             "x": array(batch, 4, *size),
             "weight": array(4, 3, *kernel),
             **cut,
-            "output_padding": (0, 1)[:rank],
+            "output_padding": (0, 1, 0)[:rank],
             "groups": 2,
         }
         made.append(Call(f"conv_transpose{rank}d", transpose | {"bias": array(6)}))
@@ -71,7 +71,7 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
         average = {"grad_output": pooled, "input_shape": x.shape, **pool, "count_include_pad": False}
         made.append(Call(f"avg_pool{rank}d_backward", average))
 
-        shared = (4, 3)[:rank]
+        shared = (4, 3, 2)[:rank]
         adaptive = {"x": x, "output_size": shared}
         shared_grad = array(batch, 3, *shared)
         made.append(Call(f"adaptive_avg_pool{rank}d", adaptive))
@@ -85,7 +85,7 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
         made.append(Call(f"max_unpool{rank}d", unpool | {"output_size": size}))
         made.append(Call(f"max_unpool{rank}d_backward", {"grad_output": array(batch, 3, *size), "indices": places}))
 
-        for name in ("correlate", "convolve"):
+        for name in ("correlate", "convolve") if rank < 3 else ():
             signal = {"x": array(*size), "kernel": array(*kernel), "mode": "same", "stride": 1}
             made.append(Call(f"{name}{rank}d", signal))
 

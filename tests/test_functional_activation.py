@@ -173,15 +173,15 @@ def test_pixel_shuffle_and_its_inverse(r: int, dtype: Any) -> None:
 @pytest.mark.parametrize(("mode", "align_corners"), [("nearest", False), ("linear", False), ("linear", True)])
 def test_interpolation_matches_the_oracle(seed: int, mode: str, align_corners: bool, dtype: Any) -> None:
     rng = np.random.default_rng([seed, 3])
-    rank = 1 + seed % 2
+    rank = 1 + seed % 3
     size, out = (tuple(int(n) for n in rng.integers(1, 9, rank)) for _ in range(2))
-    if seed % 3 == 0:
+    if seed % 4 == 0:
         out = tuple(2 * n for n in size)
     x, grad = normal(rng, (2, 3, *size), dtype), normal(rng, (2, 3, *out), dtype)
-    name = "bilinear" if mode == "linear" and rank == 2 else mode
+    name = mode if mode == "nearest" else ("linear", "bilinear", "trilinear")[rank - 1]
     y = F.interpolate(x, out, mode=name, align_corners=align_corners)
     assert_close(y, ref.interpolate(x, out, mode, align_corners), dtype)
-    if seed % 3 == 0:
+    if seed % 4 == 0:
         np.testing.assert_array_equal(F.interpolate(x, scale_factor=2, mode=name, align_corners=align_corners), y)
     gradient = F.interpolate_backward(grad, x.shape, name, align_corners)
     expected = grad.astype(np.float64)
@@ -209,6 +209,7 @@ def test_upsampling_is_a_layer() -> None:
         ({"size": 3, "scale_factor": 2}, "one of size and scale_factor"),
         ({"size": 0}, "size must be at least 1"),
         ({"size": 3, "mode": "linear"}, "mode must be 'nearest' or 'bilinear'"),
+        ({"size": 3, "mode": "trilinear"}, "mode must be 'nearest' or 'bilinear'"),
         ({"size": 3, "align_corners": True}, "align_corners is for mode 'bilinear'"),
     ],
 )

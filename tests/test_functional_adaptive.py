@@ -15,7 +15,7 @@ from geometries import normal, pool_case
 from reference import assert_close, assert_gradient
 
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-ranks = pytest.mark.parametrize("rank", [1, 2])
+ranks = pytest.mark.parametrize("rank", [1, 2, 3])
 
 
 def drawn(rank: int, seed: int, dtype: Any) -> tuple[Any, tuple[int, ...]]:
@@ -76,7 +76,7 @@ def test_a_nan_is_the_largest_value() -> None:
     assert np.isnan(y).all() and (index == 7).all()
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 7), (3, 4, 5, 6)])
+@pytest.mark.parametrize("shape", [(3, 4, 7), (3, 4, 5, 6), (3, 4, 5, 2, 3)])
 def test_global_pooling(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     x, grad, axes = rng.standard_normal(shape), rng.standard_normal(shape[:2]), tuple(range(2, len(shape)))

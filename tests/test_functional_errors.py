@@ -18,7 +18,8 @@ def call_named(name: str) -> Call:
 
 OF_ANY_SHAPE = {
     "add", "subtract", "multiply", "dropout_backward", "dropout2d_backward", "pad_backward", "interpolate_backward",
-    "max_unpool1d_backward", "max_unpool2d_backward", "pixel_shuffle_backward", "pixel_unshuffle_backward",
+    "max_unpool1d_backward", "max_unpool2d_backward", "max_unpool3d_backward", "pixel_shuffle_backward",
+    "pixel_unshuffle_backward",
 }  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def test_arguments_that_are_no_integers(call: Call) -> None:
 def test_a_wrong_number_of_axes(call: Call) -> None:
     names = {"kernel_size", "stride", "padding", "dilation", "output_padding"} & set(call.arguments)
     for name in names:
-        for value in ((), (1, 1, 1), ((1, 1), (1, 1), (1, 1))):
+        for value in ((), (1, 1, 1, 1), ((1, 1),) * 4):
             with pytest.raises((TypeError, ValueError), match=rf"^{call.name}: {name}"):
                 call.with_(**{name: value})()
 
@@ -120,7 +121,9 @@ def test_arrays_of_the_wrong_shape(call: Call) -> None:
                 call.with_(**{name: value})()
 
 
-@pytest.mark.parametrize("name", ["conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "im2col"])
+@pytest.mark.parametrize(
+    "name", [f"{name}{rank}d" for name in ("conv", "max_pool", "avg_pool") for rank in (1, 2, 3)] + ["im2col"]
+)
 def test_a_window_larger_than_the_input_says_what_would_fit(name: str) -> None:
     """An output of size zero is refused, not returned."""
     call = call_named(name)
@@ -144,7 +147,7 @@ def test_an_input_without_pixels_is_refused(call: Call) -> None:
         call.with_(x=call.arguments["x"][..., :0])()
 
 
-@pytest.mark.parametrize("name", ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"])
+@pytest.mark.parametrize("name", [f"{name}{rank}d" for name in ("conv", "conv_transpose") for rank in (1, 2, 3)])
 def test_a_kernel_without_taps_is_refused(name: str) -> None:
     call = call_named(name)
     with pytest.raises(ValueError, match=rf"^{name}: .*(weight|kernel)"):
@@ -160,7 +163,7 @@ def test_pooling_refuses_padding_above_half_the_kernel(name: str, kernel: int, p
     assert function(np.ones((1, 1, 9)), kernel, 1, kernel // 2).shape[2] >= 9
 
 
-@pytest.mark.parametrize("name", ["conv_transpose1d", "conv_transpose2d"])
+@pytest.mark.parametrize("name", ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"])
 def test_output_padding_has_a_limit(name: str) -> None:
     call = call_named(name)
     with pytest.raises(ValueError, match=rf"^{name}: output_padding 2 .*smaller than .*2"):
@@ -169,7 +172,7 @@ def test_output_padding_has_a_limit(name: str) -> None:
         call.with_(output_padding=-1)()
 
 
-@pytest.mark.parametrize("name", ["conv1d", "conv2d", "im2col"])
+@pytest.mark.parametrize("name", ["conv1d", "conv2d", "conv3d", "im2col"])
 def test_an_unknown_padding_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: padding .*'valid', 'same' or 'full'"):
         call_named(name).with_(padding="reflect")()

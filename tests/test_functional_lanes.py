@@ -19,7 +19,8 @@ from convkit.ops import lanes
 from geometries import ConvCase, PoolCase, normal
 from reference import assert_close
 
-ranks = pytest.mark.parametrize("rank", [1, 2])
+ranks = pytest.mark.parametrize("rank", [1, 2, 3])
+planar_ranks = pytest.mark.parametrize("rank", [1, 2])  # volumes are pooled in the ordinary layout
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
@@ -134,7 +135,7 @@ def test_winograd_matches_the_oracle(seed: int, dtype: Any, threaded: Any) -> No
     check_convolution(with_batch(case, seed, dtype), seed, dtype, threaded)
 
 
-@ranks
+@planar_ranks
 @dtypes
 def test_max_pooling_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
     """Of numbers, of equal numbers, and of numbers among infinities and NaN."""
@@ -166,7 +167,7 @@ def test_the_first_of_several_nans_wins(dtype: Any) -> None:
     assert np.isnan(y).all() and (codes == 1).all()
 
 
-@ranks
+@planar_ranks
 @dtypes
 def test_average_pooling_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
     case = with_batch(geometries.pool_case(rank, seed, dilated=False), seed, dtype)

@@ -15,7 +15,7 @@ from convkit import nn
 from geometries import normal
 from reference import assert_close
 
-ranks = pytest.mark.parametrize("rank", [1, 2])
+ranks = pytest.mark.parametrize("rank", [1, 2, 3])
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
@@ -66,7 +66,12 @@ def test_one_size_serves_all_axes() -> None:
 @pytest.mark.parametrize(
     ("weight", "size", "options", "message"),
     [
-        (np.ones((3, 3)), 5, {}, r"weight must have axes \(O, I, k\) or \(O, I, kh, kw\), not shape \(3, 3\)"),
+        (
+            np.ones((3, 3)),
+            5,
+            {},
+            r"weight must have axes \(O, I, k\) or .* or \(O, I, kd, kh, kw\), not shape \(3, 3\)",
+        ),
         (np.ones((1, 1, 3)), (5, 5), {}, r"input_size must be one integer, not \(5, 5\)"),
         (np.ones((1, 1, 3)), 0, {}, "input_size must be at least 1, not 0"),
         (np.ones((1, 1, 3)), 2, {}, "a kernel of size 3 .* would fit"),

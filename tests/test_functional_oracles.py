@@ -370,7 +370,7 @@ def test_assert_gradient_sees_a_wrong_gradient(rng: np.random.Generator) -> None
         assert_gradient(lambda x: 3 * x, x, grad, 3 * grad + [0, 0, 1e-6, 0, 0], rng)
 
 
-@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("rank", [1, 2, 3])
 def test_the_generator_reaches_what_it_promises(rank: int) -> None:
     cases = [geometries.conv_case(rank, seed) for seed in range(200)]
     written = [case.written.get("padding") for case in cases]
@@ -393,7 +393,7 @@ def test_the_generator_reaches_what_it_promises(rank: int) -> None:
     assert any(d * (k - 1) + 1 > n for n, k, d, _ in axes)
 
 
-@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("rank", [1, 2, 3])
 def test_the_generator_reaches_rare_transposes_and_pools(rank: int) -> None:
     transposed = [geometries.transpose_case(rank, seed) for seed in range(200)]
     assert any(max(case.output_padding) > 0 for case in transposed)

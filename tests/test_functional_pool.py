@@ -14,7 +14,7 @@ from convkit import functional as F
 from geometries import PoolCase, normal
 from reference import assert_close, assert_gradient
 
-ranks = pytest.mark.parametrize("rank", [1, 2])
+ranks = pytest.mark.parametrize("rank", [1, 2, 3])
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 

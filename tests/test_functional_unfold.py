@@ -22,7 +22,7 @@ def window_arguments(case: geometries.ConvCase) -> tuple[dict[str, Any], dict[st
     return {k: v for k, v in case.written.items() if k != "groups"}, canonical
 
 
-@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("rank", [1, 2, 3])
 @dtypes
 def test_im2col_and_col2im_match_the_oracles(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
     case = geometries.conv_case(rank, seed)
@@ -36,6 +36,13 @@ def test_im2col_and_col2im_match_the_oracles(rank: int, seed: int, dtype: Any, t
     grad = normal(rng, expected.shape, dtype)
     back = threaded(lambda: F.col2im(grad, case.size, case.kernel, **written))
     assert_close(back, ref.col2im(grad, case.size, case.kernel, **canonical), dtype)
+
+
+def test_more_than_three_axes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^im2col: x must have axes .* or \(N, C, D, H, W\), not shape"):
+        F.im2col(np.ones((1, 1, 2, 2, 2, 2)), 1)
+    with pytest.raises(ValueError, match="^col2im: output_size must have one to three entries, not"):
+        F.col2im(np.ones((1, 1, 16)), (2, 2, 2, 2), 1)
 
 
 def test_rows_are_channels_then_taps_and_columns_are_windows() -> None:

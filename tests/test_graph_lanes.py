@@ -9,9 +9,10 @@ import pytest
 
 import convkit as ck
 from convkit import functional as F
-from convkit import nn
+from convkit import nn, optim
 from convkit.graph import lanes, plan
 from convkit.ops.lanes import LaneConvolution
+from reference import assert_close
 
 
 class Everything(nn.Module):
@@ -121,3 +122,58 @@ def test_pooling_is_done_at_once_where_nobody_reads_what_is_pooled(
     monkeypatch.setattr(LaneConvolution, "bind", lambda op, *places: (seen.append(op.pool), bind(op, *places))[1])
     pooled(pool, channels, (8, 6), "float32", training)
     assert sum(op is not None for op in seen) == expected
+
+
+# Volumes --------------------------------------------------------------------------------------------------
+
+
+class Volumes(nn.Module):
+    """Convolved, normalised, pooled both ways, spread again and joined: lanes are left and entered on the way."""
+
+    def __init__(self) -> None:
+        self.conv1, self.norm1 = nn.Conv3d(2, 6, 3, padding=1, bias=False), nn.BatchNorm3d(6)
+        self.conv2, self.pool = nn.Conv3d(6, 8, (1, 3, 2), (2, 1, 1), dilation=(1, 1, 2), groups=2), nn.MaxPool3d(2, 1)
+        self.depthwise, self.mean = nn.Conv3d(8, 8, 2, groups=8), nn.AvgPool3d(2, 1, 1)
+        self.spread, self.drop = nn.ConvTranspose3d(8, 4, 3, 2, 1, (1, 0, 1)), nn.Dropout3d(0.0)
+        self.dense = nn.Linear(4, 5)
+
+    def forward(self, x: Any) -> Any:
+        x = self.pool(F.relu(self.conv2(F.relu(self.norm1(self.conv1(x))))))
+        x = self.mean(F.relu(self.depthwise(x)))
+        return self.dense(F.global_avg_pool(self.drop(F.tanh(self.spread(x)))))
+
+
+def trained(dtype: str, batch: int, steps: int = 4) -> tuple[list[float], Any]:
+    """The losses of some steps, and what the network makes of one more batch."""
+    ck.set_seed(2)
+    model = Volumes().astype(dtype)
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
+    rng = np.random.default_rng(4)
+    x, labels = rng.standard_normal((steps, batch, 2, 6, 5, 7)).astype(dtype), rng.integers(0, 5, (steps, batch))
+    return [step(*pair) for pair in zip(x, labels, strict=True)], model(x[0])
+
+
+@pytest.mark.parametrize(("dtype", "batch"), [("float64", 16), ("float64", 15), ("float32", 16), ("float32", 32)])
+def test_volumes_train_as_in_the_ordinary_layout(dtype: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ops: list[str] = []
+
+    def spy(graph: Any, wanted: Any) -> None:
+        use_lanes(graph, wanted)
+        ops.extend(type(node.op).__name__ for node in graph.nodes)
+
+    use_lanes = plan.use_lanes
+    monkeypatch.setattr(plan, "use_lanes", spy)
+    losses, outputs = trained(dtype, batch)
+    assert {"LaneConvolution", "LaneWeightGrad", "MaxPool", "AvgPool"} <= set(ops)
+    assert not {"Convolution", "ConvTranspose", "LaneMaxPool", "LaneAvgPool"} & set(ops)
+    monkeypatch.setattr(plan, "use_lanes", lambda graph, wanted: None)
+    expected_losses, expected = trained("float64", batch)
+    np.testing.assert_allclose(losses, expected_losses, rtol=2e-5 if dtype == "float32" else 1e-10)
+    assert_close(outputs, expected, np.dtype(dtype), scale=10)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_volumes_of_small_batches(batch: int) -> None:
+    x = np.random.default_rng(0).standard_normal((16, 2, 6, 5, 7)).astype("f4")
+    model = Volumes()
+    assert_close(model(x[:batch]), model(x)[:batch], np.float32)

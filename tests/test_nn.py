@@ -13,6 +13,7 @@ from convkit import nn
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 4, 9, 8)).astype("f4")
 SIGNALS = np.random.default_rng(1).normal(size=(2, 4, 11)).astype("f4")
+VOLUMES = np.random.default_rng(2).normal(size=(2, 4, 7, 6, 5)).astype("f4")
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,8 @@ SIGNALS = np.random.default_rng(1).normal(size=(2, 4, 11)).astype("f4")
         (nn.Conv1d(4, 6, 3, 2, 1, 2, 2), SIGNALS, F.conv1d, (2, 1, 2, 2)),
         (nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, 2, True, 2), IMAGES, F.conv_transpose2d, (2, 1, 1, 2, 2)),
         (nn.ConvTranspose1d(4, 6, 3, 2, 1, 1), SIGNALS, F.conv_transpose1d, (2, 1, 1)),
+        (nn.Conv3d(4, 6, (3, 2, 1), 2, 1, 1, 2), VOLUMES, F.conv3d, (2, 1, 1, 2)),
+        (nn.ConvTranspose3d(4, 6, 3, (3, 2, 1), 1, (2, 1, 0)), VOLUMES, F.conv_transpose3d, ((3, 2, 1), 1, (2, 1, 0))),
         (nn.Linear(8, 5), IMAGES, F.linear, ()),
     ],
 )
@@ -40,6 +43,16 @@ def test_layers_with_parameters(layer, x, function, arguments) -> None:
         (nn.MaxPool1d(2), SIGNALS, F.max_pool1d(SIGNALS, 2)),
         (nn.AvgPool2d(3, 2, 1, True, False), IMAGES, F.avg_pool2d(IMAGES, 3, 2, 1, True, False)),
         (nn.AvgPool1d(2), SIGNALS, F.avg_pool1d(SIGNALS, 2)),
+        (nn.MaxPool3d(3, 2, 1, 1, True), VOLUMES, F.max_pool3d(VOLUMES, 3, 2, 1, 1, True)),
+        (
+            nn.AvgPool3d((3, 2, 1), 2, (1, 1, 0), True, False),
+            VOLUMES,
+            F.avg_pool3d(VOLUMES, (3, 2, 1), 2, (1, 1, 0), True, False),
+        ),
+        (nn.AdaptiveAvgPool3d((2, None, 3)), VOLUMES, F.adaptive_avg_pool3d(VOLUMES, (2, 6, 3))),
+        (nn.AdaptiveMaxPool3d(2), VOLUMES, F.adaptive_max_pool3d(VOLUMES, 2)),
+        (nn.GlobalMaxPool(), VOLUMES, VOLUMES.max((2, 3, 4))),
+        (nn.Dropout3d(), VOLUMES, VOLUMES),
         (nn.Flatten(), IMAGES, IMAGES.reshape(2, -1)),
         (nn.Flatten(2, 3), IMAGES, IMAGES.reshape(2, 4, -1)),
         (nn.ReLU(), IMAGES, np.maximum(IMAGES, 0)),
@@ -63,6 +76,7 @@ def test_layers_without_parameters(layer, x, expected) -> None:
         (lambda: nn.Conv2d(3, 8, (3, 3, 3)), "kernel_size must be one integer or 2 of them"),
         (lambda: nn.Conv2d(3, 8, 3, padding="some"), "Conv2d: padding must be"),
         (lambda: nn.Conv1d(3, 8, 3, stride=0), "Conv1d: stride must be at least 1"),
+        (lambda: nn.Conv3d(3, 8, (3, 3)), "Conv3d: kernel_size must be one integer or 3 of them"),
         (lambda: nn.Linear(3, 4, init="glorot"), "Linear: init must be a function of a shape or one of zeros"),
         (lambda: nn.Dropout(1.5), "Dropout: p must be from 0 to 1"),
     ],

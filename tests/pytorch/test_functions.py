@@ -109,7 +109,7 @@ def prelu(rng: np.random.Generator, dtype: str) -> Case:
 
 def adaptive(kind: str) -> Callable[[np.random.Generator, str], Case]:
     def draw(rng: np.random.Generator, dtype: str) -> Case:
-        rank = int(rng.integers(1, 3))
+        rank = int(rng.integers(1, 4))
         x = geometries.normal(rng, shape_of(rng, rank), dtype)
         size = tuple(int(rng.integers(1, n + 1)) for n in x.shape[2:])
         name = f"adaptive_{kind}_pool{rank}d"
@@ -125,7 +125,7 @@ def adaptive(kind: str) -> Callable[[np.random.Generator, str], Case]:
 
 
 def max_unpool(rng: np.random.Generator, dtype: str) -> Case:
-    rank = int(rng.integers(1, 3))
+    rank = int(rng.integers(1, 4))
     size = tuple(int(n) for n in rng.integers(2, 12, rank))
     pooled = tuple(n // 2 for n in size)
     shape = (2, 3, *pooled)
@@ -162,12 +162,12 @@ def pixel_shuffle(rng: np.random.Generator, dtype: str) -> Case:
 
 
 def interpolate(rng: np.random.Generator, dtype: str) -> Case:
-    rank, linear = int(rng.integers(1, 3)), bool(rng.random() < 0.6)
+    rank, linear = int(rng.integers(1, 4)), bool(rng.random() < 0.6)
     x = geometries.normal(rng, shape_of(rng, rank), dtype)
     size = tuple(int(n) for n in rng.integers(1, 20, rank))
     arguments: dict[str, Any] = {"mode": "nearest"}
     if linear:
-        arguments = {"mode": ("linear", "bilinear")[rank - 1], "align_corners": bool(rng.random() < 0.5)}
+        arguments = {"mode": ("linear", "bilinear", "trilinear")[rank - 1], "align_corners": bool(rng.random() < 0.5)}
 
     def ours(given: Named, grad: Array) -> Named:
         return answers(F.interpolate(x, size, **arguments), F.interpolate_backward(grad, x.shape, **arguments))

@@ -23,7 +23,7 @@ Tensors = dict[str, torch.Tensor]
 
 def conv(case: dict[str, Any], given: Tensors) -> Tensors:
     """Convolve; PyTorch's own padding is the same on both sides, so zeros are put around the input before."""
-    function = F.conv1d if given["x"].dim() == 3 else F.conv2d
+    function = _of_rank("conv", given)
     margins = _margins(case.pop("padding"))
 
     def call(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -34,7 +34,7 @@ def conv(case: dict[str, Any], given: Tensors) -> Tensors:
 
 def conv_transpose(case: dict[str, Any], given: Tensors) -> Tensors:
     """Convolve, transposed; padding cuts the output, on each side by an amount of its own."""
-    function = F.conv_transpose1d if given["x"].dim() == 3 else F.conv_transpose2d
+    function = _of_rank("conv_transpose", given)
     margins = [-margin for margin in _margins(case.pop("padding"))]
 
     def call(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -44,13 +44,13 @@ def conv_transpose(case: dict[str, Any], given: Tensors) -> Tensors:
 
 
 def max_pool(case: dict[str, Any], given: Tensors) -> Tensors:
-    function = F.max_pool1d if given["x"].dim() == 3 else F.max_pool2d
+    function = _of_rank("max_pool", given)
     _, indices = function(given["x"], **case, return_indices=True)
     return {"indices": indices} | _with_gradients(lambda x: function(x, **case), given)
 
 
 def avg_pool(case: dict[str, Any], given: Tensors) -> Tensors:
-    function = F.avg_pool1d if given["x"].dim() == 3 else F.avg_pool2d
+    function = _of_rank("avg_pool", given)
     return _with_gradients(lambda x: function(x, **case), given)
 
 
@@ -114,6 +114,11 @@ def train_residual(case: dict[str, Any], given: Tensors) -> Tensors:
     with torch.no_grad():
         outputs = model.eval()(images)
     return {"losses": torch.stack(losses), "outputs": outputs} | dict(model.state_dict())
+
+
+def _of_rank(name: str, given: Tensors) -> Callable[..., Any]:
+    """The function for as many spatial axes as the input has."""
+    return getattr(F, f"{name}{given['x'].dim() - 2}d")
 
 
 def _margins(padding: list[list[int]]) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from convkit import errors
-from convkit.functional.conv import LAYOUTS
+from convkit.functional.conv import ANY_LAYOUT, LAYOUTS
 from convkit.functional.operands import operand, operands
 from convkit.functional.shape import reshape
 from convkit.geometry import GeometryError, Windows
@@ -55,6 +55,11 @@ def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
     return _adaptive_avg_pool("adaptive_avg_pool1d", 1, x, output_size)
 
 
+def adaptive_avg_pool3d(x: Any, output_size: Any) -> Any:
+    """Adaptive average pooling of volumes (N, C, D, H, W); as `adaptive_avg_pool2d`."""
+    return _adaptive_avg_pool("adaptive_avg_pool3d", 3, x, output_size)
+
+
 def adaptive_avg_pool2d_backward(grad_output: Any, input_shape: tuple[int, ...], output_size: Any) -> Any:
     """Gradient of `adaptive_avg_pool2d` to x: each output's gradient, spread evenly over its window.
 
@@ -79,6 +84,11 @@ def adaptive_avg_pool2d_backward(grad_output: Any, input_shape: tuple[int, ...],
 def adaptive_avg_pool1d_backward(grad_output: Any, input_shape: tuple[int, ...], output_size: Any) -> Any:
     """Gradient of `adaptive_avg_pool1d` to x; as `adaptive_avg_pool2d_backward`."""
     return _adaptive_avg_pool_backward("adaptive_avg_pool1d_backward", 1, grad_output, input_shape, output_size)
+
+
+def adaptive_avg_pool3d_backward(grad_output: Any, input_shape: tuple[int, ...], output_size: Any) -> Any:
+    """Gradient of `adaptive_avg_pool3d` to x; as `adaptive_avg_pool2d_backward`."""
+    return _adaptive_avg_pool_backward("adaptive_avg_pool3d_backward", 3, grad_output, input_shape, output_size)
 
 
 def adaptive_max_pool2d(x: Any, output_size: Any, return_indices: bool = False) -> Any:
@@ -112,6 +122,11 @@ def adaptive_max_pool1d(x: Any, output_size: Any, return_indices: bool = False) 
     return _adaptive_max_pool("adaptive_max_pool1d", 1, x, output_size, return_indices)
 
 
+def adaptive_max_pool3d(x: Any, output_size: Any, return_indices: bool = False) -> Any:
+    """Adaptive max pooling of volumes (N, C, D, H, W); as `adaptive_max_pool2d`."""
+    return _adaptive_max_pool("adaptive_max_pool3d", 3, x, output_size, return_indices)
+
+
 def adaptive_max_pool2d_backward(grad_output: Any, x: Any, output_size: Any) -> Any:
     """Gradient of `adaptive_max_pool2d` to x: each output's gradient goes to the place its maximum came from.
 
@@ -135,6 +150,11 @@ def adaptive_max_pool2d_backward(grad_output: Any, x: Any, output_size: Any) -> 
 def adaptive_max_pool1d_backward(grad_output: Any, x: Any, output_size: Any) -> Any:
     """Gradient of `adaptive_max_pool1d` to x; as `adaptive_max_pool2d_backward`."""
     return _adaptive_max_pool_backward("adaptive_max_pool1d_backward", 1, grad_output, x, output_size)
+
+
+def adaptive_max_pool3d_backward(grad_output: Any, x: Any, output_size: Any) -> Any:
+    """Gradient of `adaptive_max_pool3d` to x; as `adaptive_max_pool2d_backward`."""
+    return _adaptive_max_pool_backward("adaptive_max_pool3d_backward", 3, grad_output, x, output_size)
 
 
 def _adaptive_avg_pool(function: str, rank: int, x: Any, output_size: Any) -> Any:
@@ -206,7 +226,7 @@ def global_avg_pool(x: Any) -> Any:
 
     Parameters
     ----------
-    x : array (N, C, L) or (N, C, H, W)
+    x : array ``(N, C, *spatial)``, of one to three spatial axes
         float32 or float64.
 
     Returns
@@ -232,7 +252,7 @@ def global_avg_pool_backward(grad_output: Any, input_shape: tuple[int, ...]) -> 
     Parameters
     ----------
     grad_output : array (N, C)
-    input_shape : (N, C, L) or (N, C, H, W)
+    input_shape : ``(N, C, *spatial)``
 
     Returns
     -------
@@ -247,7 +267,7 @@ def global_avg_pool_backward(grad_output: Any, input_shape: tuple[int, ...]) -> 
     grad = operand(function, "grad_output", grad_output)
     rank = len(input_shape) - 2
     if rank not in LAYOUTS:
-        raise ValueError(f"{function}: input_shape must be (N, C, L) or (N, C, H, W), not {tuple(input_shape)}")
+        raise ValueError(f"{function}: input_shape must be {ANY_LAYOUT}, not {tuple(input_shape)}")
     errors.shape(function, "grad_output", grad, tuple(input_shape[:2]))
     spread = reshape(grad, (*grad.shape, *(1,) * rank))
     return _adaptive_avg_pool_backward(function, rank, spread, input_shape, 1)
@@ -258,7 +278,7 @@ def global_max_pool(x: Any) -> Any:
 
     Parameters
     ----------
-    x : array (N, C, L) or (N, C, H, W)
+    x : array ``(N, C, *spatial)``, of one to three spatial axes
         float32 or float64.
 
     Returns
@@ -303,5 +323,5 @@ def _planes(function: str, argument: str, x: Any) -> tuple[Any, int]:
     x = operand(function, argument, x)
     rank = len(x.shape) - 2
     if rank not in LAYOUTS:
-        raise ValueError(f"{function}: {argument} must be (N, C, L) or (N, C, H, W), not of shape {tuple(x.shape)}")
+        raise ValueError(f"{function}: {argument} must be {ANY_LAYOUT}, not of shape {tuple(x.shape)}")
     return x, rank

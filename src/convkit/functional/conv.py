@@ -14,8 +14,10 @@ from convkit.geometry import Windows
 from convkit.ops.base import Operand, Spec
 from convkit.ops.conv import Col2im, Convolution, ConvTranspose, Im2col
 
-LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)"}
-WEIGHTS = {1: "(O, I, k)", 2: "(O, I, kh, kw)"}
+# By the number of spatial axes, from signals to volumes.
+LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
+WEIGHTS = {1: "(O, I, k)", 2: "(O, I, kh, kw)", 3: "(O, I, kd, kh, kw)"}
+ANY_LAYOUT = " or ".join(LAYOUTS.values())
 
 
 # --- convolution --------------------------------------------------------------------------------------------
@@ -64,16 +66,17 @@ def conv2d(
 
 
 def conv1d(
-    x: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
     """Convolve signals (N, C, L) with kernels (O, C / groups, k); all else as in `conv2d`."""
     return _conv("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Convolve volumes (N, C, D, H, W) with kernels (O, C / groups, kd, kh, kw); all else as in `conv2d`."""
+    return _conv("conv3d", 3, x, weight, bias, stride, padding, dilation, groups)
 
 
 def conv2d_backward(
@@ -108,16 +111,17 @@ def conv2d_backward(
 
 
 def conv1d_backward(
-    grad_output: Any,
-    x: Any,
-    weight: Any,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+    grad_output: Any, x: Any, weight: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> tuple[Any, Any, Any]:
     """Gradients of `conv1d`: (grad_x, grad_weight, grad_bias); as `conv2d_backward`."""
     return _conv_backward("conv1d_backward", 1, grad_output, x, weight, stride, padding, dilation, groups)
+
+
+def conv3d_backward(
+    grad_output: Any, x: Any, weight: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> tuple[Any, Any, Any]:
+    """Gradients of `conv3d`: (grad_x, grad_weight, grad_bias); as `conv2d_backward`."""
+    return _conv_backward("conv3d_backward", 3, grad_output, x, weight, stride, padding, dilation, groups)
 
 
 def _conv(
@@ -249,6 +253,20 @@ def conv_transpose1d(
     return _conv_transpose("conv_transpose1d", 1, x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+def conv_transpose3d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """The adjoint of `conv3d`: x (N, I, D, H, W), weight (I, O / groups, kd, kh, kw); as `conv_transpose2d`."""
+    return _conv_transpose("conv_transpose3d", 3, x, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
 def conv_transpose2d_backward(
     grad_output: Any,
     x: Any,
@@ -293,6 +311,22 @@ def conv_transpose1d_backward(
     """Gradients of `conv_transpose1d`: (grad_x, grad_weight, grad_bias); as `conv_transpose2d_backward`."""
     return _conv_transpose_backward(
         "conv_transpose1d_backward", 1, grad_output, x, weight, stride, padding, output_padding, groups, dilation
+    )
+
+
+def conv_transpose3d_backward(
+    grad_output: Any,
+    x: Any,
+    weight: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> tuple[Any, Any, Any]:
+    """Gradients of `conv_transpose3d`: (grad_x, grad_weight, grad_bias); as `conv_transpose2d_backward`."""
+    return _conv_transpose_backward(
+        "conv_transpose3d_backward", 3, grad_output, x, weight, stride, padding, output_padding, groups, dilation
     )
 
 
@@ -380,7 +414,7 @@ def im2col(x: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation
     Parameters
     ----------
     x : array ``(N, C, *size)``
-        float32 or float64, with one spatial axis or more.
+        float32 or float64, with one to three spatial axes.
     kernel_size : int or one for each spatial axis
     stride, padding, dilation : as in `conv2d`
 
@@ -395,8 +429,8 @@ def im2col(x: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation
         For dtypes other than float32 and float64, and windows that do not fit.
     """
     x = operand("im2col", "x", x)
-    if len(x.shape) < 3:
-        raise ValueError(f"im2col: x must have 3 axes (N, C, L) or more, not shape {tuple(x.shape)}")
+    if len(x.shape) - 2 not in LAYOUTS:
+        raise ValueError(f"im2col: x must have axes {ANY_LAYOUT}, not shape {tuple(x.shape)}")
     windows = _windows("im2col", x.shape[2:], kernel_size, stride, padding, dilation)
     size = geometry.output_size("im2col", x.shape[2:], windows)
     geometry.check_volume("im2col", (*x.shape[:2], *windows.kernel_size, *size))
@@ -410,7 +444,7 @@ def col2im(cols: Any, output_size: Any, kernel_size: Any, stride: Any = 1, paddi
     ----------
     cols : array (N, C·prod(kernel_size), prod(out))
         float32 or float64.
-    output_size : tuple of int
+    output_size : tuple of one to three int
         Spatial size of the result.
     kernel_size, stride, padding, dilation : as in `im2col`
 
@@ -426,6 +460,8 @@ def col2im(cols: Any, output_size: Any, kernel_size: Any, stride: Any = 1, paddi
     cols = operand("col2im", "cols", cols)
     errors.dimensions("col2im", "cols", cols, 3, "(N, C·prod(kernel_size), prod(out))")
     rank = len(output_size) if hasattr(output_size, "__len__") else 1
+    if rank not in LAYOUTS:
+        raise ValueError(f"col2im: output_size must have one to three entries, not {output_size!r}")
     size = errors.integers("col2im", "output_size", output_size, rank, 1)
     windows = _windows("col2im", size, kernel_size, stride, padding, dilation)
     out = geometry.output_size("col2im", size, windows)
@@ -459,10 +495,10 @@ def convolution_matrix(
 
     Parameters
     ----------
-    weight : array (O, I, k) or (O, I, kh, kw)
+    weight : array (O, I, k), (O, I, kh, kw) or (O, I, kd, kh, kw)
         float32 or float64; I is the number of input channels over `groups`.
-    input_size : int or (int, int)
-        Spatial size of the input, L or (H, W).
+    input_size : int or one for each axis
+        Spatial size of the input, L, (H, W) or (D, H, W).
     stride, padding, dilation, groups : as in `conv2d`
 
     Returns

@@ -73,6 +73,19 @@ def max_pool1d(
     return _max_pool("max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+def max_pool3d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Max pooling of volumes (N, C, D, H, W); as `max_pool2d`, with indices counted within one volume of x."""
+    return _max_pool("max_pool3d", 3, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
 def max_pool2d_backward(
     grad_output: Any,
     x: Any,
@@ -115,6 +128,21 @@ def max_pool1d_backward(
     """Gradient of `max_pool1d` to x; as `max_pool2d_backward`."""
     return _max_pool_backward(
         "max_pool1d_backward", 1, grad_output, x, kernel_size, stride, padding, dilation, ceil_mode
+    )
+
+
+def max_pool3d_backward(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """Gradient of `max_pool3d` to x; as `max_pool2d_backward`."""
+    return _max_pool_backward(
+        "max_pool3d_backward", 3, grad_output, x, kernel_size, stride, padding, dilation, ceil_mode
     )
 
 
@@ -201,6 +229,13 @@ def max_unpool1d(
     return _max_unpool("max_unpool1d", 1, x, indices, kernel_size, stride, padding, output_size)
 
 
+def max_unpool3d(
+    x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Any:
+    """Max-unpooling of volumes (N, C, D, H, W); as `max_unpool2d`."""
+    return _max_unpool("max_unpool3d", 3, x, indices, kernel_size, stride, padding, output_size)
+
+
 def max_unpool2d_backward(grad_output: Any, indices: Any) -> Any:
     """Gradient of `max_unpool2d` to x: what stands at each value's place, 0 where another value took it.
 
@@ -224,6 +259,11 @@ def max_unpool2d_backward(grad_output: Any, indices: Any) -> Any:
 def max_unpool1d_backward(grad_output: Any, indices: Any) -> Any:
     """Gradient of `max_unpool1d` to x; as `max_unpool2d_backward`."""
     return _max_unpool_backward("max_unpool1d_backward", 1, grad_output, indices)
+
+
+def max_unpool3d_backward(grad_output: Any, indices: Any) -> Any:
+    """Gradient of `max_unpool3d` to x; as `max_unpool2d_backward`."""
+    return _max_unpool_backward("max_unpool3d_backward", 3, grad_output, indices)
 
 
 def _max_unpool(
@@ -316,6 +356,18 @@ def avg_pool1d(
     return _avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
+def avg_pool3d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """Average pooling of volumes (N, C, D, H, W); as `avg_pool2d`."""
+    return _avg_pool("avg_pool3d", 3, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
 def avg_pool2d_backward(
     grad_output: Any,
     input_shape: tuple[int, ...],
@@ -360,6 +412,22 @@ def avg_pool1d_backward(
     """Gradient of `avg_pool1d` to x; as `avg_pool2d_backward`."""
     return _avg_pool_backward(
         "avg_pool1d_backward", 1, grad_output, input_shape, kernel_size, stride, padding, ceil_mode,
+        count_include_pad,
+    )  # fmt: skip
+
+
+def avg_pool3d_backward(
+    grad_output: Any,
+    input_shape: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """Gradient of `avg_pool3d` to x; as `avg_pool2d_backward`."""
+    return _avg_pool_backward(
+        "avg_pool3d_backward", 3, grad_output, input_shape, kernel_size, stride, padding, ceil_mode,
         count_include_pad,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convkit import errors, geometry
-from convkit.functional.conv import LAYOUTS
+from convkit.functional.conv import ANY_LAYOUT, LAYOUTS
 from convkit.functional.operands import operand
 from convkit.ops.resize import Interpolate, InterpolateGrad, PixelShuffle, PixelUnshuffle
 
@@ -127,21 +127,21 @@ def _unshuffle(function: str, argument: str, x: Any, factor: Any) -> Any:
 def interpolate(
     x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool = False
 ) -> Any:
-    """Resize signals or images: by the nearest value, or linearly between the two on either side along each axis.
+    """Resize signals, images or volumes: by the nearest value, or linearly between the two on either side on each axis.
 
     Output i of an axis lies at ``(i + 1/2) · n / m - 1/2`` among n inputs where there are m outputs, not below 0; with
     `align_corners` at ``i · (n - 1) / (m - 1)``; 'nearest' takes input floor(i · n / m).
 
     Parameters
     ----------
-    x : array (N, C, L) or (N, C, H, W)
+    x : array (N, C, L), (N, C, H, W) or (N, C, D, H, W)
         float32 or float64.
     size : int or one for each axis, optional
         The output's size; this or `scale_factor`.
     scale_factor : int or one for each axis, optional
         How many times as large the output is.
-    mode : {'nearest', 'linear', 'bilinear'}
-        'linear' is for signals, 'bilinear' for images.
+    mode : {'nearest', 'linear', 'bilinear', 'trilinear'}
+        'linear' is for signals, 'bilinear' for images, 'trilinear' for volumes.
     align_corners : bool
         Whether the outermost outputs are the outermost inputs; not for 'nearest'.
 
@@ -177,7 +177,7 @@ def interpolate_backward(
     Parameters
     ----------
     grad_output : array ``(N, C, *size)``
-    input_shape : (N, C, L) or (N, C, H, W)
+    input_shape : ``(N, C, *spatial)``
     mode, align_corners : as given to `interpolate`
 
     Returns
@@ -202,10 +202,10 @@ def interpolate_backward(
 def _is_linear(function: str, shape: tuple[int, ...], mode: str, align_corners: bool) -> bool:
     rank = len(shape) - 2
     if rank not in LAYOUTS:
-        raise ValueError(f"{function}: x must be (N, C, L) or (N, C, H, W), not of shape {tuple(shape)}")
+        raise ValueError(f"{function}: x must be {ANY_LAYOUT}, not of shape {tuple(shape)}")
     if 0 in shape[2:]:
         raise geometry.GeometryError(f"{function}: x must have a value on every spatial axis, not shape {tuple(shape)}")
-    linear = {1: "linear", 2: "bilinear"}[rank]
+    linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[rank]
     if mode not in ("nearest", linear):
         raise ValueError(f"{function}: mode must be 'nearest' or {linear!r} for {LAYOUTS[rank]}, not {mode!r}")
     if align_corners and mode == "nearest":

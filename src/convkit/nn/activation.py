@@ -302,3 +302,7 @@ class Dropout2d(Dropout):
 
     def forward(self, x: Any) -> Any:
         return F.dropout2d(x, self.p)
+
+
+class Dropout3d(Dropout2d):
+    """Whole channels of volumes zeroed, x (N, C, D, H, W) → y of the same; as `Dropout2d`."""

@@ -110,7 +110,7 @@ class Conv2d(_Conv):
         self.padding_mode = padding_mode
 
     def forward(self, x: Any) -> Any:
-        convolve = (F.conv1d, F.conv2d)[self.rank - 1]
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[self.rank - 1]
         padding = self.padding
         if self.padding_mode != "zeros" and len(x.shape) == self.rank + 2:
             size = tuple(x.shape[2:])
@@ -130,6 +130,15 @@ class Conv1d(Conv2d):
     """
 
     rank = 1
+
+
+class Conv3d(Conv2d):
+    """Three-dimensional convolution; arguments and attributes as in `Conv2d`, with three spatial axes.
+
+    Shape: x (N, in_channels, D, H, W) → y (N, out_channels, D', H', W').
+    """
+
+    rank = 3
 
 
 class ConvTranspose2d(_Conv):
@@ -185,7 +194,7 @@ class ConvTranspose2d(_Conv):
         return self.in_channels, self.out_channels // self.groups
 
     def forward(self, x: Any) -> Any:
-        transpose = (F.conv_transpose1d, F.conv_transpose2d)[self.rank - 1]
+        transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self.rank - 1]
         return transpose(
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
         )
@@ -198,3 +207,12 @@ class ConvTranspose1d(ConvTranspose2d):
     """
 
     rank = 1
+
+
+class ConvTranspose3d(ConvTranspose2d):
+    """Three-dimensional transposed convolution; arguments and attributes as in `ConvTranspose2d`, with three axes.
+
+    Shape: x (N, in_channels, D, H, W) → y (N, out_channels, D', H', W').
+    """
+
+    rank = 3

@@ -52,7 +52,7 @@ class MaxPool2d(Module):
         self.return_indices = return_indices
 
     def forward(self, x: Any) -> Any:
-        pool = (F.max_pool1d, F.max_pool2d)[self.rank - 1]
+        pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.rank - 1]
         return pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices)
 
     def extra_repr(self) -> str:
@@ -63,6 +63,12 @@ class MaxPool1d(MaxPool2d):
     """Max pooling along one axis, x (N, C, L) → y (N, C, L'); arguments as in `MaxPool2d`."""
 
     rank = 1
+
+
+class MaxPool3d(MaxPool2d):
+    """Max pooling of volumes, x (N, C, D, H, W) → y (N, C, D', H', W'); arguments as in `MaxPool2d`."""
+
+    rank = 3
 
 
 class AvgPool2d(Module):
@@ -105,7 +111,7 @@ class AvgPool2d(Module):
         self.count_include_pad = count_include_pad
 
     def forward(self, x: Any) -> Any:
-        pool = (F.avg_pool1d, F.avg_pool2d)[self.rank - 1]
+        pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[self.rank - 1]
         return pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
     def extra_repr(self) -> str:
@@ -116,6 +122,12 @@ class AvgPool1d(AvgPool2d):
     """Average pooling along one axis, x (N, C, L) → y (N, C, L'); arguments as in `AvgPool2d`."""
 
     rank = 1
+
+
+class AvgPool3d(AvgPool2d):
+    """Average pooling of volumes, x (N, C, D, H, W) → y (N, C, D', H', W'); arguments as in `AvgPool2d`."""
+
+    rank = 3
 
 
 class MaxUnpool2d(Module):
@@ -150,7 +162,7 @@ class MaxUnpool2d(Module):
         self.padding = padding_pairs(layer, padding, self.rank)
 
     def forward(self, x: Any, indices: Any, output_size: Any = None) -> Any:
-        unpool = (F.max_unpool1d, F.max_unpool2d)[self.rank - 1]
+        unpool = (F.max_unpool1d, F.max_unpool2d, F.max_unpool3d)[self.rank - 1]
         return unpool(x, indices, self.kernel_size, self.stride, self.padding, output_size)
 
     def extra_repr(self) -> str:
@@ -161,6 +173,12 @@ class MaxUnpool1d(MaxUnpool2d):
     """Max-unpooling along one axis, x (N, C, L') → y (N, C, L); arguments as in `MaxUnpool2d`."""
 
     rank = 1
+
+
+class MaxUnpool3d(MaxUnpool2d):
+    """Max-unpooling of volumes, x (N, C, D', H', W') → y (N, C, D, H, W); arguments as in `MaxUnpool2d`."""
+
+    rank = 3
 
 
 class _Adaptive(Module):
@@ -197,13 +215,19 @@ class AdaptiveAvgPool2d(_Adaptive):
     rank = 2
 
     def forward(self, x: Any) -> Any:
-        return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d)[self.rank - 1](x, self.output_size)
+        return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[self.rank - 1](x, self.output_size)
 
 
 class AdaptiveAvgPool1d(AdaptiveAvgPool2d):
     """Adaptive average pooling along one axis, x (N, C, L) → y (N, C, output_size)."""
 
     rank = 1
+
+
+class AdaptiveAvgPool3d(AdaptiveAvgPool2d):
+    """Adaptive average pooling of volumes, x (N, C, D, H, W) → y ``(N, C, *output_size)``."""
+
+    rank = 3
 
 
 class AdaptiveMaxPool2d(_Adaptive):
@@ -225,7 +249,7 @@ class AdaptiveMaxPool2d(_Adaptive):
     rank = 2
 
     def forward(self, x: Any) -> Any:
-        return (F.adaptive_max_pool1d, F.adaptive_max_pool2d)[self.rank - 1](x, self.output_size)
+        return (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)[self.rank - 1](x, self.output_size)
 
 
 class AdaptiveMaxPool1d(AdaptiveMaxPool2d):
@@ -234,8 +258,14 @@ class AdaptiveMaxPool1d(AdaptiveMaxPool2d):
     rank = 1
 
 
+class AdaptiveMaxPool3d(AdaptiveMaxPool2d):
+    """Adaptive max pooling of volumes, x (N, C, D, H, W) → y ``(N, C, *output_size)``."""
+
+    rank = 3
+
+
 class GlobalAvgPool(Module):
-    """The mean of each channel: x (N, C, L) or (N, C, H, W) → y (N, C).
+    """The mean of each channel: x ``(N, C, *spatial)`` → y (N, C).
 
     References
     ----------
@@ -247,7 +277,7 @@ class GlobalAvgPool(Module):
 
 
 class GlobalMaxPool(Module):
-    """The largest value of each channel: x (N, C, L) or (N, C, H, W) → y (N, C)."""
+    """The largest value of each channel: x ``(N, C, *spatial)`` → y (N, C)."""
 
     def forward(self, x: Any) -> Any:
         return F.global_max_pool(x)

@@ -57,9 +57,9 @@ class PixelUnshuffle(Module):
 
 
 class Upsample(Module):
-    """Signals or images of another size, by the nearest value or linearly; see `convkit.functional.interpolate`.
+    """Signals, images or volumes of another size, by the nearest value or linearly; `convkit.functional.interpolate`.
 
-    Shape: x (N, C, L) or (N, C, H, W) → y ``(N, C, *size)``.
+    Shape: x (N, C, L), (N, C, H, W) or (N, C, D, H, W) → y ``(N, C, *size)``.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ class Upsample(Module):
         The output's size; this or `scale_factor`.
     scale_factor : int or one for each axis, optional
         How many times as large the output is.
-    mode : {'nearest', 'linear', 'bilinear'}
-        'linear' is for signals, 'bilinear' for images.
+    mode : {'nearest', 'linear', 'bilinear', 'trilinear'}
+        'linear' is for signals, 'bilinear' for images, 'trilinear' for volumes.
     align_corners : bool
         Whether the outermost outputs are the outermost inputs; not for 'nearest'.
 
@@ -81,8 +81,8 @@ class Upsample(Module):
     def __init__(
         self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool = False
     ) -> None:
-        if mode not in ("nearest", "linear", "bilinear"):
-            raise ValueError(f"Upsample: mode must be 'nearest', 'linear' or 'bilinear', not {mode!r}")
+        if mode not in ("nearest", "linear", "bilinear", "trilinear"):
+            raise ValueError(f"Upsample: mode must be 'nearest', 'linear', 'bilinear' or 'trilinear', not {mode!r}")
         if (size is None) == (scale_factor is None):
             raise ValueError("Upsample: one of size and scale_factor must be given, not both")
         self.size = size
