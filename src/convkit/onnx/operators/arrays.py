@@ -189,7 +189,7 @@ def gather_nd(x: Any, indices: Any, *, batch_dims: int = 0) -> Any:
 
 
 @operator("Pad", known="pads constant_value axes")
-def pad(x: Any, pads: Any = None, constant_value: Any = None, axes: Any = None, *, mode: str = "constant",
+def pad(x: Any, pads: Any = None, constant_value: Any = None, axes: Any = None, *, mode: Any = "constant",
         value: float = 0.0) -> Any:  # fmt: skip
     padding = [(0, 0)] * len(x.shape)
     chosen = range(len(x.shape)) if axes is None else axes_of(axes, len(x.shape))
