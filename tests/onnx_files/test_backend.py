@@ -8,6 +8,7 @@ from __future__ import annotations
 import unittest
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -48,26 +49,35 @@ NAMED = {
     )
 }
 
-# How many run at least, of each kind: so that a table that grew empty would not go unnoticed.
-AT_LEAST = {"Node": 1180, "PyTorchConverted": 82, "PyTorchOperator": 35, "Simple": 1}
-FOLDERS = {
-    "Node": "node",
-    "PyTorchConverted": "pytorch-converted",
-    "PyTorchOperator": "pytorch-operator",
-    "Simple": "simple",
+# Folders of cases, and how many run at least: so that a table that grew empty would not go unnoticed.
+KINDS = {
+    "Node": ("node", 1180),
+    "PyTorchConverted": ("pytorch-converted", 82),
+    "PyTorchOperator": ("pytorch-operator", 35),
+    "Simple": ("simple", 7),
+    "Real": ("real", 9),  # AlexNet, DenseNet-121, Inception, ResNet-50, ShuffleNet, SqueezeNet, VGG-19, ZFNet
 }
 
 
-def why_left_out(case: TestCase) -> str:
+def model_of(case: TestCase) -> onnx.ModelProto:
+    if case.url:
+        return onnx.load(Path(onnx.__file__).parents[1] / case.url)
+    return case.model or onnx.load(f"{case.model_dir}/model.onnx")
+
+
+def why_left_out(name: str, model: onnx.ModelProto) -> str:
     """Why a test does not concern convkit; empty for those that run."""
-    model = case.model or onnx.load(f"{case.model_dir}/model.onnx")
-    if missing := sorted({node.op_type for node in model.graph.node} - set(OPERATORS)):
+    if missing := sorted(uses(model) - set(OPERATORS)):
         return f"operator {missing[0]}" if len(missing) == 1 else "several operators"
     if any(value.type.WhichOneof("value") != "tensor_type" for value in model.graph.input):
         return "an input that is no tensor"
     if strange := sorted({dtype.name for dtype in _dtypes(model)} - set(DTYPES)):
         return f"dtype {strange[0].replace('object', 'string')}"
-    return NAMED.get(case.name, "")
+    return NAMED.get(name, "")
+
+
+def uses(model: onnx.ModelProto) -> set[str]:
+    return {node.op_type for node in model.graph.node}
 
 
 def _dtypes(model: onnx.ModelProto) -> Iterator[np.dtype]:
@@ -85,24 +95,29 @@ def suite() -> BackendTest:
     return BackendTest(Backend, __name__)
 
 
-@pytest.mark.parametrize("kind", FOLDERS)
-def test_backend_tests(kind: str, suite: BackendTest) -> None:
-    cases = {case.name: case for case in load_model_tests(kind=FOLDERS[kind])}
-    reasons = {name: why_left_out(case) for name, case in cases.items()}
+@pytest.mark.parametrize(
+    "kind", [kind if kind != "Real" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
+def test_backend_tests(kind: str, suite: BackendTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNX_MODELS", str(tmp_path))  # where the suite keeps the inputs of real networks
+    folder, at_least = KINDS[kind]
+    models = {case.name: model_of(case) for case in load_model_tests(kind=folder)}
+    reasons = {name: why_left_out(name, model) for name, model in models.items()}
+    chosen = [name for name, reason in reasons.items() if not reason]
     tests = suite.test_cases[f"OnnxBackend{kind}ModelTest"]
     result = unittest.TestResult()
-    chosen = [name for name, reason in reasons.items() if not reason]
     with np.errstate(all="ignore"):
         for name in chosen:
             tests(f"{name}_cpu").run(result)
 
     wrong = [*result.failures, *result.errors]
-    print(f"\n{kind}: {result.testsRun} of {len(cases)} run, {len(wrong)} failed, {len(result.skipped)} skipped")
+    print(f"\n{kind}: {result.testsRun} of {len(models)} run, {len(wrong)} failed, {len(result.skipped)} skipped")
+    print(f"    {sum(uses(models[name]) <= set(LISTED.split()) for name in chosen)} of them use listed operators alone")
     for reason, count in Counter(filter(None, reasons.values())).most_common():
         print(f"    {count} left out: {reason}")
     assert not wrong, "\n".join(f"{test.id()}: {trace.splitlines()[-1]}" for test, trace in wrong)
     assert not result.skipped
-    assert result.testsRun == len(chosen) >= AT_LEAST[kind]
+    assert result.testsRun == len(chosen) >= at_least
 
 
 def test_all_operators_of_convolutional_networks_are_there() -> None:
