@@ -36,7 +36,7 @@ class Function(nn.Module):
         return self.function(x)
 
 
-def image(shape: tuple[int, ...], samples: int = 2) -> np.ndarray:
+def image(shape: tuple[int, ...], samples: int = 5) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((samples, *shape), np.float32)
 
 

@@ -115,21 +115,40 @@ class _Writer:
         write = ENTRIES.get(type(node.op))
         if write is None:
             raise ValueError(f"onnx.save: {type(node.op).__name__} has no operator in ONNX that stands for it")
-        inputs = []
-        for symbol in node.inputs:
-            if symbol is not None and symbol in known:
-                inputs.append(self.constant(known[symbol], self.names.get(symbol, "")))
-            else:
-                inputs.append("" if symbol is None else self.names[symbol])
+        others = self.others[node].inputs
+        inputs = [self._name(symbol, other, known) for symbol, other in zip(node.inputs, others, strict=True)]
         for symbol in node.outputs:
             self.names[symbol] = f"{type(node.op).__name__.lower()}_{len(self.names)}"
         write(Entry(self, node, inputs, [self.names[symbol] for symbol in node.outputs]), node.op)
 
-    def constant(self, values: Any, name: str = "") -> str:
-        """The name of an initialiser with these values."""
-        name = name or f"constant_{len(self.initializers)}"
-        if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.asarray(values), name)
+    def _name(self, symbol: Symbol | None, other: Symbol | None, known: dict[Symbol, np.ndarray]) -> str:
+        """The name of a node's input, which the other graph has as `other`; empty where it was left out."""
+        if symbol is None or other is None:
+            return ""
+        if symbol not in known:
+            return self.names[symbol]
+        if isinstance(symbol.source, np.ndarray):
+            varies = symbol.shape != other.shape
+            return self._for_each_image(known[symbol]) if varies else self.constant(known[symbol])
+        name = self.names.setdefault(symbol, f"weights_{len(self.names)}")
+        self.initializers[name] = numpy_helper.from_array(known[symbol], name)
+        return name
+
+    def _for_each_image(self, values: np.ndarray) -> str:
+        """A constant of as many equal rows as the batch has images."""
+        if not (values == values[:1]).all():
+            raise ValueError("onnx.save: a constant differs from one image of a batch to the next")
+        name = f"rows_{len(self.nodes)}"
+        self.add("Shape", ["input"], [f"{name}_count"], start=0, end=1)
+        rest = self.constant(np.array(values.shape[1:]))
+        self.add("Concat", [f"{name}_count", rest], [f"{name}_shape"], axis=0)
+        self.add("Expand", [self.constant(values[:1]), f"{name}_shape"], [name])
+        return name
+
+    def constant(self, values: Any) -> str:
+        """The name of a constant, which unlike an initialiser nobody takes for a weight."""
+        name = f"constant_{len(self.nodes)}"
+        self.add("Constant", [], [name], value=numpy_helper.from_array(np.asarray(values)))
         return name
 
     def add(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
@@ -164,7 +183,7 @@ class Entry:
         return name
 
     def constant(self, values: Any) -> str:
-        """An initialiser of integers, or of numbers in the node's dtype."""
+        """The name of a constant of integers, or of numbers in the node's dtype."""
         array = np.asarray(values)
         return self.writer.constant(array if array.dtype.kind == "i" else array.astype(self.dtype))
 

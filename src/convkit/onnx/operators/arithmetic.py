@@ -235,7 +235,7 @@ def _reducing(function: Reduction) -> Callable[..., Any]:
 
 def _log_sum_exp(x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     largest = array.reduce_extreme(x, True, axes, True)
-    shift = array.pointwise(lambda a: np.where(np.isfinite(a), a, 0).astype(a.dtype), largest)
+    shift = array.pointwise(np.where, array.pointwise(np.isfinite, largest), largest, np.zeros((), x.dtype))
     spread = array.pointwise(np.log, array.reduce_sum(array.pointwise(np.exp, F.subtract(x, shift)), axes, True))
     result = F.add(spread, shift)
     kept = [n for axis, n in enumerate(result.shape) if keepdims or axis not in axes]

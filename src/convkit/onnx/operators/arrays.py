@@ -46,7 +46,7 @@ def size_of(x: Any) -> Any:
 
 
 @operator("Range", known="start limit delta")
-def range_of(start: Any, limit: Any, delta: Any) -> Any:
+def range_of(start: Any, limit: Any, delta: Any, *, stash_type: int = 1) -> Any:
     return np.arange(start, limit, delta, dtype=np.asarray(start).dtype)
 
 
