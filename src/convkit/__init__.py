@@ -12,7 +12,7 @@ from convkit._version import __version__
 from convkit.config import get_num_threads, get_winograd, set_num_threads, set_winograd, show_config
 
 if TYPE_CHECKING:
-    from convkit import data, functional, models, nn, onnx, optim, plot
+    from convkit import data, functional, models, nn, optim, plot
     from convkit.graph import CompiledStep, compile_step, value_and_grad
     from convkit.ops.base import Op, is_training
     from convkit.parameter import Buffer, Parameter
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from convkit.train import Trainer, load, load_model, save
 
 __all__ = [
-    "functional", "nn", "optim", "data", "models", "plot", "onnx",
+    "functional", "nn", "optim", "data", "models", "plot",
     "Trainer", "save", "load", "load_model",
     "compile_step", "CompiledStep", "value_and_grad", "Op", "Parameter", "Buffer", "is_training",
     "set_seed", "set_num_threads", "get_num_threads", "set_winograd", "get_winograd", "show_config", "__version__",

@@ -17,8 +17,9 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+import convkit as ck
+from convkit import data, models, nn, optim
 from convkit import functional as F
-from convkit import models, nn
 from convkit import onnx as ck_onnx
 
 ANSWERS = Path(__file__).with_name("ort_answers.py")
@@ -167,3 +168,15 @@ def test_functions_compute_the_same_in_onnxruntime(name: str, tmp_path: Path) ->
     functions = {**FUNCTIONS, "local_response_norm": lambda x: F.local_response_norm(x, 3, 0.5)}
     model, x = Function(functions[name]), image((4, 5, 6))
     assert relative_error(in_onnxruntime(model, x, tmp_path), model(x)) <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.ort
+def test_a_trained_network_has_the_same_accuracy_in_onnxruntime(tmp_path: Path) -> None:
+    train, test = data.mnist("train", source="sample"), data.mnist("test", source="sample")
+    model = models.lenet5()
+    trainer = ck.Trainer(model, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam(lr=1e-3), metrics=["accuracy"])
+    trainer.fit(train, epochs=2, batch_size=64, seed=0)
+    images = (test.images / np.float32(255)).astype(np.float32)
+    right = in_onnxruntime(model, images, tmp_path).argmax(1) == test.labels
+    assert right.mean() == trainer.evaluate(test)["accuracy"] > 0.5
