@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 import convkit as ck
 from convkit import data, models, nn, optim
@@ -139,6 +141,22 @@ def test_shapes_that_depend_on_values_are_refused() -> None:
         ck_onnx.load(model_of(nodes, {"x": [1]}))
 
 
+@pytest.mark.parametrize("batch", [1, 16])
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_pooling_may_pad_more_than_half_the_kernel(kind: str, batch: int) -> None:
+    node = helper.make_node(kind, ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[2, 2, 2, 2])
+    proto = model_of([node], {"x": ["N", 4, 7, 7]})
+    x = image((4, 7, 7), batch)
+    [expected] = ReferenceEvaluator(proto).run(None, {"x": x})
+    np.testing.assert_allclose(ck_onnx.load(proto)(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_pooling_windows_without_a_value_are_refused() -> None:
+    node = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2], pads=[2, 0])
+    with pytest.raises(ValueError, match="windows of 2 .* would hold nothing but padding"):
+        ck_onnx.load(model_of([node], {"x": [1, 1, 5]}))(image((1, 5), 1))
+
+
 def versions() -> list[tuple[str, int]]:
     """Every operator that is there, with each version of it that files from `OLDEST` on can mean."""
     history: dict[str, list[int]] = {}
@@ -162,6 +180,63 @@ def test_operators_take_what_every_version_of_theirs_has(name: str, version: int
         schema.attributes
     )
     assert len({entry.argument(i) for i in range(len(schema.inputs))}) == len(schema.inputs)
+
+
+# Operators as older versions had them: (opset, node, initialisers), on x of shape (2, 4, 3, 5).
+OLDER: dict[str, tuple[int, onnx.NodeProto, dict[str, Any]]] = {
+    "softmax over all axes from one on": (11, helper.make_node("Softmax", ["x"], ["y"], axis=2), {}),
+    "log_softmax, axis 1 by default": (11, helper.make_node("LogSoftmax", ["x"], ["y"]), {}),
+    "hardmax": (11, helper.make_node("Hardmax", ["x"], ["y"], axis=1), {}),
+    "clip by attributes": (6, helper.make_node("Clip", ["x"], ["y"], min=-0.5, max=0.5), {}),
+    "slice by attributes": (9, helper.make_node("Slice", ["x"], ["y"], axes=[1, 3], starts=[1, -3], ends=[9, -1]), {}),
+    "pad by attributes": (
+        10,
+        helper.make_node("Pad", ["x"], ["y"], pads=[0, 0, 1, 2, 0, 0, 0, 1], mode="constant", value=1.5),
+        {},
+    ),
+    "split by attribute": (11, helper.make_node("Split", ["x"], ["y", "z"], axis=1, split=[1, 3]), {}),
+    "reduce by attribute": (11, helper.make_node("ReduceMean", ["x"], ["y"], axes=[-1, 1], keepdims=0), {}),
+    "dropout": (9, helper.make_node("Dropout", ["x"], ["y"], ratio=0.7), {}),
+    "upsample": (9, helper.make_node("Upsample", ["x", "s"], ["y"], mode="linear"), {"s": np.float32([1, 1, 2, 3])}),
+    "resize at corners": (10, helper.make_node("Resize", ["x", "s"], ["y"]), {"s": np.float32([1, 1, 2, 0.6])}),
+    "group_normalization by group": (
+        18,
+        helper.make_node("GroupNormalization", ["x", "a", "b"], ["y"], num_groups=2),
+        {"a": np.float32([1, 2]), "b": np.float32([3, 4])},
+    ),
+}
+
+
+def softmax_rows(rows: np.ndarray) -> np.ndarray:
+    return np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
+
+
+def linearly(x: np.ndarray) -> np.ndarray:
+    """x twice as high and three times as wide; output i lies at i / 2 and i / 3."""
+    for axis, scale in ((2, 2), (3, 3)):
+        n = x.shape[axis]
+        places = np.arange(n * scale) / scale
+        x = np.apply_along_axis(lambda line, at=places, size=n: np.interp(at, np.arange(size), line), axis, x)
+    return x
+
+
+# What ONNX's reference computes as the newest version does, or not at all, by the older definition.
+BY_DEFINITION: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax over all axes from one on": lambda x: softmax_rows(x.reshape(8, 15)).reshape(x.shape),
+    "log_softmax, axis 1 by default": lambda x: np.log(softmax_rows(x.reshape(2, 60))).reshape(x.shape),
+    "hardmax": lambda x: (x == x.max((1, 2, 3), keepdims=True)).astype(np.float32),
+    "upsample": linearly,
+    "resize at corners": lambda x: x[:, :, [0, 0, 1, 1, 2, 2]][..., [0, 1, 3]],
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_older_versions_mean_what_they_meant(name: str) -> None:
+    opset, node, initializers = OLDER[name]
+    proto = model_of([node], {"x": [2, 4, 3, 5]}, initializers, opset)
+    x = image((4, 3, 5), 2)
+    by_definition = BY_DEFINITION.get(name, lambda x: ReferenceEvaluator(proto).run(None, {"x": x})[0])
+    np.testing.assert_allclose(ck_onnx.load(proto)(x), by_definition(x), rtol=1e-5, atol=1e-6)
 
 
 # --- gradients --------------------------------------------------------------------------------------------------

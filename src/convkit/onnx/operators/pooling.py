@@ -41,8 +41,16 @@ def max_pool(
                           dilations=dilations, auto_pad=auto_pad, ceil_mode=ceil_mode, outputs=1)  # fmt: skip
         return array.cast(pooled, x.dtype)
     windows = windows_of(x, kernel_shape, strides, pads, dilations, auto_pad)
-    y, places = pool.MaxPool(windows, bool(ceil_mode), "int64")(x)
+    _check_padding("MaxPool", windows)
+    counted = "int64" if outputs > 1 or prod(sizes(x)) > np.iinfo(np.int32).max else "int32"
+    y, places = pool.MaxPool(windows, bool(ceil_mode), counted)(x)
     return (y, _whole_places(places, sizes(x), storage_order)) if outputs > 1 else y
+
+
+def _check_padding(name: str, windows: Windows) -> None:
+    for pair, extent in zip(windows.padding, windows.extent, strict=True):
+        if max(pair) >= extent:
+            raise ValueError(f"{name}: windows of {extent} values with padding {pair} would hold nothing but padding")
 
 
 def _whole_places(places: Any, size: tuple[int, ...], storage_order: int) -> Any:
@@ -78,6 +86,7 @@ def average_pool(
     auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
 ) -> Any:  # fmt: skip
     windows = windows_of(x, kernel_shape, strides, pads, dilations, auto_pad)
+    _check_padding("AveragePool", windows)
     if set(windows.dilation) == {1}:
         return pool.AvgPool(windows, bool(ceil_mode), bool(count_include_pad))(x)
     ones = np.ones((1, 1, *sizes(x)), x.dtype)
