@@ -141,6 +141,19 @@ def test_shapes_that_depend_on_values_are_refused() -> None:
         ck_onnx.load(model_of(nodes, {"x": [1]}))
 
 
+def test_a_node_that_reads_what_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="Relu reads z, which nothing before it computes"):
+        ck_onnx.load(model_of([helper.make_node("Relu", ["z"], ["y"])], {"x": [1]}))
+    with pytest.raises(ValueError, match="nothing computes the output y"):
+        ck_onnx.load(model_of([helper.make_node("Relu", ["x"], ["z"])], {"x": [1]}))
+
+
+def test_one_node_runs_by_itself() -> None:
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    [y] = ck_onnx.Backend.run_node(node, [np.arange(6, dtype=np.float32), np.int64([2, 3])])
+    np.testing.assert_array_equal(y, [[0, 1, 2], [3, 4, 5]])
+
+
 @pytest.mark.parametrize("batch", [1, 16])
 @pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
 def test_pooling_may_pad_more_than_half_the_kernel(kind: str, batch: int) -> None:

@@ -40,14 +40,15 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto, values: Mapping[str, 
     Returns
     -------
     OnnxModule
-        Its parameters are the file's float initialisers, under their names there.
+        Its parameters are the file's float initialisers of one axis or more, under their names there; single numbers
+        are constants, as are the values of Constant nodes.
 
     Raises
     ------
     NotImplementedError
         For operators, attributes and dtypes that convkit has not, by name.
     ValueError
-        Where an input decides shapes and has no value.
+        Where an input decides shapes and has no value, and where a node reads what nothing before it computes.
     OSError
         When the file cannot be read.
     """
@@ -97,23 +98,24 @@ class OnnxModule(Module):
             raise NotImplementedError("onnx.load: sparse initialisers are not supported")
         initializers = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
         initializers |= {name: np.asarray(value) for name, value in values.items()}
-        self._calls_made = _calls_of(proto)
-        known, state = _known_and_state(self._calls_made)
+        self._program = _calls_of(proto)
+        known, state = _known_and_state(self._program)
         inputs = [value for value in graph.input if value.name not in initializers]
         if undecided := [value.name for value in inputs if value.name in known]:
             raise ValueError(f"onnx.load: values must hold {', '.join(undecided)}, which shapes depend on")
         self.input_names = tuple(value.name for value in inputs)
         self.output_names = tuple(value.name for value in graph.output)
+        _check_order(self._program, {*initializers, *self.input_names}, self.output_names)
         self._input_dtypes = tuple(_dtype_of(value) for value in inputs)
         self._constants: dict[str, np.ndarray] = {}
         self._attributes: dict[str, str] = {}  # of initialisers that are parameters or buffers
         for name, array in initializers.items():
-            if array.dtype in FLOATS and name not in known and name not in values:
+            if array.dtype in FLOATS and array.ndim and name not in known and name not in values:
                 self._attributes[name] = attribute = name if not hasattr(self, name) else f"{name}_"
                 setattr(self, attribute, Buffer(array) if name in state else Parameter(array))
             else:
                 self._constants[name] = array
-        self._calls_made = [call for call in self._calls_made if not self._fold(call)]
+        self._program = [call for call in self._program if not self._fold(call)]
 
     def _fold(self, call: Call) -> bool:
         """Compute a node of constants alone now."""
@@ -128,7 +130,7 @@ class OnnxModule(Module):
         values: dict[str, Any] = dict(self._constants)
         values.update({name: getattr(self, attribute) for name, attribute in self._attributes.items()})
         values.update(zip(self.input_names, inputs, strict=True))
-        for call in self._calls_made:
+        for call in self._program:
             call.run(values)
         outputs = tuple(values[name] for name in self.output_names)
         return outputs if len(outputs) > 1 else outputs[0]
@@ -218,6 +220,17 @@ def _known_and_state(calls: Sequence[Call]) -> tuple[set[str], set[str]]:
             if argument in call.operator.state:
                 state.add(name)
     return known, state
+
+
+def _check_order(calls: Sequence[Call], given: set[str], outputs: Sequence[str]) -> None:
+    """Refuse nodes, and outputs of the file, that read what nothing before them computes."""
+    there = {"", *given}
+    for call in calls:
+        if absent := [name for name in call.inputs if name not in there]:
+            raise ValueError(f"onnx.load: {call.kind} reads {', '.join(absent)}, which nothing before it computes")
+        there.update(call.outputs)
+    if absent := [name for name in outputs if name not in there]:
+        raise ValueError(f"onnx.load: nothing computes the output {', '.join(absent)}")
 
 
 def _dtype_of(value: onnx.ValueInfoProto) -> np.dtype[Any]:

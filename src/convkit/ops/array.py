@@ -81,7 +81,10 @@ def _put(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
     def put(a: np.ndarray) -> np.ndarray:
         array = np.zeros(shape, a.dtype)
-        np.add.at(array, index, a)
+        if isinstance(index, tuple) and all(isinstance(part, slice) for part in index):
+            array[index] = a  # slices meet each place once
+        else:
+            np.add.at(array, index, a)
         return array
 
     return Apply(put, lambda inputs, outputs, grads: (pick(grads[0], index),))(values)
@@ -185,6 +188,9 @@ _SLOPES: dict[Callable[..., Any], Callable[[Sequence[Any], Any, Any], Sequence[A
     np.exp: lambda inputs, y, grad: (grad * y,),
     np.log: lambda inputs, y, grad: (divide(grad, inputs[0]),),
     np.sqrt: lambda inputs, y, grad: (Scale(0.5)(divide(grad, y)),),
+    np.reciprocal: lambda inputs, y, grad: (Scale(-1.0)(grad * y * y),),
+    np.sin: lambda inputs, y, grad: (grad * pointwise(np.cos, inputs[0]),),
+    np.cos: lambda inputs, y, grad: (Scale(-1.0)(grad * pointwise(np.sin, inputs[0])),),
     np.negative: lambda inputs, y, grad: (Scale(-1.0)(grad),),
     np.abs: lambda inputs, y, grad: (grad * pointwise(np.sign, inputs[0]),),
     np.divide: lambda inputs, y, grad: (divide(grad, inputs[1]), Scale(-1.0)(divide(grad * y, inputs[1]))),

@@ -58,9 +58,8 @@ def power(a: Any, b: Any, *, broadcast: int = 0, axis: int | None = None) -> Any
     exponent = constant(b)
     if exponent is not None and exponent.size == 1 and exponent.item() == 2 and is_float(a):
         return F.multiply(a, a)
-    return (
-        array.cast(array.pointwise(np.power, a, b), a.dtype) if a.dtype != b.dtype else array.pointwise(np.power, a, b)
-    )
+    result = array.pointwise(np.power, a, b)
+    return result if result.dtype == a.dtype else array.cast(result, a.dtype)
 
 
 @operator("Max")

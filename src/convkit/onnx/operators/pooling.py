@@ -24,7 +24,7 @@ def windows_of(x: Any, kernel_shape: Sequence[int], strides: Any, pads: Any, dil
         padding: Any = "same"
     else:
         padding = pairs(pads) if pads and auto_pad == "NOTSET" else 0
-    found = geometry.windows("pooling", sizes(x), tuple(kernel_shape), strides, padding, dilations)
+    found = geometry.windows("windows", sizes(x), tuple(kernel_shape), strides, padding, dilations)
     if auto_pad == "SAME_LOWER":
         turned = tuple((hi, lo) for lo, hi in found.padding)
         found = Windows(found.kernel_size, found.stride, turned, found.dilation)
