@@ -300,6 +300,38 @@ GRADIENTS = {
         ],
         (3, 4),
     ),
+    "loss": (
+        [
+            helper.make_node("Mul", ["x", "w"], ["p"]),
+            helper.make_node("Constant", [], ["labels"], value=numpy_helper.from_array(np.int64([2, 0, 3]))),
+            helper.make_node(
+                "Constant", [], ["weights"], value=numpy_helper.from_array(np.array([1.0, 2.0, 3.0, 0.5]))
+            ),
+            helper.make_node("SoftmaxCrossEntropyLoss", ["p", "labels", "weights"], ["y"], ignore_index=0),
+        ],
+        (3, 4),
+    ),
+    "upsample": (
+        [
+            helper.make_node("Mul", ["x", "w"], ["p"]),
+            helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(np.float32([2, 1.5]))),
+            helper.make_node("Upsample", ["p", "s"], ["y"], mode="linear"),
+        ],
+        (3, 4),
+    ),
+    "copies": (
+        [
+            helper.make_node("Mul", ["x", "w"], ["p"]),
+            helper.make_node("Constant", [], ["places"], value=numpy_helper.from_array(np.int64([1, 1, 0]))),
+            helper.make_node("Gather", ["p", "places"], ["g"], axis=1),
+            helper.make_node("Constant", [], ["times"], value=numpy_helper.from_array(np.int64([2, 1]))),
+            helper.make_node("Tile", ["g", "times"], ["t"]),
+            helper.make_node("Sin", ["t"], ["a"]),
+            helper.make_node("Reciprocal", ["t"], ["b"]),
+            helper.make_node("Sub", ["a", "b"], ["y"]),
+        ],
+        (1, 4),
+    ),
     "parts": (
         [
             helper.make_node("Mul", ["x", "w"], ["p"]),

@@ -23,15 +23,15 @@ Derivative = Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], Sequence[An
 class Apply(NumpyPrimitive):
     """A function of arrays that returns a new one or a tuple of them, whose shapes must not depend on values.
 
-    What shapes and dtypes it returns is found out by applying it to ones.
+    What shapes and dtypes it returns is found out by applying it to zeros.
     """
 
     function: Callable[..., Any]
     derivative: Derivative | None = None
 
     def infer(self, *inputs: Any) -> tuple[Spec, ...]:
-        ones = [None if operand is None else np.ones(operand.shape, operand.dtype) for operand in inputs]
-        return tuple(Spec(array.shape, array.dtype) for array in self.evaluate(ones))
+        zeros = [None if operand is None else np.zeros(operand.shape, operand.dtype) for operand in inputs]
+        return tuple(Spec(array.shape, array.dtype) for array in self.evaluate(zeros))
 
     def evaluate(self, arrays: Sequence[Any]) -> tuple[np.ndarray, ...]:
         with np.errstate(all="ignore"):

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from convkit import errors
 from convkit import functional as F
-from convkit.geometry import Windows
 from convkit.onnx.operators.pooling import windows_of
-from convkit.onnx.operators.table import axes_of, integers, operator, pairs, sizes
+from convkit.onnx.operators.table import axes_of, integers, of_rank, operator, pairs, sizes
 from convkit.ops import array
 from convkit.ops.base import is_training
-from convkit.ops.conv import ConvTranspose
 from convkit.ops.norm import BatchNorm
 from convkit.ops.shape import Reshape
 
@@ -26,7 +25,7 @@ def conv(
     dilations: Any = None, group: int = 1, auto_pad: str = "NOTSET",
 ) -> Any:  # fmt: skip
     windows = windows_of(x, kernel_shape or sizes(weight), strides, pads, dilations, auto_pad)
-    function = getattr(F, f"conv{windows.rank}d")
+    function = of_rank("conv", windows.rank)
     return function(x, weight, bias, windows.stride, windows.padding, windows.dilation, group)
 
 
@@ -39,19 +38,15 @@ def conv_transpose(
     kernel = tuple(kernel_shape or sizes(weight))
     rank = len(kernel)
     strides, dilations = tuple(strides or [1] * rank), tuple(dilations or [1] * rank)
-    extra = output_padding or [0] * rank
-    whole = [
-        (n - 1) * s + d * (k - 1) + 1 + more
-        for n, s, d, k, more in zip(sizes(x), strides, dilations, kernel, extra, strict=True)
-    ]
-    padding = pairs(pads or [0] * 2 * rank)
+    whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(sizes(x), strides, dilations, kernel, strict=True)]
+    padding, extra = pairs(pads or [0] * 2 * rank), output_padding or [0] * rank
     if auto_pad.startswith("SAME") and output_shape is None:
         output_shape = [n * s for n, s in zip(sizes(x), strides, strict=True)]
-    if output_shape is not None:
-        cut = [max(n - m, 0) for n, m in zip(whole, output_shape, strict=True)]
+    if output_shape is not None:  # padding takes away what is too much; what lacks is padding of the output
+        cut = [max(n + more - m, 0) for n, more, m in zip(whole, extra, output_shape, strict=True)]
         padding = tuple((n // 2, n - n // 2) if auto_pad == "SAME_UPPER" else (n - n // 2, n // 2) for n in cut)
-    size = tuple(output_shape or [n - lo - hi for n, (lo, hi) in zip(whole, padding, strict=True)])
-    return ConvTranspose(Windows(kernel, strides, padding, dilations), group, size)(x, weight, bias)
+        extra = [m - n + less for n, m, less in zip(whole, output_shape, cut, strict=True)]
+    return of_rank("conv_transpose", rank)(x, weight, bias, strides, padding, extra, group, dilations)
 
 
 @operator("ConvInteger")
@@ -86,8 +81,8 @@ def _centred(x: Any, zero_point: Any) -> Any:
     if zero_point is None:
         return values
     zero = array.cast(zero_point, np.float64)
-    return F.subtract(values, Reshape((-1 if not zero.shape else zero.shape[0], *(1,) * (len(x.shape) - 1)))(zero)
-                      if zero.shape and zero.shape[0] > 1 else Reshape(())(zero))  # fmt: skip
+    count = zero.size
+    return F.subtract(values, Reshape(() if count == 1 else (count, *(1,) * (len(x.shape) - 1)))(zero))
 
 
 @operator("Col2Im", known="image_shape block_shape")
@@ -108,6 +103,8 @@ def batch_normalization(
     training_mode: int = 0, spatial: int = 1, is_test: int = 0, consumed_inputs: Any = None, outputs: int,
 ) -> Any:  # fmt: skip
     if training_mode:
+        for name, values in {"scale": scale, "bias": bias, "mean": mean, "variance": variance}.items():
+            errors.shape("BatchNormalization", name, values, (x.shape[1],))
         y, batch_mean, batch_variance = BatchNorm(epsilon)(x, scale, bias)
         moved = [
             F.add(F.multiply(running, momentum), F.multiply(batch, 1 - momentum))

@@ -11,7 +11,7 @@ import numpy as np
 from convkit import functional as F
 from convkit import geometry
 from convkit.geometry import Windows
-from convkit.onnx.operators.table import integers, is_float, operator, pairs, sizes
+from convkit.onnx.operators.table import integers, is_float, of_rank, operator, pairs, sizes
 from convkit.ops import array, pool
 from convkit.ops.shape import Pad, Reshape
 
@@ -109,7 +109,7 @@ def _window_sums(x: Any, windows: Windows, ceil_mode: int) -> Any:
     padding = [(lo, max(hi, end - lo - n)) for (lo, hi), end, n in zip(windows.padding, reached, sizes(x), strict=True)]
     planes = Reshape((x.shape[0] * x.shape[1], 1, *sizes(x)))(x)
     kernel = np.ones((1, 1, *windows.kernel_size), x.dtype)
-    sums = getattr(F, f"conv{windows.rank}d")(planes, kernel, None, windows.stride, padding, windows.dilation)
+    sums = of_rank("conv", windows.rank)(planes, kernel, None, windows.stride, padding, windows.dilation)
     return Reshape((*x.shape[:2], *sums.shape[2:]))(sums)
 
 

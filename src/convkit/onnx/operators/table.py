@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from convkit import functional as F
 from convkit.errors import FLOATS
 from convkit.ops.base import Operand
 
@@ -89,6 +90,14 @@ def number_or(value: Any) -> Any:
     """A known single number as a float, which functions take without broadcasting; anything else as it is."""
     known = constant(value)
     return float(known.item()) if known is not None and known.ndim == 0 and known.dtype in FLOATS else value
+
+
+def of_rank(name: str, rank: int) -> Callable[..., Any]:
+    """The function of `convkit.functional` for this number of spatial axes."""
+    function = getattr(F, f"{name}{rank}d", None)
+    if function is None:
+        raise NotImplementedError(f"onnx.load: there is no {name} of {rank} spatial axes")
+    return function
 
 
 def sizes(x: Any) -> tuple[int, ...]:
