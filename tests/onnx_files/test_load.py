@@ -67,12 +67,14 @@ def test_what_was_loaded_trains_as_what_was_saved(name: str, tmp_path: Path) -> 
     ck_onnx.save(model, tmp_path / "model.onnx")
     batch = data.mnist("train", source="sample")
     x, labels = batch.images[:16], batch.labels[:16]
-    losses = []
+    losses, scores = [], []
     for trained in (model, ck_onnx.load(tmp_path / "model.onnx")):
         step = ck.compile_step(trained, nn.CrossEntropyLoss(), optim.SGD(lr=0.05))
         losses.append([step(x, labels) for _ in range(4)])
+        scores.append(trained(x))  # by running moments, where there are any
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     assert losses[1][-1] < losses[1][0]
+    np.testing.assert_allclose(scores[1], scores[0], rtol=1e-3, atol=1e-3 * np.abs(scores[0]).max())
 
 
 def test_images_are_scaled_where_the_file_takes_floats(tmp_path: Path) -> None:

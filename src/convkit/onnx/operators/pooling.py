@@ -137,12 +137,12 @@ def _root(x: Any, p: float) -> Any:
 
 @operator("GlobalAveragePool")
 def global_average_pool(x: Any) -> Any:
-    return array.reduce_mean(x, tuple(range(2, len(x.shape))), True)
+    return of_rank("adaptive_avg_pool", len(sizes(x)))(x, 1)
 
 
 @operator("GlobalMaxPool")
 def global_max_pool(x: Any) -> Any:
-    return array.reduce_extreme(x, True, tuple(range(2, len(x.shape))), True)
+    return of_rank("adaptive_max_pool", len(sizes(x)))(x, 1)
 
 
 @operator("GlobalLpPool")
