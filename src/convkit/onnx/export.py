@@ -62,8 +62,8 @@ class _Writer:
     """One model on its way into a file: which name each symbol has there, and the nodes and values written so far."""
 
     def __init__(self, model: Module, input_shape: tuple[int, ...]) -> None:
-        model.parameters(), model.buffers()  # which tells them their names
         self.title = type(model).__name__
+        self.owned = {id(owned): name for name, owned in {**model.parameters(), **model.buffers()}.items()}
         (self.graph, self.outputs), (other, _) = (self._trace(model, (n, *input_shape)) for n in BATCHES)
         self.others = dict(zip(self.graph.nodes, other.nodes, strict=True))
         self.names: dict[Symbol, str] = {}
@@ -103,7 +103,7 @@ class _Writer:
             for symbol in node.inputs:
                 if symbol is not None and symbol.node is None and isinstance(symbol.source, (Parameter, Buffer)):
                     known[symbol] = symbol.source.value
-                    self.names[symbol] = symbol.source.name
+                    self.names[symbol] = self.owned.get(id(symbol.source), f"weights_{len(self.names)}")
                 elif symbol is not None and isinstance(symbol.source, np.ndarray):
                     known[symbol] = symbol.source
             if all(symbol is None or symbol in known for symbol in node.inputs):
