@@ -53,6 +53,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "show_memory": False,
+    "min_reported_time": 60,  # seconds; what a page takes depends on the machine
     "write_computation_times": False,
 }
 
@@ -62,7 +63,6 @@ html_title = f"convkit {version}"
 html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,
-    "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

@@ -12,17 +12,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import convkit as ck
 from convkit import data, optim
 from convkit.cli import main
 from convkit.cli.names import OPTIMIZERS
+from convkit.cli.training import PARSERS
 from convkit.data import sources
+from convkit.models import REGISTRY, ModelEntry
+from convkit.train import CSVLog
 
 SMALL = "fashion-cnn-small"
 
@@ -131,6 +136,12 @@ def test_a_run_writes_its_folder(run_folder: Path, data_folder: Path) -> None:
         "optimizer": "adam",
         "schedule": "cosine",
         "seed": 2,
+        "augment": "none",
+        "label_smoothing": None,
+        "weight_decay": None,
+        "ema_decay": None,
+        "clip_norm": None,
+        "clip_value": None,
         "convkit": ck.__version__,
     }
     rows = list(csv.DictReader((run_folder / "log.csv").open()))
@@ -155,7 +166,7 @@ def test_without_matplotlib_there_is_just_no_picture(
     assert Path("out", "last.safetensors").exists()
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "momentum", "nesterov"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "sgd", "momentum", "nesterov"])
 def test_optimizers_by_name(in_folder: Path, data_folder: Path, optimizer: str) -> None:
     assert main([*train_words(data_folder, Path("out"), epochs=1), "--optimizer", optimizer]) == 0
     assert json.loads(Path("out", "config.json").read_text())["optimizer"] == optimizer
@@ -178,6 +189,63 @@ def test_schedules_by_name(in_folder: Path, data_folder: Path, schedule: str, ra
     assert main([*train_words(data_folder, Path("out"), epochs=3), "--schedule", schedule]) == 0
     with Path("out", "log.csv").open() as log:
         assert [float(row["lr"]) for row in csv.DictReader(log)] == pytest.approx(rates)
+
+
+REGULARIZED = (
+    "--augment shift=1,flip --label-smoothing 0.1 --weight-decay 0.001 --ema-decay 0.9 --clip-norm 5 --clip-value 0.5"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        (REGULARIZED, {"augment.0.pixels": 1, "augment.1.p": 0.5, "loss.label_smoothing": 0.1}),
+        (REGULARIZED, {"optimizer.weight_decay": 0.001, "ema_decay": 0.9, "clip_norm": 5.0, "clip_value": 0.5}),
+        ("", {"optimizer.weight_decay": 0.0, "loss.label_smoothing": 0.0, "ema_decay": None, "clip_norm": None}),
+        ("--optimizer adamw", {"optimizer.weight_decay": 0.01}),
+        ("--optimizer adamw --weight-decay 0", {"optimizer.weight_decay": 0.0}),
+        ("--augment mixup", {"augment.0": "MixUp", "augment.0.classes": 10, "augment.0.alpha": 0.2}),
+        ("--augment rotate=5,erase=1,cutout", {"augment.0.degrees": 5.0, "augment.1.p": 1.0, "augment.2.size": 8}),
+    ],
+)
+def test_what_the_trainer_is_told(in_folder: Path, data_folder: Path, words: str, settings: dict[str, object]) -> None:
+    assert main([*train_words(data_folder, Path("out"), epochs=1), *words.split()]) == 0
+    with safe_open("out/checkpoint.safetensors", "numpy") as file:
+        told = json.loads(file.metadata()["convkit"])["training"]["settings"]
+    assert {name: told[name] for name in settings} == settings
+
+
+def test_a_network_may_have_a_loss_of_its_own(
+    in_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--epochs", "1", "--quiet", "--dataset", "fashion-mnist", "--data", str(data_folder)]
+    assert_fails(
+        ["train", "lenet5-1998", "--label-smoothing", "0.1", *words],
+        r"convkit train: --label-smoothing: the loss of lenet5-1998 has none",
+        capsys,
+    )
+    assert_fails(
+        ["train", "encoder-decoder", "--augment", "flip", *words],
+        r"convkit train: --augment: the targets of encoder-decoder are pixels",
+        capsys,
+    )
+    assert not list(in_folder.iterdir())
+
+
+def test_the_last_weights_are_those_that_were_validated(in_folder: Path, data_folder: Path) -> None:
+    assert main([*train_words(data_folder, Path("out"), epochs=2), "--ema-decay", "0.9"]) == 0
+    model, test_set = ck.load_model("out/last.safetensors"), data.fashion_mnist("test", data_folder)
+    with Path("out", "log.csv").open() as log:
+        row = list(csv.DictReader(log))[-1]
+    assert (model(test_set.images).argmax(1) == test_set.labels).mean() == pytest.approx(float(row["val_accuracy"]))
+    trained = ck.load_model("out/checkpoint.safetensors")
+    assert any((trained.state_dict()[name] != values).any() for name, values in model.state_dict().items())
+
+
+@pytest.mark.parametrize("entry", REGISTRY.values(), ids=REGISTRY)
+def test_recipes_are_words_that_the_command_line_knows(entry: ModelEntry) -> None:
+    for name, value in asdict(entry.recipe).items():
+        assert value is None or PARSERS[name](str(value)) == value
 
 
 def test_threads_are_set(in_folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +281,33 @@ def test_control_c_saves_ends_with_130_and_the_resumed_run_has_the_same_bits(
     assert_same_weights(folder / "best.safetensors", run_folder / "best.safetensors")
 
 
+def test_a_run_goes_on_with_augmentation_and_all_else(
+    in_folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*train_words(data_folder, Path("whole"), epochs=3), *REGULARIZED.split()]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(CSVLog, "on_epoch_end", raise_interrupt)
+        assert main([*train_words(data_folder, Path("broken"), epochs=3), *REGULARIZED.split()]) == 130
+    before = json.loads(Path("broken", "config.json").read_text())
+    assert before["augment"] == "shift=1,flip=0.5" and before["clip_value"] == 0.5
+    assert main(["train", SMALL, "--resume", "broken", "--quiet", "--augment", "shift=1,flip"]) == 0
+    assert json.loads(Path("broken", "config.json").read_text()) == before
+    assert_same_weights(Path("broken", "last.safetensors"), Path("whole", "last.safetensors"))
+
+
+def raise_interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_of_before_there_were_these_settings_goes_on(in_folder: Path, data_folder: Path) -> None:
+    assert main([*train_words(data_folder, Path("out"), epochs=1), "--schedule", "constant"]) == 0
+    stored = json.loads(Path("out", "config.json").read_text())
+    first = list(stored)[: list(stored).index("augment")]
+    Path("out", "config.json").write_text(json.dumps({name: stored[name] for name in first}))
+    assert main(["train", SMALL, "--resume", "out", "--epochs", "2", "--quiet"]) == 0
+    assert len(Path("out", "log.csv").read_text().splitlines()) == 3
+
+
 def test_more_epochs_can_be_had(in_folder: Path, data_folder: Path) -> None:
     assert main([*train_words(data_folder, Path("out"), epochs=1), "--schedule", "constant"]) == 0
     assert main(["train", SMALL, "--resume", "out", "--epochs", "2", "--quiet"]) == 0
@@ -224,6 +319,8 @@ def test_more_epochs_can_be_had(in_folder: Path, data_folder: Path) -> None:
     ("words", "message"),
     [
         (["--seed", "3"], r"--resume: seed is 2 in .*config.json, and cannot become 3"),
+        (["--augment", "flip"], r"--resume: augment is none in .*, and cannot become flip=0.5"),
+        (["--weight-decay", "0"], r"--resume: weight_decay is None in .*, and cannot become 0.0"),
         (["--optimizer", "sgd"], r"--resume: optimizer is adam in .*, and cannot become sgd"),
         (["--epochs", "7"], r"--resume: epochs is 6 in .*, and cannot become 7: the cosine schedule is spread over"),
         (["--out", "x"], r"--out: a resumed run stays in its folder"),
@@ -264,6 +361,11 @@ def test_damaged_runs_are_refused(run_folder: Path, tmp_path: Path, capsys: pyte
         ({"lr": "a"}, r"lr: must be a number above 0, not 'a'"),
         ({"seed": -1}, r"seed: must be a whole number"),
         ({"seed": 2**63}, r"seed: must be a whole number below 2\*\*63"),
+        ({"lr": None}, r"lr: must be a number above 0, not 'None'"),
+        ({"augment": "spin"}, r"augment: no augmentation 'spin'; there are shift"),
+        ({"augment": None}, r"augment: no augmentation 'None'"),
+        ({"weight_decay": -1}, r"weight_decay: must be a number from 0, not '-1'"),
+        ({"ema_decay": 1}, r"ema_decay: must be a number from 0 to below 1, not '1'"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(
@@ -511,6 +613,33 @@ def assert_fails(words: list[str], message: str, capsys: pytest.CaptureFixture[s
         ("train lenet5 --epochs two", r"convkit train: argument --epochs: must be .* not 'two'"),
         ("train lenet5 --batch-size -1", r"convkit train: argument --batch-size: "),
         ("train lenet5 --lr -1", r"convkit train: argument --lr: must be a number above 0, not '-1'"),
+        (
+            "train lenet5 --augment shift,spin",
+            r"convkit train: argument --augment: no augmentation 'spin'; there are shift, flip, rotate, erase, cut",
+        ),
+        (
+            "train lenet5 --augment shift=x",
+            r"convkit train: argument --augment: shift takes a whole number, as in shift=2, not 'x'",
+        ),
+        (
+            "train lenet5 --augment flip=",
+            r"convkit train: argument --augment: flip takes a number, as in flip=0.5, not ''",
+        ),
+        (
+            "train lenet5 --augment flip=2",
+            r"convkit train: argument --augment: RandomHorizontalFlip: p must be from 0 to 1, not 2.0",
+        ),
+        (
+            "train lenet5 --label-smoothing 1",
+            r"convkit train: argument --label-smoothing: must be a number from 0 to below 1, not '1'",
+        ),
+        (
+            "train lenet5 --weight-decay inf",
+            r"convkit train: argument --weight-decay: must be a number from 0, not 'inf'",
+        ),
+        ("train lenet5 --ema-decay x", r"convkit train: argument --ema-decay: must be a number from 0 to below 1"),
+        ("train lenet5 --clip-norm 0", r"convkit train: argument --clip-norm: must be a number above 0, not '0'"),
+        ("train lenet5 --clip-value -1", r"convkit train: argument --clip-value: "),
         ("train lenet5 --lr nan", r"convkit train: argument --lr: must be a number above 0, not 'nan'"),
         ("train lenet5 --seed -1", r"convkit train: argument --seed: must be a whole number below 2\*\*63, not '-1'"),
         (

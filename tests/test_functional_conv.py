@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import convkit as ck
 import geometries
 import reference as ref
 from convkit import functional as F
@@ -124,6 +125,7 @@ def test_every_count_of_output_channels(channels: int, dtype: Any) -> None:
         ((1, 256, 14, 14), (96, 256, 1, 1), {}),
         ((1, 130, 9, 9), (130, 1, 3, 3), {"groups": 130, "padding": 1}),
         ((2, 96, 13, 13), (64, 48, 5, 5), {"groups": 2, "padding": 2}),
+        ((1, 130, 23, 29), (70, 130, 3, 3), {"padding": 1}),
     ],
 )
 def test_layers_of_real_networks(
@@ -145,6 +147,22 @@ def test_layers_of_real_networks(
     gradients = threaded(lambda: F.conv2d_backward(grad, x, weight, **options))
     for mine, oracle in zip(gradients, ref.conv_backward(grad, x, weight, **canonical), strict=True):
         assert_close(mine, oracle, dtype)
+
+
+@pytest.mark.usefixtures("threaded")
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (23, 29)])
+def test_one_image_is_shared_out_among_any_number_of_threads(size: tuple[int, int]) -> None:
+    """Shares end anywhere: within a box of pixels, a run of panels, the channels of both."""
+    rng = np.random.default_rng(5)
+    x, weight = normal(rng, (1, 130, *size), np.float32), normal(rng, (70, 130, 3, 3), np.float32)
+    grad = normal(rng, (1, 70, *size), np.float32)
+    ck.set_num_threads(1)
+    alone = F.conv2d(x, weight, padding=1), F.conv_transpose2d(grad, weight, padding=1)
+    for threads in (2, 3, 5, 8, 64):
+        ck.set_num_threads(threads)
+        together = F.conv2d(x, weight, padding=1), F.conv_transpose2d(grad, weight, padding=1)
+        for one, many in zip(alone, together, strict=True):
+            assert one.tobytes() == many.tobytes(), f"{threads} threads"
 
 
 # Padding by name ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import reference as ref
 from convkit import functional as F
 from convkit import nn, winograd
 from convkit.geometry import Windows
-from convkit.ops import lanes
+from convkit.ops import conv, lanes
 from geometries import ConvCase, PoolCase, normal
 from reference import assert_close
 
@@ -99,6 +99,30 @@ def test_turned_weight_gradient_matches_the_oracle(
     assert_close(mine_bias, grad_bias, dtype, what="grad_bias")
 
 
+@dtypes
+@pytest.mark.parametrize(
+    ("ins", "outs", "size", "kernel", "options"),
+    [
+        (70, 50, (9, 7), (1, 1), {}),
+        (45, 57, (10, 11), (1, 1), {"stride": (2, 2)}),
+        (57, 45, (4, 5), (1, 1), {"padding": ((1, 0), (0, 2))}),
+        (70, 50, (13, 11), (3, 3), {"padding": ((1, 1), (1, 1))}),
+        (50, 24, (12, 9), (5, 5), {"padding": ((2, 2), (2, 2))}),
+        (40, 40, (11, 12), (3, 3), {"stride": (2, 2), "padding": ((1, 1), (1, 1))}),
+        (35, 35, (9, 10), (3, 3), {"stride": (2, 1), "padding": ((1, 1), (1, 1)), "groups": 35}),
+    ],
+)
+def test_wide_layers(
+    ins: int, outs: int, size: tuple[int, int], kernel: tuple[int, int], options: dict[str, Any], dtype: Any,
+    threaded: Any,
+) -> None:  # fmt: skip
+    """More channels than the random geometries have: packed, turned by panels, by groups; shared out among threads."""
+    defaults = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+    images = lanes.lanes_of(dtype) + 3
+    case = ConvCase(images, ins, outs, size, kernel, bias=True, written={}, **(defaults | options))
+    check_convolution(case, 3, dtype, threaded)
+
+
 @ranks
 @dtypes
 def test_transposed_convolution_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded: Any) -> None:
@@ -118,20 +142,51 @@ def always_winograd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(winograd.Rule, "enabled", True)
     monkeypatch.setattr(winograd.Rule, "least_for_products", 0)
     monkeypatch.setattr(winograd.Rule, "least_for_sums", 0)
+    monkeypatch.setattr(winograd.Rule, "least_outputs", 0)
+    monkeypatch.setattr(winograd.Rule, "least_covered", 0.0)
     yield
+
+
+def winograd_case(rng: np.random.Generator, dilations: Sequence[int], most_low: int) -> ConvCase:
+    groups = int(rng.choice([1, 1, 2]))
+    ins, outs = (groups * int(n) for n in rng.choice([1, 2, 5, 8, 16, 17, 33], 2))
+    pads = tuple((int(lo), int(hi)) for lo, hi in rng.integers(0, [most_low + 1, 4], (2, 2)))
+    dilation = tuple(int(d) for d in rng.choice(dilations, 2))
+    least = [max(1, 2 * d + 1 - lo - hi) for (lo, hi), d in zip(pads, dilation, strict=True)]
+    size = tuple(int(rng.integers(n, n + 9)) for n in least)
+    return ConvCase(1, ins, outs, size, (3, 3), (1, 1), pads, dilation, groups, bool(rng.integers(2)), {})
 
 
 @dtypes
 @pytest.mark.usefixtures("always_winograd")
-def test_winograd_matches_the_oracle(seed: int, dtype: Any, threaded: Any) -> None:
+def test_winograd_of_ordinary_arrays_matches_the_oracle(
+    seed: int, dtype: Any, threaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("ConvForward", "ConvInputGrad", "ConvWeightGrad"):
+        monkeypatch.setattr(conv.kernels, other, None)
     rng = np.random.default_rng(seed)
-    groups = int(rng.choice([1, 1, 2]))
-    ins, outs = (groups * int(n) for n in rng.choice([1, 2, 5, 8, 16, 17, 33], 2))
-    pads = tuple((int(lo), int(hi)) for lo, hi in rng.integers(0, 4, (2, 2)))
-    dilation = tuple(int(d) for d in rng.choice([1, 1, 2, 3], 2))
-    least = [max(1, 2 * d + 1 - lo - hi) for (lo, hi), d in zip(pads, dilation, strict=True)]
-    size = tuple(int(rng.integers(n, n + 9)) for n in least)
-    case = ConvCase(1, ins, outs, size, (3, 3), (1, 1), pads, dilation, groups, bool(seed % 2), {})
+    case = replace(winograd_case(rng, dilations=[1], most_low=2), batch=int(rng.integers(1, 9)))
+    x, weight = normal(rng, case.x_shape, dtype), normal(rng, case.weight_shape, dtype)
+    bias = normal(rng, (case.out_channels,), dtype) if case.bias else None
+    grad, windows = normal(rng, case.y_shape, dtype), windows_of(case)
+    y = ref.conv(x, weight, bias, **case.canonical)
+    for relu in (False, True):
+        convolution = conv.Convolution(windows, case.groups, relu)
+        mine = threaded(lambda op=convolution: op(x, weight, bias))
+        assert_close(mine, np.maximum(y, 0) if relu else y, dtype, scale=abs(y).max(initial=0))
+    grad_x, grad_weight, grad_bias = ref.conv_backward(grad, x, weight, **case.canonical)
+    adjoint = conv.ConvTranspose(windows, case.groups, case.size)
+    assert_close(threaded(lambda: adjoint(grad, weight, None)), grad_x, dtype, what="grad_x")
+    weight_grad = conv.ConvolutionWeightGrad(windows, case.groups)
+    mine_weight, mine_bias = threaded(lambda: weight_grad(grad, x))
+    assert_close(mine_weight, grad_weight, dtype, what="grad_weight")
+    assert_close(mine_bias, grad_bias, dtype, what="grad_bias")
+
+
+@dtypes
+@pytest.mark.usefixtures("always_winograd")
+def test_winograd_in_lanes_matches_the_oracle(seed: int, dtype: Any, threaded: Any) -> None:
+    case = winograd_case(np.random.default_rng(seed), dilations=[1, 1, 2, 3], most_low=3)
     check_convolution(with_batch(case, seed, dtype), seed, dtype, threaded)
 
 

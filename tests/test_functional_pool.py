@@ -176,6 +176,19 @@ def test_padding_never_wins_over_negative_numbers() -> None:
     np.testing.assert_array_equal(F.max_pool2d(x, 3, stride=1, padding=1), x)
 
 
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (3, 1, 1), (5, 2, 2), (4, 3, 2), (7, 3, 3)])
+def test_what_a_larger_plane_left_behind_is_not_seen(kernel: int, stride: int, padding: int) -> None:
+    """Planes are copied, with a border, to memory that the call before has used."""
+    F.max_pool2d(np.ones((1, 1, 60, 60), np.float32), kernel, stride, padding, return_indices=True)
+    x = -1 - np.random.default_rng(2).random((2, 3, 22, 25), np.float32)
+    y, indices = F.max_pool2d(x, kernel, stride, padding, return_indices=True)
+    values, places = ref.max_pool(
+        x, (kernel,) * 2, stride=(stride,) * 2, padding=((padding,) * 2,) * 2, dilation=(1, 1), ceil_mode=False
+    )
+    np.testing.assert_array_equal(y, values)
+    np.testing.assert_array_equal(indices, places)
+
+
 def test_a_window_may_lie_in_the_padding_alone() -> None:
     """A dilated kernel can step over a narrow input; there is no maximum then, and no gradient to give."""
     x = np.ones((1, 1, 2))

@@ -17,7 +17,7 @@ from .frameworks import CONVKIT, ONE_THREAD, PEERS, Framework, PeerMissing, inte
 from .goals import verdicts
 from .operations import operation_works
 from .report import headline, machine, markdown, summarize
-from .works import Work, import_work, network_works
+from .works import Work, full_works, import_work, network_works
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def chosen_works(patterns: Sequence[str], rounds: int | None, quick: bool) -> Iterable[Work]:
     """Give the works whose titles fit one of the patterns (all without any), shortened as asked."""
-    for work in (*network_works(), import_work(), *operation_works()):
+    for work in (*network_works(), *full_works(), import_work(), *operation_works()):
         if patterns and not any(fnmatchcase(work.title, pattern) for pattern in patterns):
             continue
         if quick:

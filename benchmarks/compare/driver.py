@@ -203,7 +203,7 @@ def measure(sides: Sides, work: Work) -> tuple[Measured, dict[str, str]]:
     """
     if work.family == "import":
         return import_times(work.rounds), {"convkit": "convkit", "NumPy": "NumPy"}
-    if work.family == "memory":
+    if work.family.endswith("memory"):
         measured, frameworks = memory_taken(sides, work)
     else:
         taking_part = sides.taking_part(work.family)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SINGLE = ("conv", "operation")  # the families of single layers and operations
+FULL = ("full", "full memory")  # those of networks for images of full size
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _torch(name: str, *families: str, **options: bool) -> Variant:
 CONVKIT = Framework(
     "convkit",
     "benchmarks.compare.sides.convkit_side",
-    (Variant("", ("train", "epoch", "infer", "threads", "memory", *SINGLE)),),
+    (Variant("", ("train", "epoch", "infer", "threads", "memory", *FULL, *SINGLE)),),
 )
 
 # A peer in the works about threads: every framework would do, but only convkit's gain is looked at.
@@ -85,8 +86,8 @@ PEERS = {
             _torch("channels_last, fused Adam", "train", "epoch", "memory"),
             _torch("compiled, NCHW, fused Adam", "train"),
             _torch("compiled, channels_last, fused Adam", "train"),
-            _torch("NCHW", "infer", *SINGLE),
-            _torch("channels_last", "infer", *SINGLE),
+            _torch("NCHW", "infer", *FULL, *SINGLE),
+            _torch("channels_last", "infer", *FULL, *SINGLE),
             _torch("compiled, NCHW", "infer"),
             _torch("compiled, channels_last", "infer"),
         ),

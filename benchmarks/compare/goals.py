@@ -53,6 +53,8 @@ GOALS = (
     Goal("inference, batch 64: `fashion_cnn_large`", "infer", "* fashion_cnn_large b64", 1.4),
     Goal("inference, batch 1, array to array: `fashion_cnn_small`", "infer", "* fashion_cnn_small b1", 1.5),
     Goal("inference, batch 1, array to array: `lenet5`", "infer", "* lenet5 b1", 1.5),
+    Goal("full size, batch 8, SGD: step and inference, geometric mean", "full", "*", 1.0, in_the_mean=True),
+    Goal("full size, batch 8, SGD: memory", "full memory", "*", 1.0),
     Goal("single layers, geometric mean", "conv", "*", 1.0, in_the_mean=True),
     Goal("single layers, each", "conv", "*", 0.6),
     Goal("max pooling and its gradient", "operation", "max_pool*", 1.0),

@@ -54,7 +54,7 @@ def summarize(work: Work, measured: Mapping[str, list[float]], frameworks: Mappi
         "title": work.title,
         "family": work.family,
         "details": work.details,
-        "unit": "MB" if work.family == "memory" else "ms",
+        "unit": "MB" if work.family.endswith("memory") else "ms",
         "sides": figures,
         "best": best,
         "fastest_peer": fastest,

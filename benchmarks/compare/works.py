@@ -13,11 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import convkit as ck
+from convkit import models
+
 from ..networks import NETWORKS, batches, initial_parameters
 
 BATCH = 64
 LEARNING_RATE = 1e-3
 ROTATION = 8  # batches that follow one another
+
+FULL = ("alexnet", "googlenet", "inception_v3", "resnet18", "resnet50")  # networks for images of full size
+FULL_BATCH = 8
+FULL_ROTATION = 2
+MOMENTUM = 0.9
+SEED = 0  # of their weights
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,32 @@ def network_works() -> Iterator[Work]:
     yield Work(f"memory {large} b{BATCH}", "memory", "train", _training(large), arrays, steps=10, rounds=3)
 
 
+def full_works() -> Iterator[Work]:
+    """Networks for images of full size: time and memory of a training step (SGD with momentum) and of inference."""
+    for network in FULL:
+        loss = models.REGISTRY[network].loss()
+        shares = {name: getattr(loss, name, 0.0) for name in ("auxiliary_weight", "label_smoothing")}
+        details = {
+            "network": network,
+            "batch": FULL_BATCH,
+            "learning_rate": LEARNING_RATE,
+            "momentum": MOMENTUM,
+            "seed": SEED,
+            **shares,
+        }
+        arrays = partial(full_arrays, network)
+        for kind, tolerance in (("step", 0.01), ("infer", 1e-3)):
+            title = f"{kind} {network} b{FULL_BATCH}"
+            yield Work(
+                f"full {title}", "full", f"full {kind}", details, arrays,
+                steps=2, warm_up=0, rounds=5, tolerance=tolerance,
+            )  # fmt: skip
+            yield Work(
+                f"memory {title}", "full memory", f"full {kind}", details, arrays,
+                steps=2, warm_up=0, rounds=1, tolerance=tolerance,
+            )  # fmt: skip
+
+
 def import_work() -> Work:
     """The import of convkit beside that of NumPy."""
     return Work("import", "import", "import", {}, dict, steps=1, rounds=15)
@@ -109,6 +144,16 @@ def epoch_arrays(network: str, count: int) -> dict[str, NDArray[Any]]:
 def inference_arrays(network: str, batch: int) -> dict[str, NDArray[Any]]:
     images, _ = batches(ROTATION, batch)
     return {"images": images, **_parameters(network)}
+
+
+def full_arrays(network: str) -> dict[str, NDArray[Any]]:
+    """Images of noise, labels, and the weights and running moments of a new network, by their names."""
+    rng = np.random.default_rng(0)
+    ck.set_seed(SEED)
+    model = models.REGISTRY[network].build()
+    images = rng.standard_normal((FULL_ROTATION, FULL_BATCH, *model.input_shape), np.float32)
+    labels = rng.integers(1000, size=(FULL_ROTATION, FULL_BATCH))
+    return {"images": images, "labels": labels, **model.state_dict()}
 
 
 def _parameters(network: str) -> dict[str, NDArray[Any]]:

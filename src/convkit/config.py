@@ -28,7 +28,7 @@ def get_num_threads() -> int:
 
 
 def set_winograd(on: bool) -> None:
-    """Let plans made from now on compute 3 x 3 convolutions of many channels by Winograd's F(2x2, 3x3), or not.
+    """Let functions, and plans made from now on, compute wide 3 x 3 convolutions by Winograd's F(2x2, 3x3), or not.
 
     It is faster, with rounding errors as small as the direct sum's (see docs/performance.md).  On by default; the
     environment variable CONVKIT_WINOGRAD=0 turns it off from the start.

@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.compare.__main__ import chosen_works, main
-from benchmarks.compare.driver import ResultsDiffer, SideFailed, Sides, check, compare, measure
+from benchmarks.compare.driver import ResultsDiffer, SideFailed, Sides, arrays_of, check, compare, measure
 from benchmarks.compare.frameworks import PEERS, Framework, PeerMissing, Variant, interpreter
 from benchmarks.compare.operations import operation_works
 from benchmarks.compare.sides.convkit_side import OPERATIONS
-from benchmarks.compare.sides.protocol import SAMPLES, Epochs, Session, digest, load_arrays, save_arrays
+from benchmarks.compare.sides.protocol import SAMPLES, Epochs, SavedArrays, Session, digest, save_arrays
 from benchmarks.compare.works import Work
 from benchmarks.layers import distinct_layers
 
+import convkit as ck
 from convkit.data import Batches
 
 MODULE = "benchmarks.compare.sides.convkit_side"
-ONE = Framework("one", MODULE, (Variant("", ("train", "memory", "operation")),))
+ONE = Framework("one", MODULE, (Variant("", ("train", "memory", "full memory", "operation")),))
 TWO = Framework("two", MODULE, (Variant("a", ("train",)), Variant("b", ("operation",))), threads=1)
 
 
@@ -73,12 +74,25 @@ def test_each_turn_goes_on_with_other_inputs_and_only_the_first_is_not_timed() -
 
 
 def test_memory_is_measured_in_processes_of_their_own() -> None:
-    [memory] = works("memory*")
+    [memory] = works("memory fashion*")
     small = replace(memory, steps=1, details=memory.details | {"network": "fashion_cnn_large"})
     with sides_of(ONE) as sides:
         measured, _ = measure(sides, small)
     # Above the idle process: 8 batches of 200 KB, the parameters four times over, and the activations.
     assert 10 < measured["one"][0] < 80
+
+
+def test_networks_of_full_size_draw_the_weights_that_others_are_given() -> None:
+    [infer] = works("memory infer resnet18*")
+    given = infer.arrays()
+    expected = ck.models.resnet18()
+    expected.load_state_dict({name: given[name] for name in expected.state_dict()})
+    with sides_of(ONE) as sides:
+        [side] = sides.taking_part("full memory")
+        with arrays_of(infer) as path:
+            side.open(infer, path)
+            [found] = side.ask(do="run", first=1, warm_up=0, steps=1)["results"]
+    np.testing.assert_allclose(found, digest(expected(given["images"][1])), rtol=1e-4, atol=1e-5)
 
 
 def test_a_side_that_ends_says_why() -> None:
@@ -196,7 +210,7 @@ def test_peers_take_images_in_the_order_of_the_trainer(epoch: int) -> None:
 def test_arrays_travel_in_files(tmp_path: Path) -> None:
     arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "labels": np.arange(2)}
     save_arrays(str(tmp_path), arrays)
-    loaded = load_arrays(str(tmp_path))
+    loaded = SavedArrays(str(tmp_path))
     assert loaded.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(loaded[name], array)

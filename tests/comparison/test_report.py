@@ -11,7 +11,7 @@ from benchmarks.compare.chart import draw
 from benchmarks.compare.goals import GOALS, geometric_mean, verdicts
 from benchmarks.compare.operations import operation_works
 from benchmarks.compare.report import figure, goal_table, layer_tables, markdown, summarize
-from benchmarks.compare.works import Work, import_work, network_works
+from benchmarks.compare.works import Work, full_works, import_work, network_works
 
 FRAMEWORKS = {"convkit": "convkit", "Torch (a)": "Torch", "Torch (b)": "Torch", "Flow": "Flow"}
 
@@ -47,7 +47,7 @@ def test_geometric_mean_lets_twice_and_half_cancel_out() -> None:
 
 
 def test_every_goal_is_about_some_work() -> None:
-    works = [work(one.title, one.family) for one in (*network_works(), *operation_works())]
+    works = [work(one.title, one.family) for one in (*network_works(), *full_works(), *operation_works())]
     summaries = [summarize(one, {"convkit": [1.0], "Flow": [1.0]}, FRAMEWORKS) for one in works]
     assert [goal.title for goal in GOALS] == [verdict.goal for verdict in verdicts(summaries)]
 
@@ -59,7 +59,7 @@ def test_every_operation_is_judged() -> None:
 
 
 def test_titles_are_unique() -> None:
-    titles = [one.title for one in (*network_works(), import_work(), *operation_works())]
+    titles = [one.title for one in (*network_works(), *full_works(), import_work(), *operation_works())]
     assert len(titles) == len(set(titles))
 
 

@@ -98,6 +98,43 @@ def inference(details: Details, arrays: Arrays, options: Details) -> Session:
     return Calls([lambda x=x: model(x) for x in arrays["images"]])
 
 
+# --- networks for images of full size -----------------------------------------------------------------------
+
+
+class FullNetwork(Session):
+    """A network for images of full size, without dropout; it draws the weights that the others are given."""
+
+    def __init__(self, details: Details, arrays: Arrays, options: Details) -> None:
+        self.entry = models.REGISTRY[details["network"]]
+        ck.set_seed(details["seed"])
+        self.model = self.entry.build()
+        for _, layer in self.model.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = 0.0
+        self.images, self.labels = arrays["images"], arrays["labels"]
+
+
+class FullStep(FullNetwork):
+    """A training step by SGD with momentum; turns go on from one another. Its results are the losses."""
+
+    def __init__(self, details: Details, arrays: Arrays, options: Details) -> None:
+        super().__init__(details, arrays, options)
+        optimizer = optim.SGD(lr=details["learning_rate"], momentum=details["momentum"])
+        self.compiled = ck.compile_step(self.model, self.entry.loss(), optimizer)
+
+    def step(self, index: int) -> float:
+        batch = index % len(self.images)
+        return self.compiled(self.images[batch], self.labels[batch])
+
+
+class FullInference(FullNetwork):
+    """The forward pass, array to array."""
+
+    def step(self, index: int) -> np.ndarray:
+        logits: np.ndarray = self.model(self.images[index % len(self.images)])
+        return logits
+
+
 # --- single operations --------------------------------------------------------------------------------------
 
 
@@ -290,7 +327,14 @@ def main() -> None:
     ck.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     serve(
         {"convkit": ck.__version__},
-        {"train": TrainingStep, "epoch": FitEpochs, "infer": inference, "operation": operation},
+        {
+            "train": TrainingStep,
+            "epoch": FitEpochs,
+            "infer": inference,
+            "full step": FullStep,
+            "full infer": FullInference,
+            "operation": operation,
+        },
     )
 
 

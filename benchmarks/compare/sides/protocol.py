@@ -21,7 +21,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -97,14 +97,29 @@ def digest(result: Any) -> list[float]:
 
 
 def save_arrays(folder: str, arrays: Arrays) -> None:
-    """Write the arrays of a work into a folder, each as a file, for `load_arrays` to read."""
+    """Write the arrays of a work into a folder, each as a file, for `SavedArrays` to read."""
     for name, array in arrays.items():
         np.save(Path(folder) / f"{name}.npy", array)
 
 
-def load_arrays(folder: str) -> dict[str, NDArray[Any]]:
-    """Read what `save_arrays` wrote."""
-    return {path.stem: np.load(path) for path in Path(folder).glob("*.npy")}
+class SavedArrays(Mapping[str, NDArray[Any]]):
+    """What `save_arrays` wrote, each array read when it is asked for: a side's memory holds what it keeps, no more."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        path = self.folder / f"{name}.npy"
+        if not path.is_file():
+            raise KeyError(name)
+        array: NDArray[Any] = np.load(path)
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(path.stem for path in self.folder.glob("*.npy")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def parameters(arrays: Arrays) -> list[NDArray[Any]]:
@@ -144,7 +159,7 @@ def serve(versions: Mapping[str, str], openers: Mapping[str, Opener]) -> None:
             answer = {"versions": {"Python": platform.python_version(), "NumPy": np.__version__, **versions}}
         elif request["do"] == "open":
             work = request["work"]
-            session = openers[work["kind"]](work["details"], load_arrays(request["arrays"]), request["options"])
+            session = openers[work["kind"]](work["details"], SavedArrays(request["arrays"]), request["options"])
         elif request["do"] == "run":
             assert session is not None, "run comes after open"
             seconds, results = session.run(request["first"], request["warm_up"], request["steps"])

@@ -10,7 +10,9 @@ that result, as it does in every step of a network.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch  # type: ignore[import-not-found, unused-ignore]
@@ -119,6 +121,68 @@ class Inference(Network):
         with torch.inference_mode():
             images = torch.from_numpy(self.images[index % len(self.images)]).contiguous(memory_format=self.layout)
             return self.forward(images).numpy()
+
+
+# --- networks for images of full size -----------------------------------------------------------------------
+
+
+class FullNetwork(Session):
+    """A network of `tests/pytorch/torch_networks.py`, with the weights and running moments that it is given."""
+
+    training = False
+
+    def __init__(self, details: Details, arrays: Arrays, options: Details) -> None:
+        sys.path.append(str(Path(__file__).resolve().parents[3] / "tests" / "pytorch"))
+        import torch_networks  # type: ignore[import-not-found, unused-ignore]
+
+        self.layout = torch.channels_last if options["channels_last"] else torch.contiguous_format
+        state = {name: self.laid_out(arrays[name]) for name in arrays if name not in ("images", "labels")}
+        self.net = torch_networks.Net(state, self.training)
+        self.network = torch_networks.NETWORKS[details["network"]]
+        self.details = details
+        self.images, self.labels = arrays["images"], arrays["labels"]
+
+    def laid_out(self, array: Any) -> Any:
+        """A tensor in the layout, if it is an image or the weight of a convolution."""
+        return torch.from_numpy(array).contiguous(
+            memory_format=self.layout if array.ndim == 4 else torch.contiguous_format
+        )
+
+
+class FullStep(FullNetwork):
+    """A training step by SGD with momentum; turns go on from one another. Its results are the losses."""
+
+    training = True
+
+    def __init__(self, details: Details, arrays: Arrays, options: Details) -> None:
+        super().__init__(details, arrays, options)
+        self.images = [self.laid_out(x) for x in self.images]
+        self.labels = [torch.from_numpy(y) for y in self.labels]
+        trained = [tensor.requires_grad_() for name, tensor in self.net.state.items() if "running" not in name]
+        rule = {"lr": details["learning_rate"], "momentum": details["momentum"]}
+        self.optimizer = torch.optim.SGD(trained, fused=True, **rule)
+
+    def step(self, index: int) -> float:
+        batch = index % len(self.images)
+        self.optimizer.zero_grad(set_to_none=True)
+        outputs = self.network(self.net, self.images[batch])
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        shares = [1.0] + [self.details["auxiliary_weight"]] * (len(outputs) - 1)
+        smoothing = self.details["label_smoothing"]
+        losses = [F.cross_entropy(y, self.labels[batch], label_smoothing=smoothing) for y in outputs]
+        loss = sum(share * part for share, part in zip(shares, losses, strict=True))
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.item())
+
+
+class FullInference(FullNetwork):
+    """The forward pass, array to array."""
+
+    def step(self, index: int) -> Any:
+        with torch.inference_mode():
+            outputs = self.network(self.net, self.laid_out(self.images[index % len(self.images)]))
+            return (outputs[0] if isinstance(outputs, tuple) else outputs).numpy()
 
 
 # --- single operations --------------------------------------------------------------------------------------
@@ -272,7 +336,14 @@ def main() -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     serve(
         {"PyTorch": torch.__version__},
-        {"train": TrainingStep, "epoch": TorchEpochs, "infer": Inference, "operation": operation},
+        {
+            "train": TrainingStep,
+            "epoch": TorchEpochs,
+            "infer": Inference,
+            "full step": FullStep,
+            "full infer": FullInference,
+            "operation": operation,
+        },
     )
 
 

@@ -11,7 +11,7 @@ An input gradient that covers what the output covers is computed as a forward pa
 each channel is a group of its own depthwise.pyx does the work.
 
 No matrix of patches is ever written out: panels of a few vectors of pixels are packed as they are needed.
-Tasks depend on the problem's size alone and sums over tasks run in a fixed order.
+The products, and the order of their sums, depend on the problem's size alone, whoever computes them.
 """
 
 import numpy as np
@@ -24,12 +24,12 @@ from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad, Dep
 
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
-    CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
+    CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_FETCH, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
     add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
-    tile_size, transpose, transpose_runs,
+    tile_size, transpose,
 )
 from convkit._kernels.view cimport (
-    BOX_PIXELS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHTS, Box, Geometry, Pieces,
+    BOX_PIXELS, FEWEST_TASKS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHTS, Box, Geometry, Pieces,
     add_out, box_of, set_boxes, set_geometry, set_pieces, set_pixels, set_rows, set_view, view_end, view_of,
 )
 
@@ -37,10 +37,9 @@ cdef enum:
     K_BLOCK = 1024          # depth of one pass over k
     PANEL_BYTES = 524288    # packed panels in use at a time, for the second-level cache
     SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
-    CHANNELS_PER_TASK = 48  # at least, where few boxes make too few tasks,
+    CHANNELS_PER_TASK = 48  # of the input gradient, at least, where few boxes make too few tasks,
     ROWS_PER_TASK = 128     # and so many rows of the weight gradient
     PACKED_ROWS = 32        # of all panels of a box before the next: what is read stays in order
-    PACKED_ROWS_PER_TASK = 96
 
 
 cdef inline double operations(const Geometry *g) noexcept nogil:
@@ -67,19 +66,21 @@ cdef row_table(const Geometry *g, bint backwards=False):
 cdef struct Forward:
     Geometry g
     int64_t *row_at
-    int64_t weight_step     # from one output channel's weights to the next
-    int64_t cout_parts
-    bint transpose_tiles         # the weight is (cin, cout, taps): transpose each tile when its turn comes
+    int64_t *weight_row     # where a group's weights of each output channel begin,
+    int64_t *weight_at      # and those of each patch row, from there; NULL: one after the other
+    int64_t passes          # that the patch rows are packed in
+    int64_t tiles           # that the output channels of a group are cut into
     bint relu
 
 
 cdef struct Job:
-    # Some output channels of one group for one box, and where in it we are
+    # Some panels of a box, of one group: at present panels first .. last, each in a slot of the given size
     TileSize size
     Box box
-    int64_t group, c0, c1               # output channels
+    int64_t group
     int64_t pixels, vectors, panels     # of the box; its pixels are shared out over panels of whole vectors
-    int64_t first, last                 # panels packed at present, each in a slot of the given size
+    int64_t rounds                      # runs of panels that are packed at a time
+    int64_t first, last
     int64_t slot
     int64_t k0, k1                      # patch rows packed at present
     int mode
@@ -89,60 +90,63 @@ cdef inline int64_t panel_start(const Job *job, int64_t panel) noexcept nogil:
     return part_start(job.vectors, job.panels, panel) * job.size.vl
 
 
-cdef Job job_of(const Forward *f, int64_t box, int64_t group, int64_t depth, real *any_) noexcept nogil:
-    """All output channels and all panels, `depth` patch rows at a time at most."""
+cdef Job job_of(const Forward *f, int64_t number, real *any_) noexcept nogil:
+    """Box and group number `number`, groups of a box being neighbours; as many panels at a time as the cache holds."""
     cdef Job job
     job.size = tile_size(any_)
-    job.box = box_of(&f.g, box)
-    job.group = group
-    job.c0 = 0
-    job.c1 = f.g.cout
+    job.box = box_of(&f.g, number // f.g.groups)
+    job.group = number % f.g.groups
     job.pixels = job.box.images * job.box.pixels
     job.vectors = parts_of(job.pixels, job.size.vl)
     job.panels = parts_of(job.vectors, job.size.nv)
-    job.first = 0
-    job.last = job.panels
-    job.slot = depth * job.size.nv * job.size.vl
+    job.slot = parts_of(f.g.depth, f.passes) * job.size.nv * job.size.vl
+    job.rounds = parts_of(job.panels, max(1, PANEL_BYTES // (job.slot * <int64_t> sizeof(real))))
     return job
 
 
-cdef inline void set_pass(const Forward *f, Job *job, int64_t k0, int64_t k1, bint with_bias) noexcept nogil:
-    job.k0 = k0
-    job.k1 = k1
-    job.mode = TILE_ADD if k0 > 0 else TILE_ROW_BIAS if with_bias else TILE_OVERWRITE
-    if f.relu and k1 == f.g.depth:
+cdef inline int64_t first_tile(const Forward *f, const Job *job, int64_t position) noexcept nogil:
+    """The first tile of output channels whose work on the present panels begins at `position` or later.
+
+    Positions count the products of a box: panels first .. last, times one tile of channels after the other.
+    """
+    cdef int64_t v0 = panel_start(job, job.first) // job.size.vl, v1 = panel_start(job, job.last) // job.size.vl
+    return min(f.tiles, max(0, parts_of(position - v0 * f.tiles, v1 - v0)))
+
+
+cdef inline void set_pass(const Forward *f, Job *job, int64_t k_pass, bint with_bias) noexcept nogil:
+    job.k0 = part_start(f.g.depth, f.passes, k_pass)
+    job.k1 = part_start(f.g.depth, f.passes, k_pass + 1)
+    job.mode = TILE_ADD if k_pass > 0 else TILE_ROW_BIAS if with_bias else TILE_OVERWRITE
+    if f.relu and k_pass + 1 == f.passes:
         job.mode |= TILE_RELU
 
 
-cdef int forward_task(const Forward *f, int64_t task, const real *x, const real *weight, const real *bias,
-                      real *y) noexcept nogil:
-    """One group for one box: as many panels at a time as the cache holds."""
+cdef int forward_box(const Forward *f, int64_t number, int64_t from_, int64_t to, const real *x, const real *weight,
+                     const real *bias, real *y) noexcept nogil:
+    """One group for one box, from one position to another."""
     cdef const Geometry *g = &f.g
-    cdef int64_t passes = parts_of(g.depth, K_BLOCK), rounds, i, k_pass
-    cdef Job job = job_of(f, task // g.groups, task % g.groups, parts_of(g.depth, passes), y)
-    rounds = parts_of(job.panels, max(1, PANEL_BYTES // (job.slot * <int64_t> sizeof(real))))
-    cdef int64_t slots = parts_of(job.panels, rounds)
+    cdef Job job = job_of(f, number, y)
+    cdef int64_t round_, k_pass, tile0, tile1
     cdef const real *view = view_of(g, &job.box, job.group, 0, g.cin, x)
-    cdef real *packed = scratch_of(PANELS, slots * job.slot, y)
+    cdef real *packed = scratch_of(PANELS, parts_of(job.panels, job.rounds) * job.slot, y)
     if view == NULL or packed == NULL:
         return OUT_OF_MEMORY
-    for i in range(rounds):
-        job.first = part_start(job.panels, rounds, i)
-        job.last = part_start(job.panels, rounds, i + 1)
-        for k_pass in range(passes):
-            set_pass(f, &job, part_start(g.depth, passes, k_pass), part_start(g.depth, passes, k_pass + 1),
-                     bias != NULL)
-            if pack_panels(f, &job, job.k0, job.k1, view, f.row_at + job.k0,
-                           view_end(g, &job.box, view, x), packed) != 0:
+    for round_ in range(job.rounds):
+        job.first = part_start(job.panels, job.rounds, round_)
+        job.last = part_start(job.panels, job.rounds, round_ + 1)
+        tile0 = first_tile(f, &job, from_)
+        tile1 = first_tile(f, &job, to)
+        for k_pass in range(f.passes if tile0 < tile1 else 0):
+            set_pass(f, &job, k_pass, bias != NULL)
+            if pack_panels(f, &job, view, view_end(g, &job.box, view, x), packed) != 0:
                 return OUT_OF_MEMORY
-            if multiply_panels(f, &job, weight, bias, packed, y) != 0:
-                return OUT_OF_MEMORY
+            multiply_panels(f, &job, tile0, tile1, weight + job.group * g.cout * g.depth, bias, packed, y)
     return 0
 
 
-cdef int pack_panels(const Forward *f, const Job *job, int64_t k0, int64_t k1, const real *view,
-                     const int64_t *row_at, const real *end, real *packed) noexcept nogil:
-    """Patch rows k0 .. k1, which lie at row_at, of each panel's pixels: (k, width)."""
+cdef int pack_panels(const Forward *f, const Job *job, const real *view, const real *end,
+                     real *packed) noexcept nogil:
+    """The patch rows of a pass of each panel's pixels: (k, width)."""
     cdef int64_t panels = job.last - job.first, panel, k, n, p0, p1, width
     cdef Pieces *pieces = <Pieces *> scratch(TABLES, panels * sizeof(Pieces))
     if pieces == NULL:
@@ -151,61 +155,58 @@ cdef int pack_panels(const Forward *f, const Job *job, int64_t k0, int64_t k1, c
         p0 = panel_start(job, job.first + panel)
         p1 = panel_start(job, job.first + panel + 1)
         set_pieces(&f.g, &job.box, p0, min(p1, job.pixels), &pieces[panel])
-    k = k0
-    while k < k1:
-        n = min(PACKED_ROWS, k1 - k)
+    k = job.k0
+    while k < job.k1:
+        n = min(PACKED_ROWS, job.k1 - k)
         for panel in range(panels):
             width = panel_start(job, job.first + panel + 1) - panel_start(job, job.first + panel)
-            pack(n, view, row_at + k - k0, pieces[panel].count, pieces[panel].at, pieces[panel].length, width,
+            pack(n, view, f.row_at + k, pieces[panel].count, pieces[panel].at, pieces[panel].length, width,
                  packed + panel * job.slot + (k - job.k0) * width, end)
         k += n
     return 0
 
 
-cdef int multiply_panels(const Forward *f, const Job *job, const real *weight, const real *bias,
-                         const real *packed, real *y) noexcept nogil:
+cdef void multiply_panels(const Forward *f, const Job *job, int64_t tile0, int64_t tile1, const real *weight,
+                          const real *bias, const real *packed, real *y) noexcept nogil:
     """Tiles of output channels outside, whose weights stay in the first-level cache, and panels inside."""
-    cdef const Geometry *g = &f.g
-    cdef int64_t tiles = parts_of(job.c1 - job.c0, job.size.mr), tile, panel, i0, i1
-    cdef int64_t step = job.k1 - job.k0 + CK_MAX_VECTOR if f.transpose_tiles else f.weight_step
-    cdef real *transposed = NULL
-    cdef const real *rows
-    if f.transpose_tiles:
-        transposed = scratch_of(VIEW, job.size.mr * step, y)
-        if transposed == NULL:
-            return OUT_OF_MEMORY
-    for tile in range(tiles):
-        i0 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile)
-        i1 = job.group * g.cout + job.c0 + part_start(job.c1 - job.c0, tiles, tile + 1)
-        rows = weight + i0 * step + job.k0
-        if f.transpose_tiles:
-            rows = transposed
-            transpose_runs((job.k1 - job.k0) // g.taps, i1 - i0, g.taps, weight
-                           + (job.group * g.cin * g.taps + job.k0) * g.cout + (i0 - job.group * g.cout) * g.taps,
-                           g.cout * g.taps, transposed, step, weight + g.groups * g.cout * g.depth)
+    cdef int64_t tile, panel, i0, i1, channel
+    for tile in range(tile0, tile1):
+        i0 = part_start(f.g.cout, f.tiles, tile)
+        i1 = part_start(f.g.cout, f.tiles, tile + 1)
+        channel = job.group * f.g.cout + i0
         for panel in range(job.first, job.last):
-            forward_tile(f, job, panel, i1 - i0, rows, step,
-                         packed + (panel - job.first) * job.slot, y + i0 * g.out_pixels,
-                         bias + i0 if bias != NULL else NULL)
-    return 0
+            forward_tile(f, job, panel, i0, i1 - i0, weight, packed + (panel - job.first) * job.slot,
+                         y + channel * f.g.out_pixels, bias + channel if bias != NULL else NULL)
 
 
-cdef void forward_tile(const Forward *f, const Job *job, int64_t panel, int64_t rows, const real *weight,
-                       int64_t weight_step, const real *packed, real *y, const real *bias) noexcept nogil:
+cdef void forward_tile(const Forward *f, const Job *job, int64_t panel, int64_t i0, int64_t rows, const real *weight,
+                       const real *packed, real *y, const real *bias) noexcept nogil:
     """A panel of some channels: straight to y when it is full and within one image, else by way of `edge`."""
     cdef const Geometry *g = &f.g
     cdef int64_t p0 = panel_start(job, panel), p1 = panel_start(job, panel + 1), width = p1 - p0
     cdef int64_t image = p0 // job.box.pixels, at = p0 % job.box.pixels
-    cdef int nv = <int> (width // job.size.vl)
     cdef real edge[CK_MAX_TILE]
     if at + width <= job.box.pixels:
-        outer(<int> rows, nv, job.k1 - job.k0, weight, weight_step, 1, packed, width,
-              y + image_at(g, &job.box, image) + at, g.out_pixels, job.mode, bias)
+        multiply_tile(f, job, panel, i0, rows, width, weight, packed, y + image_at(g, &job.box, image) + at,
+                      g.out_pixels, bias)
         return
     if job.mode & TILE_ADD:
         move_edge(g, job, p0, rows, width, y, edge, False)
-    outer(<int> rows, nv, job.k1 - job.k0, weight, weight_step, 1, packed, width, edge, width, job.mode, bias)
+    multiply_tile(f, job, panel, i0, rows, width, weight, packed, edge, width, bias)
     move_edge(g, job, p0, rows, width, y, edge, True)
+
+
+cdef inline void multiply_tile(const Forward *f, const Job *job, int64_t panel, int64_t i0, int64_t rows, int64_t width,
+                               const real *weight, const real *packed, real *out, int64_t ldo,
+                               const real *bias) noexcept nogil:
+    cdef int64_t depth = job.k1 - job.k0
+    cdef int nv = <int> (width // job.size.vl)
+    if f.weight_at == NULL:
+        outer(<int> rows, nv, depth, weight + f.weight_row[i0] + job.k0, f.g.depth, 1, packed, width, out, ldo,
+              job.mode, bias)
+    else:
+        outer_at(<int> rows, nv, depth, weight, f.weight_row + i0, f.weight_at + job.k0, packed, width, out, ldo,
+                 job.mode | (TILE_FETCH if panel == job.first else 0), bias)
 
 
 cdef inline int64_t image_at(const Geometry *g, const Box *box, int64_t image) noexcept nogil:
@@ -228,76 +229,52 @@ cdef void move_edge(const Geometry *g, const Job *job, int64_t p0, int64_t rows,
         p += n
 
 
-cdef int shared_box(const Forward *f, int64_t box, int64_t group, const real *x, const real *weight,
-                    const real *bias, real *y) noexcept nogil:
-    """One group for one box by all threads: some input channels are packed at a time, in parts, and multiplied
-    with parts of the output channels."""
+cdef int forward_share(const Forward *f, int64_t share, int64_t shares, const real *x, const real *weight,
+                       const real *bias, real *y) noexcept nogil:
+    """One thread's share: from somewhere in one box to somewhere in another."""
     cdef const Geometry *g = &f.g
-    cdef int64_t row_bytes = g.images * g.box_pixels * <int64_t> sizeof(real), k_pass, c0, c1, parts, part
-    cdef int64_t passes = parts_of(g.cin, max(1, min(K_BLOCK, PANEL_BYTES // row_bytes) // g.taps))
-    cdef int threads = threads_for(operations(g)), failed = 0
-    cdef Job job = job_of(f, box, group, parts_of(g.cin, passes) * g.taps, y)
-    cdef real *packed = scratch_of(SHARED, job.panels * job.slot, y)
-    if packed == NULL:
-        return OUT_OF_MEMORY
-    for k_pass in range(passes):
-        c0 = part_start(g.cin, passes, k_pass)
-        c1 = part_start(g.cin, passes, k_pass + 1)
-        set_pass(f, &job, c0 * g.taps, c1 * g.taps, bias != NULL)
-        parts = max(1, min(TASKS, c1 - c0, (job.k1 - job.k0) // PACKED_ROWS_PER_TASK))
-        for part in prange(parts, num_threads=threads, schedule="dynamic"):
-            failed |= pack_channels(f, &job, c0 + part_start(c1 - c0, parts, part),
-                                    c0 + part_start(c1 - c0, parts, part + 1), x, packed)
-        if failed:
-            return failed
-        for part in prange(f.cout_parts, num_threads=threads, schedule="dynamic"):
-            failed |= multiply_part(f, &job, part, weight, bias, packed, y)
-    return failed
-
-
-cdef int pack_channels(const Forward *f, const Job *job, int64_t c0, int64_t c1, const real *x,
-                       real *packed) noexcept nogil:
-    cdef const real *view = view_of(&f.g, &job.box, job.group, c0, c1, x)
-    if view == NULL:
-        return OUT_OF_MEMORY
-    return pack_panels(f, job, c0 * f.g.taps, c1 * f.g.taps, view, f.row_at,
-                       view_end(&f.g, &job.box, view, x), packed)
-
-
-cdef int multiply_part(const Forward *f, const Job *whole, int64_t part, const real *weight,
-                       const real *bias, const real *packed, real *y) noexcept nogil:
-    cdef Job job = whole[0]
-    job.c0 = part_start(f.g.cout, f.cout_parts, part)
-    job.c1 = part_start(f.g.cout, f.cout_parts, part + 1)
-    return multiply_panels(f, &job, weight, bias, packed, y)
+    cdef int64_t boxes = g.batch_boxes * g.image_boxes * g.groups
+    cdef int64_t length = parts_of(g.images * g.box_pixels, tile_size(y).vl) * f.tiles      # positions of a box
+    cdef int64_t from_ = part_start(boxes * length, shares, share), to = part_start(boxes * length, shares, share + 1)
+    cdef int64_t number
+    for number in range(from_ // length, parts_of(to, length)):
+        if forward_box(f, number, from_ - number * length, to - number * length, x, weight, bias, y) != 0:
+            return OUT_OF_MEMORY
+    return 0
 
 
 cdef int forward(const Forward *f, const real *x, const real *weight, const real *bias,
                  real *y) noexcept nogil:
-    """Each box a task, or, where there are few of them, one after the other by all threads."""
-    cdef int64_t task, tasks = f.g.batch_boxes * f.g.image_boxes * f.g.groups
+    """All boxes, shared out evenly: a thread packs for itself, since panels would be slow to cross between caches."""
+    cdef int64_t share
     cdef int threads = threads_for(operations(&f.g)), failed = 0
-    if f.cout_parts > 1:
-        for task in range(tasks):
-            failed |= shared_box(f, task // f.g.groups, task % f.g.groups, x, weight, bias, y)
-        return failed
-    for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-        failed |= forward_task(f, task, x, weight, bias, y)
+    if threads == 1:
+        return forward_share(f, 0, 1, x, weight, bias, y)
+    for share in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        failed |= forward_share(f, share, threads, x, weight, bias, y)
     return failed
 
 
-cdef set_forward(Forward *f, bint double_, bint relu, bint backwards=False):
-    """Everything but the geometry, for taps in order or backwards; returns the array that holds row_at."""
+cdef set_forward(Forward *f, bint double_, bint relu, bint transposed=False):
+    """Everything but the geometry; returns the arrays that it points into.
+
+    Transposed, the weight is (cin, cout, taps), and its taps meet the input backwards.
+    """
     cdef Geometry *g = &f.g
-    set_boxes(g, BOX_PIXELS, vector_length(double_), g.cout // CHANNELS_PER_TASK)
+    set_boxes(g, BOX_PIXELS, vector_length(double_), FEWEST_TASKS)
     set_view(g, False)
     f.relu = relu
-    f.weight_step = g.depth
-    f.transpose_tiles = False
-    f.cout_parts = channel_parts(g.batch_boxes * g.image_boxes * g.groups, g.cout)
-    row_at = row_table(g, backwards)
+    f.passes = parts_of(g.depth, K_BLOCK)
+    f.tiles = parts_of(g.cout, tile_size(<double *> NULL).mr if double_ else tile_size(<float *> NULL).mr)
+    row_at = row_table(g, transposed)
+    weight_row = np.arange(g.cout, dtype=np.int64) * (g.taps if transposed else g.depth)
+    weight_at = np.zeros(0, np.int64)
+    if transposed:
+        weight_at = np.add.outer(np.arange(g.cin) * g.cout * g.taps, np.arange(g.taps)).astype(np.int64)
     f.row_at = <int64_t *> address(row_at)
-    return row_at
+    f.weight_row = <int64_t *> address(weight_row)
+    f.weight_at = <int64_t *> address(weight_at) if transposed else NULL
+    return row_at, weight_row, weight_at
 
 
 cdef class ConvForward(Kernel):
@@ -341,13 +318,6 @@ cdef class ConvForward(Kernel):
         if failed:
             raise MemoryError("ConvForward: no memory for the packed panels")
         return 0
-
-
-cdef int64_t channel_parts(int64_t tasks, int64_t channels):
-    """Parts to cut the channels into when there are few tasks otherwise."""
-    if tasks >= TASKS or tasks == 0:
-        return 1
-    return max(1, min(parts_of(TASKS, tasks), channels // CHANNELS_PER_TASK))
 
 
 # --- input gradient -----------------------------------------------------------------------------
@@ -528,44 +498,10 @@ cdef bint is_forward(const Geometry *g) noexcept:
             and g.in_pixels <= 1.1 * g.out_pixels)
 
 
-cdef bint transposes_tiles(const Forward *f) noexcept:
-    """Whether so few boxes use the weight that to transpose all of it beforehand would be one trip to memory more."""
-    return f.g.taps > 1 and f.cout_parts > 1 and f.g.batch_boxes * f.g.image_boxes <= 2
-
-
 cdef set_transposed(Forward *f, dy, dx, weight, pad, dilation, int64_t groups):
     reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation)]
     pad = [most - low for most, low in zip(reach, pad)]
     set_geometry(&f.g, dy.shape, dx.shape, weight.shape[2:], [1] * len(pad), pad, dilation, groups)
-
-
-cdef int transposed_forward(const Forward *f, const real *dy, const real *weight, const real *bias,
-                            real *dx) noexcept nogil:
-    """The forward pass over dy with the weight's channels swapped; row_at knows that its taps are backwards."""
-    cdef const Geometry *g = &f.g
-    cdef int64_t parts = parts_of(g.cout, CK_MAX_VECTOR), task
-    cdef real *transposed
-    if f.transpose_tiles:
-        return forward(f, dy, weight, bias, dx)
-    transposed = scratch_of(WEIGHTS, g.groups * g.cout * f.weight_step, dx)
-    if transposed == NULL:
-        return OUT_OF_MEMORY
-    for task in prange(g.groups * parts, num_threads=threads_for(operations(g)), schedule="static"):
-        transpose_channels(f, task // parts, part_start(g.cout, parts, task % parts),
-                           part_start(g.cout, parts, task % parts + 1), weight, transposed)
-    return forward(f, dy, transposed, bias, dx)
-
-
-cdef void transpose_channels(const Forward *f, int64_t group, int64_t c0, int64_t c1, const real *weight,
-                             real *transposed) noexcept nogil:
-    cdef const Geometry *g = &f.g
-    cdef const real *columns = weight + (group * g.cin * g.cout + c0) * g.taps
-    transposed += (group * g.cout + c0) * f.weight_step
-    if g.taps == 1:
-        transpose(g.cin, c1 - c0, columns, g.cout, transposed, f.weight_step)
-    else:
-        transpose_runs(g.cin, c1 - c0, g.taps, columns, g.cout * g.taps, transposed, f.weight_step,
-                       weight + g.groups * g.cout * g.depth)
 
 
 cdef class ConvInputGrad(Kernel):
@@ -601,8 +537,6 @@ cdef class ConvInputGrad(Kernel):
         if self.is_forward:
             set_transposed(&self.transposed, dy, dx, weight, pad, dilation, groups)
             self.arrays = (dy, weight, bias, dx, set_forward(&self.transposed, self.double_, relu, True))
-            self.transposed.transpose_tiles = transposes_tiles(&self.transposed)
-            self.transposed.weight_step += CK_MAX_VECTOR   # so that rows do not compete for one set of the cache
             return
         set_boxes(g, BOX_PIXELS, vector_length(self.double_), g.cin // CHANNELS_PER_TASK)
         set_view(g, True)
@@ -623,13 +557,11 @@ cdef class ConvInputGrad(Kernel):
             return self.depthwise.execute()
         with nogil:
             if self.is_forward and self.double_:
-                failed = transposed_forward(&self.transposed, <const double *> self.dy,
-                                            <const double *> self.weight, <const double *> self.bias,
-                                            <double *> self.dx)
+                failed = forward(&self.transposed, <const double *> self.dy, <const double *> self.weight,
+                                 <const double *> self.bias, <double *> self.dx)
             elif self.is_forward:
-                failed = transposed_forward(&self.transposed, <const float *> self.dy,
-                                            <const float *> self.weight, <const float *> self.bias,
-                                            <float *> self.dx)
+                failed = forward(&self.transposed, <const float *> self.dy, <const float *> self.weight,
+                                 <const float *> self.bias, <float *> self.dx)
             elif self.double_:
                 failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
                                     <const double *> self.bias, <double *> self.dx)
@@ -722,7 +654,7 @@ cdef int add_weight_box(const WeightGrad *f, const Box *box, int64_t group, int6
             i0 = part_start(rows, tiles, tile)
             i1 = part_start(rows, tiles, tile + 1)
             outer_at(<int> (i1 - i0), <int> (width // size.vl), pixels, view, f.row_at + i0, pixel_at,
-                     packed, width, sums + i0 * f.pitch + from_, f.pitch, mode)
+                     packed, width, sums + i0 * f.pitch + from_, f.pitch, mode, <const real *> NULL)
     return 0
 
 

@@ -16,7 +16,7 @@ cdef extern from "micro.h" nogil:
         void (*outer)(int m, int nv, int64_t k, const float *const *a, int64_t a_step, const float *b, int64_t ldb,
                       float *c, int64_t ldc, int mode, const float *bias) noexcept nogil
         void (*outer_at)(int m, int nv, int64_t k, const float *const *a, const int64_t *a_at, const float *b,
-                         int64_t ldb, float *c, int64_t ldc, int mode) noexcept nogil
+                         int64_t ldb, float *c, int64_t ldc, int mode, const float *bias) noexcept nogil
         void (*dot)(int m, int n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                     float *c, int64_t ldc, int mode, const float *bias) noexcept nogil
         void (*pack)(int64_t n, const float *src, const int64_t *row_at, int64_t pieces, const int64_t *piece_at,
@@ -29,8 +29,6 @@ cdef extern from "micro.h" nogil:
         void (*pad_rows)(int64_t rows, int64_t n, const float *src, int64_t lds, int64_t low, int64_t phases,
                          int64_t kept, float *dst, int64_t ldd, int64_t phase_step) noexcept nogil
         void (*zip)(int64_t n, int64_t parts, const float *src, int64_t lds, float *dst) noexcept nogil
-        void (*transpose_runs)(int64_t rows, int64_t columns, int64_t length, const float *src, int64_t lds,
-                               float *dst, int64_t ldd, const float *end) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const float *src, int64_t lds,
                     float *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const float *src, int64_t lds, float *dst) noexcept nogil
@@ -40,7 +38,7 @@ cdef extern from "micro.h" nogil:
         void (*outer)(int m, int nv, int64_t k, const double *const *a, int64_t a_step, const double *b, int64_t ldb,
                       double *c, int64_t ldc, int mode, const double *bias) noexcept nogil
         void (*outer_at)(int m, int nv, int64_t k, const double *const *a, const int64_t *a_at, const double *b,
-                         int64_t ldb, double *c, int64_t ldc, int mode) noexcept nogil
+                         int64_t ldb, double *c, int64_t ldc, int mode, const double *bias) noexcept nogil
         void (*dot)(int m, int n, int64_t k, const double *a, int64_t lda, const double *b, int64_t ldb,
                     double *c, int64_t ldc, int mode, const double *bias) noexcept nogil
         void (*pack)(int64_t n, const double *src, const int64_t *row_at, int64_t pieces, const int64_t *piece_at,
@@ -53,8 +51,6 @@ cdef extern from "micro.h" nogil:
         void (*pad_rows)(int64_t rows, int64_t n, const double *src, int64_t lds, int64_t low, int64_t phases,
                          int64_t kept, double *dst, int64_t ldd, int64_t phase_step) noexcept nogil
         void (*zip)(int64_t n, int64_t parts, const double *src, int64_t lds, double *dst) noexcept nogil
-        void (*transpose_runs)(int64_t rows, int64_t columns, int64_t length, const double *src, int64_t lds,
-                               double *dst, int64_t ldd, const double *end) noexcept nogil
         void (*add)(int64_t rows, int64_t columns, const double *src, int64_t lds,
                     double *dst, int64_t ldd) noexcept nogil
         void (*sum_rows)(int64_t rows, int64_t columns, const double *src, int64_t lds, double *dst) noexcept nogil

@@ -1,7 +1,7 @@
 """Drivers for arrays in lanes: (blocks, channels, *size, lanes), the image innermost.
 
 A block holds as many images as there are values in 64 bytes, 16 of float32 or 8 of float64; missing ones of the
-last block are zeros where arrays enter, and whatever the network makes of them after.  Nothing has to be
+last block are zeros where arrays enter, and whatever the network makes of them after.  Little has to be
 packed but the weights: a vector is one pixel of several images.
 
 Convolution and its adjoint are one driver over the tables of convkit.taps; a task is a run of tiles of one
@@ -25,6 +25,8 @@ cdef enum:
     TASKS = 16                      # tasks wanted of a large problem, for any number of threads
     PRODUCTS_PER_TASK = 500000      # at least
     WINDOW_BYTES = 393216           # of input under one task, for the second-level cache
+    LEAST_PACKED = 32               # channels whose planes are too many to read side by side: they are packed first
+    LEAST_USES = 6                  # by tiles of output channels, or packing costs more than it saves
 
 
 def lanes_of(dtype):
@@ -349,6 +351,7 @@ cdef struct Gather:
     const int64_t *base
     const int64_t *output
     int most                                        # pixels of a tile
+    bint packs                                      # the input of a part of the plane is packed first
     int mode
     double products
 
@@ -372,11 +375,28 @@ cdef void pack_weight(const Gather *g, int64_t task, const real *weight, real *p
             packed += i1 - i0
 
 
+cdef void pack_tiles(const Gather *g, int64_t first, int64_t last, const real *x, real *panels) noexcept nogil:
+    """What tiles first .. last read, for kernels of one tap: (tile, channel, pixel), channel after channel from x."""
+    cdef int64_t width = lanes(x), k, tile, p, count
+    cdef real *panel
+    for k in range(g.depth):
+        panel = panels
+        for tile in range(first, last):
+            count = g.tile_count[tile]
+            for p in range(count):
+                memcpy(panel + (k * count + p) * width, x + g.base[tile * g.most + p], CK_PIXEL_BYTES)
+            panel += g.depth * g.most * width
+        x += g.in_step
+
+
 cdef void gather_tiles(const Gather *g, int64_t group, int64_t row_tile, int64_t first, int64_t last, const real *x,
-                       const real *packed, const real *bias, real *y) noexcept nogil:
-    """Tiles first .. last of a tile of output channels; x: the group's planes, y: those of the channels."""
+                       const real *panels, const real *packed, const real *bias, real *y) noexcept nogil:
+    """Tiles first .. last of a tile of output channels; x: the group's planes, y: those of the channels.
+
+    What they read comes from panels, where these are not NULL.
+    """
     cdef int64_t i0 = part_start(g.rows, g.row_tiles, row_tile), i1 = part_start(g.rows, g.row_tiles, row_tile + 1)
-    cdef int64_t tile, p, number
+    cdef int64_t tile, p, number, step = g.in_step, width = lanes(x)
     cdef const real *a = packed + packed_at(g, group, row_tile)
     cdef const real *b[CK_MAX_PIXELS]
     cdef real *c[CK_MAX_PIXELS]
@@ -386,25 +406,35 @@ cdef void gather_tiles(const Gather *g, int64_t group, int64_t row_tile, int64_t
         table = &micro().lanes_f64
     for tile in range(first, last):
         number = g.tile_class[tile]
+        if panels != NULL:
+            step = g.tile_count[tile] * width
         for p in range(g.most):
-            b[p] = x + g.base[tile * g.most + p]
+            b[p] = (x + g.base[tile * g.most + p] if panels == NULL
+                    else panels + ((tile - first) * g.depth * g.most + p) * width)
             c[p] = y + g.output[tile * g.most + p]
         table.gather(<int> (i1 - i0), <int> g.tile_count[tile],
                      g.class_first[number + 1] - g.class_first[number], g.depth, a,
-                     g.tap + g.class_first[number], b, g.distance + g.class_first[number], g.in_step,
+                     g.tap + g.class_first[number], b, g.distance + g.class_first[number], step,
                      c, g.out_step, g.mode, bias + group * g.rows + i0 if bias != NULL else NULL)
 
 
-cdef void gather_task(const Gather *g, int64_t task, const real *x, const real *packed, const real *bias,
-                      real *y) noexcept nogil:
+cdef int gather_task(const Gather *g, int64_t task, const real *x, const real *packed, const real *bias,
+                     real *y) noexcept nogil:
     """A run of tiles of one group of one block, for each tile of output channels."""
     cdef int64_t part = task % g.parts, group = task // g.parts % g.groups, block = task // (g.parts * g.groups)
-    cdef int64_t row_tile
+    cdef int64_t row_tile, first = g.part_first[part], last = g.part_first[part + 1]
+    cdef real *panels = NULL
     x += (block * g.groups + group) * g.depth * g.in_step
     y += (block * g.groups + group) * g.rows * g.out_step
+    if g.packs:
+        panels = scratch_of(PLANES, (last - first) * g.depth * g.most * lanes(x), y)
+        if panels == NULL:
+            return OUT_OF_MEMORY
+        pack_tiles(g, first, last, x, panels)
     for row_tile in range(g.row_tiles):
-        gather_tiles(g, group, row_tile, g.part_first[part], g.part_first[part + 1], x, packed, bias,
+        gather_tiles(g, group, row_tile, first, last, x, panels, packed, bias,
                      y + part_start(g.rows, g.row_tiles, row_tile) * g.out_step)
+    return 0
 
 
 cdef int gather_pooled_task(const Gather *g, const Pooling *f, int64_t task, const real *x, const real *packed,
@@ -417,7 +447,7 @@ cdef int gather_pooled_task(const Gather *g, const Pooling *f, int64_t task, con
     if planes == NULL:
         return OUT_OF_MEMORY
     gather_tiles(g, group, row_tile, 0, g.part_first[g.parts], x + (block * g.groups + group) * g.depth * g.in_step,
-                 packed, bias, planes)
+                 <const real *> NULL, packed, bias, planes)
     for plane in range(i1 - i0):
         place = ((block * g.groups + group) * g.rows + i0 + plane) * out_values(f, y)
         if pool_plane(f, planes + plane * g.out_step, y + place, codes + place if codes != NULL else NULL) != 0:
@@ -436,7 +466,7 @@ cdef int gather(const Gather *g, const Pooling *f, const real *x, const real *we
         pack_weight(g, task, weight, packed)
     if f == NULL:
         for task in prange(g.blocks * g.groups * g.parts, num_threads=threads, schedule="static"):
-            gather_task(g, task, x, packed, bias, y)
+            failed |= gather_task(g, task, x, packed, bias, y)
     else:
         for task in prange(g.blocks * g.groups * g.row_tiles, num_threads=threads, schedule="static"):
             failed |= gather_pooled_task(g, f, task, x, packed, bias, y, codes)
@@ -486,6 +516,7 @@ cdef class LaneConvolution(Kernel):
         g.row_tiles = parts_of(g.rows, micro().lanes_f64.gather_rows if self.double_
                                else micro().lanes_f32.gather_rows)
         g.most = table.base.shape[1]
+        g.packs = g.taps == 1 and g.depth >= LEAST_PACKED and g.row_tiles >= LEAST_USES
         g.mode = (GATHER_RELU if relu else 0) | (GATHER_BIAS if bias is not None else 0)
         costs = np.concatenate([[0], np.cumsum(table.costs)])
         g.products = <double> costs[-1] * width * g.blocks * groups * g.rows * g.depth
@@ -555,22 +586,24 @@ cdef void pad_plane(const Correlation *f, const real *x, real *out) noexcept nog
         memcpy(out + f.run_to[run], x + f.run_from[run], f.run_length * sizeof(real))
 
 
-cdef void correlate_task(const Correlation *f, int64_t task, const real *dy, const real *x, real *dweight,
-                         real *dbias) noexcept nogil:
-    """Some columns of a tile of output channels of one group; the first part sums the bias's gradient too."""
+cdef void correlate_task(const Correlation *f, int64_t task, const real *dy, const real *x, int64_t x_block,
+                         real *dweight, real *dbias) noexcept nogil:
+    """Some columns of a tile of output channels of one group; the first part sums the bias's gradient too.
+
+    x: the group's planes, padded where need be, a block's x_block values after the one before.
+    """
     cdef int64_t part = task % f.parts, row_tile = task // f.parts % f.row_tiles
     cdef int64_t group = task // (f.parts * f.row_tiles), tile, i, j, j0, j1, block
     cdef int64_t i0 = part_start(f.rows, f.row_tiles, row_tile)
     cdef int64_t i1 = part_start(f.rows, f.row_tiles, row_tile + 1)
     cdef int64_t columns = f.depth * f.taps, plane = f.out_rows * f.out_columns * lanes(x)
-    cdef int64_t dy_block = f.groups * f.rows * plane, x_block = f.groups * f.depth * f.padded_step
+    cdef int64_t dy_block = f.groups * f.rows * plane
     cdef real sums[CK_MAX_SUMS]
     if real is float:
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
     dy += (group * f.rows + i0) * plane
-    x += group * f.depth * f.padded_step
     for tile in range(part_start(f.column_tiles, f.parts, part), part_start(f.column_tiles, f.parts, part + 1)):
         j0 = part_start(columns, f.column_tiles, tile)
         j1 = part_start(columns, f.column_tiles, tile + 1)
@@ -587,12 +620,38 @@ cdef void correlate_task(const Correlation *f, int64_t task, const real *dy, con
                     f.out_rows * f.out_columns, dy + i * plane + block * dy_block)
 
 
+cdef int correlate_group(const Correlation *f, int64_t group, const real *dy, const real *x, real *dweight,
+                         real *dbias) noexcept nogil:
+    """All of one group; its planes are padded by the thread that reads them, and hardly leave its cache."""
+    cdef int64_t tasks = f.row_tiles * f.parts, task, block, channel
+    cdef int64_t x_block = f.groups * f.depth * f.in_step
+    cdef real *padded
+    x += group * f.depth * f.in_step
+    if f.padded:
+        padded = scratch_of(PLANES, f.blocks * f.depth * f.padded_step, dweight)
+        if padded == NULL:
+            return OUT_OF_MEMORY
+        for block in range(f.blocks):
+            for channel in range(f.depth):
+                pad_plane(f, x + block * x_block + channel * f.in_step,
+                          padded + (block * f.depth + channel) * f.padded_step)
+        x = padded
+        x_block = f.depth * f.padded_step
+    for task in range(group * tasks, (group + 1) * tasks):
+        correlate_task(f, task, dy, x, x_block, dweight, dbias)
+    return 0
+
+
 cdef int correlate(const Correlation *f, const real *dy, const real *x, real *dweight,
                    real *dbias) noexcept nogil:
-    cdef int64_t task, planes = f.blocks * f.groups * f.depth
+    cdef int64_t task, tasks = f.row_tiles * f.parts, planes = f.blocks * f.groups * f.depth
     cdef double products = <double> f.blocks * lanes(x) * f.groups * f.rows * f.depth * f.taps
-    cdef int threads = threads_for(2 * products * f.out_rows * f.out_columns)
+    cdef int threads = threads_for(2 * products * f.out_rows * f.out_columns), failed = 0
     cdef real *padded
+    if f.groups >= TASKS:
+        for task in prange(f.groups, num_threads=threads, schedule="static"):
+            failed |= correlate_group(f, task, dy, x, dweight, dbias)
+        return failed
     if f.padded:
         padded = scratch_of(SHARED, planes * f.padded_step, dweight)
         if padded == NULL:
@@ -600,8 +659,9 @@ cdef int correlate(const Correlation *f, const real *dy, const real *x, real *dw
         for task in prange(planes, num_threads=threads, schedule="static"):
             pad_plane(f, x + task * f.in_step, padded + task * f.padded_step)
         x = padded
-    for task in prange(f.groups * f.row_tiles * f.parts, num_threads=threads, schedule="dynamic"):
-        correlate_task(f, task, dy, x, dweight, dbias)
+    for task in prange(f.groups * tasks, num_threads=threads, schedule="dynamic"):
+        correlate_task(f, task, dy, x + task // tasks * f.depth * f.padded_step, f.groups * f.depth * f.padded_step,
+                       dweight, dbias)
     return 0
 
 

@@ -9,8 +9,9 @@
 
 #include <stdint.h>
 
-/* How a tile ends: C is overwritten or added to, a bias of each row or column comes on top, ReLU last. */
-enum { TILE_OVERWRITE = 0, TILE_ADD = 1, TILE_ROW_BIAS = 2, TILE_COLUMN_BIAS = 4, TILE_RELU = 8 };
+/* How a tile ends: C is overwritten or added to, a bias of each row or column comes on top, ReLU last.  Before that,
+   where A is reached through a table, TILE_FETCH prefetches it. */
+enum { TILE_OVERWRITE = 0, TILE_ADD = 1, TILE_ROW_BIAS = 2, TILE_COLUMN_BIAS = 4, TILE_RELU = 8, TILE_FETCH = 16 };
 
 /* Bounds over all instruction sets. */
 enum {
@@ -30,7 +31,7 @@ enum {
                       int64_t ldb, real *c, int64_t ldc, int mode, const real *bias);                      \
         /* the same with a[i][a_at[k]] */                                                                  \
         void (*outer_at)(int m, int nv, int64_t k, const real *const *a, const int64_t *a_at,              \
-                         const real *b, int64_t ldb, real *c, int64_t ldc, int mode);                      \
+                         const real *b, int64_t ldb, real *c, int64_t ldc, int mode, const real *bias);    \
         /* c[i][j] = sum_k a[i * lda + k] * b[j * ldb + k], i < m, j < n */                                \
         void (*dot)(int m, int n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,       \
                     real *c, int64_t ldc, int mode, const real *bias);                                     \
@@ -51,11 +52,6 @@ enum {
                          int64_t phases, int64_t kept, real *dst, int64_t ldd, int64_t phase_step);        \
         /* dst[i] = src[i % parts * lds + i / parts], i < n; reads up to a vector beyond each part */      \
         void (*zip)(int64_t n, int64_t parts, const real *src, int64_t lds, real *dst);                    \
-        /* the same with runs for values: dst[j * ldd + i * length + t] = src[i * lds + j * length + t],     \
-           i < rows, j < columns, t < length; writes up to a vector beyond each row of dst, and rows later \
-           in src may then overwrite it; reads nothing from end on */                                      \
-        void (*transpose_runs)(int64_t rows, int64_t columns, int64_t length, const real *src,             \
-                               int64_t lds, real *dst, int64_t ldd, const real *end);                      \
         /* dst[i * ldd + j] += src[i * lds + j], i < rows, j < columns */                                  \
         void (*add)(int64_t rows, int64_t columns, const real *src, int64_t lds, real *dst, int64_t ldd);  \
         /* dst[j] += sum_i src[i * lds + j], i < rows, j < columns */                                      \

@@ -186,6 +186,27 @@ cdef set_padded(Windows *w):
     return tap_at, tap_place
 
 
+cdef void surround(const Windows *w, real *padded) noexcept nogil:
+    """Set what lies around the plane in its padded copy to -inf: rows above and below, columns to both sides."""
+    cdef int64_t stride = w.stride[2], first = w.pad[1], last = first + w.size[1], phase, row, i, low, high
+    cdef real *line
+    if real is float:
+        rows = &micro().rows_f32
+    else:
+        rows = &micro().rows_f64
+    for phase in range(stride):
+        low = (w.pad[2] - phase + stride - 1) // stride         # columns of this phase that precede the plane
+        high = (w.pad[2] + w.size[2] - phase + stride - 1) // stride
+        line = padded + phase * w.rows * w.pitch
+        rows.fill(first * w.pitch, -INFINITY, line)
+        rows.fill((w.rows - last) * w.pitch, -INFINITY, line + last * w.pitch)
+        for row in range(first, last):
+            for i in range(low):
+                line[row * w.pitch + i] = -INFINITY
+            for i in range(high, w.pitch):
+                line[row * w.pitch + i] = -INFINITY
+
+
 cdef int padded_max_plane(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
     """max_plane with indices from a copy of the plane with -inf around it, lanes along the outputs.
 
@@ -201,7 +222,7 @@ cdef int padded_max_plane(const Windows *w, const real *x, real *y, position *in
         place = <int64_t *>scratch(3, n * sizeof(int64_t))
     if not (padded and place):
         return OUT_OF_MEMORY
-    rows.fill(size, -INFINITY, padded)
+    surround(w, padded)
     pad_rows(w.size[1], w.size[2], x, w.size[2], w.pad[2], w.stride[2], w.stride[2],
              padded + w.pad[1] * w.pitch, w.pitch, w.rows * w.pitch)
     if rows.max_windows_at(w.count[1], w.count[2], w.kernel[1] * w.kernel[2], padded, w.tap_at, w.tap_place,

@@ -85,10 +85,19 @@ ALWAYS_INLINE REAL NAME(tanh_of)(REAL x)
     return (IS_DOUBLE ? (REAL)__builtin_copysign(t / (t + 2), x) : (REAL)__builtin_copysignf(t / (t + 2), x));
 }
 
+/* exp(x) for x <= 0, 0 where it is below the normal numbers: one factor 2^n then does. */
+ALWAYS_INLINE REAL NAME(exp_below)(REAL x)
+{
+    const REAL lowest = IS_DOUBLE ? (REAL)-708.6 : (REAL)-87.6;
+    REAL r, n = NAME(reduce)(x < lowest ? lowest : x, &r);
+    REAL value = (NAME(expm1_reduced)(r) + 1) * NAME(power_of_two)(n);
+    return x < lowest ? (REAL)0 : value;
+}
+
 /* Through exp(-|x|), which cannot overflow, so that small values keep all their bits. */
 ALWAYS_INLINE REAL NAME(sigmoid_of)(REAL x)
 {
-    REAL e = NAME(exp_of)(x < 0 ? x : -x);
+    REAL e = NAME(exp_below)(x < 0 ? x : -x);
     return (x < 0 ? e : (REAL)1) / (1 + e);
 }
 

@@ -93,6 +93,7 @@ ALWAYS_INLINE void NAME(outer_body)(const int m, const int nv, int64_t k, const 
                                     const int64_t *a_at, const REAL *b, int64_t ldb, REAL *c, int64_t ldc,
                                     int mode, const REAL *bias)
 {
+    enum { AHEAD = 24 };
     VEC acc[MR][NV];
     const REAL *row[MR];
     const VEC zero = {0};
@@ -106,6 +107,8 @@ ALWAYS_INLINE void NAME(outer_body)(const int m, const int nv, int64_t k, const 
     }
     for (int64_t j = 0; j < k; j++) {
         const int64_t at = a_at ? a_at[j] : j * a_step;
+        if (a_at && (mode & TILE_FETCH) && j + AHEAD < k) /* rows beside one another share lines */
+            __builtin_prefetch(a[j % m] + a_at[j + AHEAD]);
         VEC bv[NV];
         UNROLL
         for (int v = 0; v < nv; v++)
@@ -138,8 +141,7 @@ typedef void NAME(outer_t)(int64_t k, const REAL *const *a, int64_t a_step, cons
                            REAL *c,
                            int64_t ldc, int mode, const REAL *bias);
 typedef void NAME(outer_at_t)(int64_t k, const REAL *const *a, const int64_t *a_at, const REAL *b,
-                              int64_t ldb,
-                              REAL *c, int64_t ldc, int mode);
+                              int64_t ldb, REAL *c, int64_t ldc, int mode, const REAL *bias);
 
 #define OUTER_TILE(m, nv)                                                                                  \
     static void NAME(outer_##m##x##nv)(int64_t k, const REAL *const *a, int64_t a_step, const REAL *b,     \
@@ -148,9 +150,10 @@ typedef void NAME(outer_at_t)(int64_t k, const REAL *const *a, const int64_t *a_
         NAME(outer_body)(m, nv, k, a, a_step, NULL, b, ldb, c, ldc, mode, bias);                           \
     }                                                                                                      \
     static void NAME(outer_at_##m##x##nv)(int64_t k, const REAL *const *a, const int64_t *a_at,            \
-                                          const REAL *b, int64_t ldb, REAL *c, int64_t ldc, int mode)      \
+                                          const REAL *b, int64_t ldb, REAL *c, int64_t ldc, int mode,      \
+                                          const REAL *bias)                                                \
     {                                                                                                      \
-        NAME(outer_body)(m, nv, k, a, 0, a_at, b, ldb, c, ldc, mode & TILE_ADD, NULL);                       \
+        NAME(outer_body)(m, nv, k, a, 0, a_at, b, ldb, c, ldc, mode, bias);                                \
     }
 
 #if NV == 3
@@ -185,9 +188,9 @@ static void NAME(outer)(int m, int nv, int64_t k, const REAL *const *a, int64_t 
 }
 
 static void NAME(outer_at)(int m, int nv, int64_t k, const REAL *const *a, const int64_t *a_at, const REAL *b,
-                           int64_t ldb, REAL *c, int64_t ldc, int mode)
+                           int64_t ldb, REAL *c, int64_t ldc, int mode, const REAL *bias)
 {
-    NAME(outer_at_tiles)[m - 1][nv - 1](k, a, a_at, b, ldb, c, ldc, mode);
+    NAME(outer_at_tiles)[m - 1][nv - 1](k, a, a_at, b, ldb, c, ldc, mode, bias);
 }
 
 /* --- dot tiles ---------------------------------------------------------------------------- */
@@ -403,21 +406,6 @@ static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int6
     }
 }
 
-static void NAME(transpose_runs)(int64_t rows, int64_t columns, int64_t length, const REAL *src, int64_t lds,
-                                 REAL *dst, int64_t ldd, const REAL *end)
-{
-    enum { LINE = 64 / sizeof(REAL), AHEAD = 12 };
-    for (int64_t i = 0; i < rows; i++, src += lds, dst += length) {
-        for (int64_t j = 0; j < columns * length + LINE - 1; j += LINE)
-            __builtin_prefetch(src + AHEAD * lds + j);
-        for (int64_t j = 0; j < columns; j++)
-            if (src + (j + 1) * length + VL - 1 <= end)
-                NAME(copy_over)(length, src + j * length, dst + j * ldd);
-            else
-                NAME(copy_exactly)(length, src + j * length, dst + j * ldd);
-    }
-}
-
 static void NAME(add_rows)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst,
                            int64_t ldd)
 {
@@ -480,7 +468,7 @@ static REAL NAME(sum)(int64_t n, const REAL *src)
         .outer = outer_##suffix, .outer_at = outer_at_##suffix, .dot = dot_##suffix,                       \
         .pack = pack_##suffix, .pack_matrix = pack_matrix_##suffix,                                        \
         .transpose = transpose_##suffix, .pad_rows = pad_rows_##suffix, .zip = zip_##suffix,               \
-        .transpose_runs = transpose_runs_##suffix, .add = add_rows_##suffix,                               \
+        .add = add_rows_##suffix,                                                                          \
         .sum_rows = sum_rows_##suffix, .sum = sum_##suffix,                                                \
     }
 #define VL_f32 VL_F32

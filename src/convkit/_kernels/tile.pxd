@@ -7,7 +7,7 @@ from convkit._kernels.core cimport micro, real, scratch
 
 cdef extern from "micro.h" nogil:
     enum:
-        TILE_OVERWRITE, TILE_ADD, TILE_ROW_BIAS, TILE_COLUMN_BIAS, TILE_RELU
+        TILE_OVERWRITE, TILE_ADD, TILE_ROW_BIAS, TILE_COLUMN_BIAS, TILE_RELU, TILE_FETCH
         CK_MAX_ROWS, CK_MAX_VECTOR, CK_MAX_WIDTH, CK_MAX_TILE
 
 
@@ -57,19 +57,20 @@ cdef inline void outer(int m, int nv, int64_t k, const real *a, int64_t lda, int
 
 
 cdef inline void outer_at(int m, int nv, int64_t k, const real *a, const int64_t *row_at, const int64_t *a_at,
-                          const real *b, int64_t ldb, real *c, int64_t ldc, int mode) noexcept nogil:
-    """c (m, nv * vl) = sum over k of a[row_at[i] + a_at[k]] * b[k]."""
+                          const real *b, int64_t ldb, real *c, int64_t ldc, int mode,
+                          const real *bias) noexcept nogil:
+    """c (m, nv * vl) = sum over k of a[row_at[i] + a_at[k]] * b[k], beginning and ending as `mode` says."""
     cdef const float *rows32[CK_MAX_ROWS]
     cdef const double *rows64[CK_MAX_ROWS]
     cdef int i
     if real is float:
         for i in range(m):
             rows32[i] = a + row_at[i]
-        micro().tile_f32.outer_at(m, nv, k, rows32, a_at, b, ldb, c, ldc, mode)
+        micro().tile_f32.outer_at(m, nv, k, rows32, a_at, b, ldb, c, ldc, mode, bias)
     else:
         for i in range(m):
             rows64[i] = a + row_at[i]
-        micro().tile_f64.outer_at(m, nv, k, rows64, a_at, b, ldb, c, ldc, mode)
+        micro().tile_f64.outer_at(m, nv, k, rows64, a_at, b, ldb, c, ldc, mode, bias)
 
 
 cdef inline void dot(int m, int n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,
@@ -122,15 +123,6 @@ cdef inline void zip_parts(int64_t n, int64_t parts, const real *src, int64_t ld
         micro().tile_f32.zip(n, parts, src, lds, dst)
     else:
         micro().tile_f64.zip(n, parts, src, lds, dst)
-
-
-cdef inline void transpose_runs(int64_t rows, int64_t columns, int64_t length, const real *src, int64_t lds,
-                                real *dst, int64_t ldd, const real *end) noexcept nogil:
-    """Transpose a matrix of runs of `length` values; writes up to a vector beyond each row of dst."""
-    if real is float:
-        micro().tile_f32.transpose_runs(rows, columns, length, src, lds, dst, ldd, end)
-    else:
-        micro().tile_f64.transpose_runs(rows, columns, length, src, lds, dst, ldd, end)
 
 
 cdef inline void add_rows(int64_t rows, int64_t columns, const real *src, int64_t lds,

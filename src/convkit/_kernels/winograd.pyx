@@ -1,4 +1,4 @@
-"""3 x 3 convolution with stride 1, its adjoint and its weight gradient, in lanes, by Winograd's F(2x2, 3x3).
+"""3 x 3 convolution with stride 1, its adjoint and its weight gradient, by Winograd's F(2x2, 3x3).
 
 A tile of 2 x 2 outputs takes 16 products where the direct sum takes 36 (Lavin & Gray 2016).  With the image
 innermost the transforms are a few dozen vector additions a tile and channel, and what lies between them is 16
@@ -7,6 +7,11 @@ matrix products over channels:
     forward           M[xi] = U[xi] V[xi]           V = Bt x B of every tile, U = G w Gt, y = At M A
     adjoint           M[xi] = U[xi]' D[xi]          D = A dy At, dx = the tiles B M Bt added up
     weight gradient   dU[xi] = D[xi] V[xi]'         summed over tiles and images, dw = Gt dU G
+
+That is for arrays in lanes.  Of ordinary arrays, (N, C, H, W), a vector holds neighbouring tiles instead of images:
+planes are taken apart by the parity of rows and columns, with zeros around, so that what 16 tiles in a row have at
+the same place lies together, and the same transforms serve.  There the adjoint is the convolution with the kernel
+turned round, whose U has the products 0 and 3 of each axis changed places.
 """
 
 import numpy as np
@@ -18,29 +23,39 @@ from libc.string cimport memset
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport CK_MAX_PIXELS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU
 from convkit._kernels.tile cimport (
-    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, part_start, parts_of, scratch_of,
-    tile_size, transpose,
+    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, pad_rows, part_start, parts_of, scratch_of,
+    sum_values, tile_size, transpose, zip_parts,
 )
 
 cdef enum:
     # scratch slots; the first two are shared by all threads of a call, the others belong to one
-    KERNELS, SHARED, INPUTS, PRODUCTS
+    KERNELS, APART, TILES, INPUTS, PRODUCTS
     XI = 16                     # products of a tile
-    TASKS = 16                  # tasks wanted of a large problem, for any number of threads
     CHUNK_BYTES = 1048576       # transformed tiles of one task, about
-    SHARED_BYTES = 8388608      # transformed tiles of all threads, about
-    OWN_BYTES = 2097152         # those of one
+    PARTIAL_CHUNK_BYTES = 2097152   # of the weight gradient: those of one partial sum,
+    SHARE_CHUNK_BYTES = 8388608     # and of one share of channels, were it all of them
+    POSITIONS = 512             # tiles of a block of planes, about
+    FEWEST_PARTIALS = 4         # wanted of a few blocks
     MOST_PARTIALS = 8
     PARTIAL_BYTES = 1048576     # of a partial sum, where there may be several
+
+
+cdef struct Apart:
+    int64_t size[2]                         # of a plane
+    int64_t low[2]                          # zeros before it
+    int64_t rows, pitch                     # of one parity: (rows, images of the block, pitch)
+    int64_t parity_step, step               # values of one parity; of a channel: (row parity, column parity, …)
 
 
 cdef struct Tiling:
     int64_t blocks, groups, ins, outs       # channels of a group, of the convolution's input and output
     int64_t in_step, out_step               # values of a channel's plane
-    int64_t tiles                           # of a plane
+    int64_t tiles                           # of a plane; vectors of them, of ordinary arrays
     const int64_t *in_at                    # of each tile's 4 x 4 inputs in their plane, or -1
     const int64_t *out_at                   # of each tile's 2 x 2 outputs in theirs, or -1
     int lanes
+    int64_t batch, images                   # of ordinary arrays: all images, and those of a block; 0 in lanes
+    Apart inside, outside                   # how their planes are taken apart
 
 
 cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, dilation):
@@ -49,6 +64,7 @@ cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, dilation):
     With dilation d the outputs of a tile, and its inputs, are d apart: as if each of the d x d phases of the plane
     were convolved by itself.
     """
+    t.batch = t.images = 0
     t.blocks = in_shape[0]
     t.groups = groups
     t.ins = in_shape[1] // groups
@@ -78,17 +94,100 @@ def _places(starts, side, dilation, size, low, lanes):
     return np.ascontiguousarray(np.where(inside, (y * size[1] + x) * lanes, -1), np.int64)
 
 
+# --- ordinary arrays ----------------------------------------------------------------------------
+
+cdef plane_tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, int lanes):
+    """Fill in a Tiling for arrays (N, C, H, W); returns the arrays that it points into.
+
+    A position is (row of tiles, image, column of tiles): images next to each other fill the vectors where planes are
+    small.  The last column of positions holds no tile; it makes room for the inputs that tiles share.
+    """
+    cdef int64_t rows = parts_of(out_shape[2], 2), pitch = parts_of(out_shape[3], 2) + 1
+    t.batch = in_shape[0]
+    t.images = max(1, min(t.batch, POSITIONS // max(1, rows * pitch)))
+    t.blocks = parts_of(t.batch, t.images)
+    t.groups = groups
+    t.ins = in_shape[1] // groups
+    t.outs = out_shape[1] // groups
+    t.lanes = lanes
+    t.tiles = parts_of(rows * t.images * pitch, lanes)
+    take_measure(&t.inside, in_shape[2:4], low, rows + 1, pitch, t.tiles * lanes + t.images * pitch + lanes)
+    take_measure(&t.outside, out_shape[2:4], (0, 0), rows, pitch, t.tiles * lanes)
+    t.in_step, t.out_step = t.inside.step, t.outside.step
+    kept = (_vectors(4, t.inside.parity_step, t.images * pitch, t.tiles, lanes),
+            _vectors(2, t.outside.parity_step, 0, t.tiles, lanes))
+    t.in_at = <const int64_t *> address(kept[0])
+    t.out_at = <const int64_t *> address(kept[1])
+    return kept
+
+
+cdef take_measure(Apart *a, size, low, int64_t rows, int64_t pitch, int64_t parity_step):
+    a.size[0], a.size[1] = size
+    a.low[0], a.low[1] = low
+    a.rows, a.pitch = rows, pitch
+    a.parity_step = parity_step
+    a.step = 4 * parity_step
+
+
+def _vectors(side, parity_step, row_step, vectors, lanes):
+    """Where the side x side values of each vector of tiles lie in a channel that was taken apart."""
+    y, x = np.mgrid[:side, :side]
+    first = (y % 2 * 2 + x % 2) * parity_step + y // 2 * row_step + x // 2
+    return np.ascontiguousarray(first + lanes * np.arange(vectors)[:, None, None], np.int64)
+
+
+cdef void take_apart(const Apart *a, int64_t images, int64_t present, int64_t image_step, const real *x,
+                     real *apart) noexcept nogil:
+    """One channel of a block's images, of which so many are present."""
+    cdef int64_t image, parity, first, at, rows, columns = min(a.size[1], 2 * a.pitch - a.low[1])
+    memset(apart, 0, a.step * sizeof(real))
+    for image in range(present):
+        for parity in range(2):
+            first = (parity + a.low[0]) % 2
+            at = (first + a.low[0]) // 2
+            rows = min(parts_of(a.size[0] - first, 2), a.rows - at)
+            pad_rows(rows, columns, x + image * image_step + first * a.size[1], 2 * a.size[1], a.low[1], 2, 2,
+                     apart + 2 * parity * a.parity_step + (at * images + image) * a.pitch, images * a.pitch,
+                     a.parity_step)
+
+
+cdef void put_together(const Apart *a, int64_t images, int64_t present, int64_t image_step, const real *apart,
+                       real *y) noexcept nogil:
+    """The other way round."""
+    cdef int64_t image, row
+    for image in range(present):
+        for row in range(a.size[0]):
+            zip_parts(a.size[1], 2,
+                      apart + row % 2 * 2 * a.parity_step + (row // 2 * images + image) * a.pitch, a.parity_step,
+                      y + image * image_step + row * a.size[1])
+
+
+cdef inline int64_t plane(const Apart *a) noexcept nogil:
+    return a.size[0] * a.size[1]
+
+
 # --- forward and adjoint ------------------------------------------------------------------------
 
 cdef struct Product:
     Tiling t
     int64_t depth, rows                 # channels summed over, and made
     int64_t row_step, depth_step        # of the weight
-    int64_t row_tiles, row_parts        # tiles of channels made, and tasks they are cut into
-    int64_t chunk, chunks, plane_parts  # tiles at a time; of a plane; tasks the chunks are cut into
+    int64_t row_tiles                   # tiles of channels made
+    int64_t chunk, chunks               # tiles of a plane at a time; of a plane
+    int64_t parts                       # parts that a plane's chunks are cut into
     const int64_t *pooled_at            # where the tile's pooled value lies in its plane, or -1; NULL: not pooled
     bint adjoint, mean
+    bint turned                         # the kernel by half a turn: the adjoint, of ordinary arrays
     int mode
+
+
+cdef inline int64_t kernel_of(const Product *p, int64_t xi) noexcept nogil:
+    """Which product of a kernel's U belongs to this one of the inputs' V."""
+    cdef int64_t y = xi // 4, x = xi % 4
+    if p.turned:
+        y = 3 - y if y % 3 == 0 else y
+        x = 3 - x if x % 3 == 0 else x
+    return 4 * y + x
 
 
 cdef inline int64_t kernel_at(const Product *p, int64_t group, int64_t row_tile) noexcept nogil:
@@ -115,31 +214,38 @@ cdef inline int64_t plane_step(const Product *p, int64_t channels, int64_t tiles
     return (channels * tiles + 1) * p.t.lanes
 
 
-cdef int product_task(const Product *p, int64_t task, const real *x, const real *packed, const real *bias,
-                      real *y, uint8_t *codes) noexcept nogil:
+cdef int product_share(const Product *p, int64_t blocks, int64_t share, int64_t shares, const real *x,
+                       const real *packed, const real *bias, real *y, uint8_t *codes) noexcept nogil:
+    """One thread's share of all tiles of channels of all parts of planes; it transforms what goes in for itself."""
+    cdef int64_t total = blocks * p.t.groups * p.parts * p.row_tiles, part
+    cdef int64_t from_ = part_start(total, shares, share), to = part_start(total, shares, share + 1)
+    for part in range(from_ // p.row_tiles, parts_of(to, p.row_tiles)):
+        if product_part(p, part, max(0, from_ - part * p.row_tiles), min(p.row_tiles, to - part * p.row_tiles), x,
+                        packed, bias, y, codes) != 0:
+            return OUT_OF_MEMORY
+    return 0
+
+
+cdef int product_part(const Product *p, int64_t number, int64_t tile0, int64_t tile1, const real *x,
+                      const real *packed, const real *bias, real *y, uint8_t *codes) noexcept nogil:
     """Some channels of some chunks of one plane; x and y are what goes in and out, adjoint or not."""
     cdef const Tiling *t = &p.t
-    cdef int64_t row_part = task % p.row_parts, plane_part = task // p.row_parts % p.plane_parts
-    cdef int64_t group = task // (p.row_parts * p.plane_parts) % t.groups
-    cdef int64_t block = task // (p.row_parts * p.plane_parts * t.groups), chunk
-    cdef int64_t tile0 = part_start(p.row_tiles, p.row_parts, row_part)
-    cdef int64_t tile1 = part_start(p.row_tiles, p.row_parts, row_part + 1)
+    cdef int64_t plane = number // p.parts, part = number % p.parts, group = plane % t.groups, chunk
     cdef int64_t i0 = part_start(p.rows, p.row_tiles, tile0), i1 = part_start(p.rows, p.row_tiles, tile1)
     cdef real *inputs = scratch_of(INPUTS, XI * plane_step(p, p.depth, p.chunk), y)
     cdef real *products = scratch_of(PRODUCTS, XI * plane_step(p, i1 - i0, p.chunk), y)
     if inputs == NULL or products == NULL:
         return OUT_OF_MEMORY
-    x += (block * t.groups + group) * p.depth * (t.out_step if p.adjoint else t.in_step)
-    y += ((block * t.groups + group) * p.rows + i0) * (t.in_step if p.adjoint else t.out_step)
+    x += plane * p.depth * (t.out_step if p.adjoint else t.in_step)
+    y += (plane * p.rows + i0) * (t.in_step if p.adjoint else t.out_step)
     if codes != NULL:
-        codes += ((block * t.groups + group) * p.rows + i0) * t.out_step
+        codes += (plane * p.rows + i0) * t.out_step
     packed += group * p.rows * p.depth * XI
     if bias != NULL:
         bias += group * p.rows + i0
     if p.adjoint:
         memset(y, 0, (i1 - i0) * t.in_step * sizeof(real))
-    for chunk in range(part_start(p.chunks, p.plane_parts, plane_part),
-                       part_start(p.chunks, p.plane_parts, plane_part + 1)):
+    for chunk in range(part_start(p.chunks, p.parts, part), part_start(p.chunks, p.parts, part + 1)):
         product_chunk(p, part_start(t.tiles, p.chunks, chunk), part_start(t.tiles, p.chunks, chunk + 1),
                       tile0, tile1, x, packed, bias, y, codes, inputs, products)
     return 0
@@ -201,28 +307,57 @@ cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1
                     b[v] = inputs + xi * plane_step(p, p.depth, tiles) + (t0 + v) * p.t.lanes
                     c[v] = products + xi * plane_step(p, rows, tiles) + (i0 - first_row) * step + (t0 + v) * p.t.lanes
                 table.gather(<int> (i1 - i0), <int> (t1 - t0), 1, p.depth,
-                             packed + (xi * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step, c, step, 0, NULL)
+                             packed + (kernel_of(p, xi) * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step,
+                             c, step, 0, NULL)
 
 
 cdef int multiply_out(const Product *p, const real *x, const real *weight, const real *bias, real *y,
                       uint8_t *codes) noexcept nogil:
     cdef const Tiling *t = &p.t
-    cdef int64_t task, tasks = t.blocks * t.groups * p.plane_parts * p.row_parts
+    cdef int64_t task, block
     cdef real *packed = scratch_of(KERNELS, t.groups * p.rows * p.depth * XI, y)
     cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * p.rows * p.depth), failed = 0
     if packed == NULL:
         return OUT_OF_MEMORY
     for task in prange(t.groups * p.row_tiles, num_threads=threads, schedule="static"):
         transform_kernels(p, task, weight, packed)
-    for task in prange(tasks, num_threads=threads, schedule="static"):
-        failed |= product_task(p, task, x, packed, bias, y, codes)
+    if t.images == 0:
+        for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            failed |= product_share(p, t.blocks, task, threads, x, packed, bias, y, codes)
+    else:
+        for block in range(t.blocks):
+            failed |= block_of_planes(p, block, threads, x, packed, bias, y)
+    return failed
+
+
+cdef int block_of_planes(const Product *p, int64_t block, int threads, const real *x, const real *packed,
+                         const real *bias, real *y) noexcept nogil:
+    """A block of ordinary arrays: taken apart, computed as if it were in lanes, and put together."""
+    cdef const Tiling *t = &p.t
+    cdef int64_t ins = t.groups * t.ins, outs = t.groups * t.outs, present = min(t.images, t.batch - block * t.images)
+    cdef int64_t in_plane = plane(&t.inside), out_plane = plane(&t.outside), task
+    cdef real *inside = scratch_of(APART, ins * t.in_step + outs * t.out_step, y)
+    cdef int failed = 0
+    if inside == NULL:
+        return OUT_OF_MEMORY
+    cdef real *outside = inside + ins * t.in_step
+    x += block * t.images * ins * in_plane
+    y += block * t.images * outs * out_plane
+    for task in prange(ins, num_threads=threads, schedule="static"):
+        take_apart(&t.inside, t.images, present, ins * in_plane, x + task * in_plane, inside + task * t.in_step)
+    for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        failed |= product_share(p, 1, task, threads, inside, packed, bias, outside, NULL)
+    for task in prange(outs, num_threads=threads, schedule="static"):
+        put_together(&t.outside, t.images, present, outs * out_plane, outside + task * t.out_step,
+                     y + task * out_plane)
     return failed
 
 
 cdef class WinogradConvolution(Kernel):
-    """As lanes.LaneConvolution, for 3 x 3 kernels with stride 1; the adjoint without bias or ReLU.
-
-    With `pool`, "mean" or "max", y and codes are those of the 2 x 2 outputs of each tile, of planes of `size`.
+    """As lanes.LaneConvolution or, of ordinary arrays, conv.ConvForward and ConvInputGrad: for 3 x 3 kernels with
+    stride 1.  In lanes the adjoint has neither bias nor ReLU; ordinary arrays have neither dilation nor more than 2
+    zeros before an axis.  With `pool`, "mean" or "max", y and codes, in lanes, are those of the 2 x 2 outputs of each
+    tile, of planes of `size`.
     """
     cdef object arrays
     cdef const void *x
@@ -236,17 +371,21 @@ cdef class WinogradConvolution(Kernel):
     def __init__(self, x, weight, bias, y, size, low, dilation, int64_t groups, bint adjoint, bint relu, pool=None,
                  codes=None):
         cdef Product *p = &self.p
-        made = (*y.shape[:2], *size, y.shape[4])
         self.x = address(x)
         self.weight = address(weight)
         self.bias = NULL if bias is None else address(bias)
         self.y = address(y)
         self.double_ = is_double(y)
         self.codes = NULL if codes is None else <uint8_t *> address(codes)
-        if adjoint:
-            kept = tiling(&p.t, made, x.shape, groups, low, dilation)
+        p.turned = adjoint and x.ndim == 4
+        p.adjoint = adjoint and not p.turned
+        if x.ndim == 4:
+            low = [2 - zeros for zeros in low] if adjoint else low
+            kept = plane_tiling(&p.t, x.shape, y.shape, groups, low, CK_PIXEL_BYTES // y.itemsize)
+        elif adjoint:
+            kept = tiling(&p.t, y.shape, x.shape, groups, low, dilation)
         else:
-            kept = tiling(&p.t, x.shape, made, groups, low, dilation)
+            kept = tiling(&p.t, x.shape, (*y.shape[:2], *size, y.shape[4]), groups, low, dilation)
         if pool is not None:
             p.mean = pool == "mean"
             p.t.out_step = y.shape[2] * y.shape[3] * p.t.lanes
@@ -254,24 +393,21 @@ cdef class WinogradConvolution(Kernel):
             p.pooled_at = <const int64_t *> address(pooled_at)
             kept = (kept, pooled_at)
         self.arrays = (x, weight, bias, y, codes, kept)
-        p.adjoint = adjoint
         p.mode = (GATHER_RELU if relu else 0) | (GATHER_BIAS if bias is not None else 0)
-        p.depth, p.rows = (p.t.outs, p.t.ins) if adjoint else (p.t.ins, p.t.outs)
-        p.row_step = 9 if adjoint else 9 * p.t.ins
-        p.depth_step = 9 * p.t.ins if adjoint else 9
+        p.depth, p.rows = x.shape[1] // groups, y.shape[1] // groups
+        p.row_step = 9 if adjoint else 9 * p.depth
+        p.depth_step = 9 * p.rows if adjoint else 9
         p.row_tiles = parts_of(p.rows, micro().lanes_f64.gather_rows if self.double_
                                else micro().lanes_f32.gather_rows)
         self.share_out()
 
     cdef share_out(self):
-        """Chunks by the cache, tasks by the problem's size; the adjoint's chunks overlap, so a task has them all."""
+        """Chunks by the cache; the adjoint's overlap, so that a part has all of a plane's."""
         cdef Product *p = &self.p
         cdef int64_t fit = CHUNK_BYTES // (XI * CK_PIXEL_BYTES * max(1, p.depth + p.rows))
         p.chunks = parts_of(p.t.tiles, max(3, fit))
         p.chunk = parts_of(p.t.tiles, p.chunks)
-        cdef int64_t planes = max(1, p.t.blocks * p.t.groups)
-        p.plane_parts = 1 if p.adjoint else min(p.chunks, parts_of(TASKS, planes))
-        p.row_parts = min(p.row_tiles, parts_of(TASKS // 2, planes * p.plane_parts))
+        p.parts = 1 if p.adjoint else p.chunks
 
     cdef int execute(self) except -1:
         cdef int failed
@@ -293,18 +429,18 @@ cdef struct Correlation:
     Tiling t
     int64_t width                       # input channels of a group, rounded up to whole vectors
     int64_t chunk, chunks               # tiles at a time; of a plane
-    int64_t row_parts                   # tasks that the output channels are cut into
-    int64_t partials                    # sums of as many runs of blocks, added up at the end
+    int64_t partials                    # sums of as many runs of chunks, added up at the end
 
 
-cdef inline int64_t sum_values(const Correlation *f) noexcept nogil:
+cdef inline int64_t partial_values(const Correlation *f) noexcept nogil:
     """Values of one partial sum: (xi, outs, width)."""
     return XI * f.t.outs * f.width
 
 
-cdef inline int64_t in_planes(const Correlation *f) noexcept nogil:
-    """Values of one xi of the transformed inputs of a chunk, (tiles, lanes, width), and a pixel; see plane_step."""
-    return (f.chunk * f.width + 1) * f.t.lanes
+cdef inline int64_t in_planes(const Correlation *f, int64_t width) noexcept nogil:
+    """Values of one xi of `width` channels of a chunk's transformed inputs, (tiles, lanes, width), and a pixel; see
+    plane_step."""
+    return (f.chunk * width + 1) * f.t.lanes
 
 
 cdef inline int64_t out_planes(const Correlation *f) noexcept nogil:
@@ -312,9 +448,9 @@ cdef inline int64_t out_planes(const Correlation *f) noexcept nogil:
     return (f.t.outs * f.chunk + 1) * f.t.lanes
 
 
-cdef void transform_inputs(const Correlation *f, int64_t c0, int64_t first, int64_t last, const real *x,
-                           real *planes) noexcept nogil:
-    """Channels from c0 on, as many as there are lanes, of tiles first .. last, transposed: channels innermost."""
+cdef void transform_inputs(const Correlation *f, int64_t width, int64_t c0, int64_t at, int64_t first, int64_t last,
+                           const real *x, real *planes) noexcept nogil:
+    """Channels from c0 on, as many as there are lanes, of tiles first .. last, transposed to columns from `at` on."""
     cdef int64_t lanes = f.t.lanes, tile, xi, channels = min(lanes, f.t.ins - c0)
     cdef real part[XI * CK_MAX_VECTOR * CK_MAX_VECTOR]
     if real is float:
@@ -327,56 +463,73 @@ cdef void transform_inputs(const Correlation *f, int64_t c0, int64_t first, int6
                              lanes * lanes)
         for xi in range(XI):
             transpose(lanes, lanes, part + xi * lanes * lanes, lanes,
-                      planes + xi * in_planes(f) + (tile - first) * lanes * f.width + c0, f.width)
+                      planes + xi * in_planes(f, width) + (tile - first) * lanes * width + at, width)
 
 
-cdef void transform_chunk(const Correlation *f, int64_t task, int64_t in_tasks, int64_t first, int64_t last,
-                          const real *x, const real *dy, real *inputs, real *grads) noexcept nogil:
-    """A few channels of the input or, for the later tasks, of the output gradient."""
-    cdef int64_t lanes = f.t.lanes, c0, channels
-    if task < in_tasks:
-        transform_inputs(f, task * lanes, first, last, x, inputs)
-        return
-    if real is float:
-        table = &micro().lanes_f32
-    else:
-        table = &micro().lanes_f64
-    c0 = (task - in_tasks) * lanes
-    channels = min(lanes, f.t.outs - c0)
-    table.winograd_output_adjoint(channels, last - first, dy + c0 * f.t.out_step, f.t.out_step,
-                                  f.t.out_at + first * 4, grads + c0 * f.chunk * lanes, f.chunk * lanes,
-                                  out_planes(f))
-
-
-cdef void correlate_chunk(const Correlation *f, int64_t task, int64_t tiles, const real *inputs,
+cdef void correlate_chunk(const Correlation *f, int64_t xi, int64_t width, int64_t tiles, const real *inputs,
                           const real *grads, real *sums, bint add) noexcept nogil:
-    """Some output channels of one xi: sums (outs, width) += grads (outs, n) inputs (n, width)."""
+    """sums (outs, width) += grads (outs, n) inputs (n, width) of one xi."""
     cdef TileSize size = tile_size(sums)
-    cdef int64_t xi = task // f.row_parts, part = task % f.row_parts, row_tiles = parts_of(f.t.outs, size.mr)
-    cdef int64_t vectors = f.width // size.vl, panels = parts_of(vectors, size.nv), panel, v0, v1, tile, i0, i1
-    cdef int64_t n = tiles * f.t.lanes
-    inputs += xi * in_planes(f)
+    cdef int64_t row_tiles = parts_of(f.t.outs, size.mr), vectors = width // size.vl, n = tiles * f.t.lanes
+    cdef int64_t panels = parts_of(vectors, size.nv), panel, v0, v1, tile, i0, i1
+    inputs += xi * in_planes(f, width)
     grads += xi * out_planes(f)
     sums += xi * f.t.outs * f.width
     for panel in range(panels):
         v0 = part_start(vectors, panels, panel)
         v1 = part_start(vectors, panels, panel + 1)
-        for tile in range(part_start(row_tiles, f.row_parts, part), part_start(row_tiles, f.row_parts, part + 1)):
+        for tile in range(row_tiles):
             i0 = part_start(f.t.outs, row_tiles, tile)
             i1 = part_start(f.t.outs, row_tiles, tile + 1)
             outer(<int> (i1 - i0), <int> (v1 - v0), n, grads + i0 * f.chunk * f.t.lanes, f.chunk * f.t.lanes, 1,
-                  inputs + v0 * size.vl, f.width, sums + i0 * f.width + v0 * size.vl, f.width,
+                  inputs + v0 * size.vl, width, sums + i0 * f.width + v0 * size.vl, f.width,
                   TILE_ADD if add else TILE_OVERWRITE, NULL)
 
 
+cdef int correlate_chunks(const Correlation *f, int64_t begin, int64_t end, int64_t share, int64_t shares,
+                          const real *x, const real *dy, real *sums, bint add) noexcept nogil:
+    """Chunks begin .. end of a group's planes, and one share of its input channels: columns of one partial sum.
+
+    A thread transforms what it multiplies, gradients as many times as there are shares: what another one has
+    written would be slow to come from its cache.
+    """
+    cdef const Tiling *t = &f.t
+    cdef int64_t runs = f.width // t.lanes, run0 = part_start(runs, shares, share)
+    cdef int64_t run1 = part_start(runs, shares, share + 1), width = (run1 - run0) * t.lanes
+    cdef int64_t number, plane, first, last, run, xi
+    cdef real *inputs = scratch_of(TILES, XI * (in_planes(f, width) + out_planes(f)), sums)
+    if inputs == NULL:
+        return OUT_OF_MEMORY
+    cdef real *grads = inputs + XI * in_planes(f, width)
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    for number in range(begin, end if width > 0 else begin):
+        plane = number // f.chunks * t.groups
+        first = part_start(t.tiles, f.chunks, number % f.chunks)
+        last = part_start(t.tiles, f.chunks, number % f.chunks + 1)
+        for run in range(run0, run1):
+            transform_inputs(f, width, run * t.lanes, (run - run0) * t.lanes, first, last,
+                             x + plane * t.ins * t.in_step, inputs)
+        table.winograd_output_adjoint(t.outs, last - first, dy + plane * t.outs * t.out_step, t.out_step,
+                                      t.out_at + first * 4, grads, f.chunk * t.lanes, out_planes(f))
+        for xi in range(XI):
+            correlate_chunk(f, xi, width, last - first, inputs, grads, sums + run0 * t.lanes,
+                            add or number > begin)
+    return 0
+
+
 cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, real *dbias) noexcept nogil:
-    cdef int64_t block, channels = f.t.groups * f.t.outs
+    cdef int64_t block, image, channels = f.t.groups * f.t.outs, values = plane(&f.t.outside)
     if real is float:
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
     dbias[channel] = 0
-    for block in range(f.t.blocks):
+    for image in range(f.t.batch):
+        dbias[channel] += sum_values(values, dy + (image * channels + channel) * values)
+    for block in range(f.t.blocks if f.t.images == 0 else 0):
         dbias[channel] += table.sum_pixels(f.t.out_step // f.t.lanes, dy + (block * channels + channel) * f.t.out_step)
 
 
@@ -390,58 +543,71 @@ cdef void transform_sums(const Correlation *f, int64_t out, real *sums, real *dw
     for xi in range(XI):
         at = (xi * f.t.outs + out) * f.width
         for partial in range(1, f.partials):
-            add_rows(1, f.width, sums + partial * sum_values(f) + at, 0, sums + at, 0)
+            add_rows(1, f.width, sums + partial * partial_values(f) + at, 0, sums + at, 0)
     table.winograd_kernel_adjoint(f.t.ins, sums + out * f.width, f.t.outs * f.width, dweight + out * f.t.ins * 9)
 
 
-cdef int correlate_blocks(const Correlation *f, int64_t group, int64_t first_block, int64_t last_block, int threads,
-                          const real *x, const real *dy, real *sums) noexcept nogil:
-    """One partial sum, chunk by chunk, with scratch of the calling thread: shared if `threads` work on it."""
+cdef void channel_apart(const Tiling *t, int64_t block, int64_t group, int64_t task, const real *x, const real *dy,
+                        real *apart) noexcept nogil:
+    """One channel of the input or, for the later tasks, of the output gradient, of one block of ordinary arrays."""
+    cdef int64_t first = block * t.images, present = min(t.images, t.batch - first)
+    cdef int64_t in_image = t.groups * t.ins * plane(&t.inside), out_image = t.groups * t.outs * plane(&t.outside)
+    if task < t.ins:
+        x += first * in_image + (group * t.ins + task) * plane(&t.inside)
+        take_apart(&t.inside, t.images, present, in_image, x, apart + task * t.in_step)
+    else:
+        task -= t.ins
+        dy += first * out_image + (group * t.outs + task) * plane(&t.outside)
+        take_apart(&t.outside, t.images, present, out_image, dy, apart + t.ins * t.in_step + task * t.out_step)
+
+
+cdef int correlate_planes(const Correlation *f, int64_t group, int threads, const real *x, const real *dy,
+                          real *sums) noexcept nogil:
+    """The one sum of a group of ordinary arrays, block by block."""
     cdef const Tiling *t = &f.t
-    cdef int64_t block, chunk, task, first, last
-    cdef int64_t in_tasks = f.width // t.lanes, out_tasks = parts_of(t.outs, t.lanes)
-    cdef real *inputs = scratch_of(SHARED, XI * (in_planes(f) + out_planes(f)), sums)
-    if inputs == NULL:
+    cdef int64_t block, task
+    cdef int failed = 0
+    cdef real *apart = scratch_of(APART, t.ins * t.in_step + t.outs * t.out_step, sums)
+    if apart == NULL:
         return OUT_OF_MEMORY
-    cdef real *grads = inputs + XI * in_planes(f)
-    cdef const real *from_x
-    cdef const real *from_dy
-    for block in range(first_block, last_block):
-        from_x = x + (block * t.groups + group) * t.ins * t.in_step
-        from_dy = dy + (block * t.groups + group) * t.outs * t.out_step
-        for chunk in range(f.chunks):
-            first = part_start(t.tiles, f.chunks, chunk)
-            last = part_start(t.tiles, f.chunks, chunk + 1)
-            if threads == 1:
-                for task in range(in_tasks + out_tasks):
-                    transform_chunk(f, task, in_tasks, first, last, from_x, from_dy, inputs, grads)
-                for task in range(XI * f.row_parts):
-                    correlate_chunk(f, task, last - first, inputs, grads, sums, block > first_block or chunk > 0)
-            else:
-                for task in prange(in_tasks + out_tasks, num_threads=threads, schedule="dynamic"):
-                    transform_chunk(f, task, in_tasks, first, last, from_x, from_dy, inputs, grads)
-                for task in prange(XI * f.row_parts, num_threads=threads, schedule="dynamic"):
-                    correlate_chunk(f, task, last - first, inputs, grads, sums, block > first_block or chunk > 0)
-    return 0
+    for block in range(t.blocks):
+        for task in prange(t.ins + t.outs, num_threads=threads, schedule="static"):
+            channel_apart(t, block, group, task, x, dy, apart)
+        for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            failed |= correlate_chunks(f, 0, f.chunks, task, threads, apart, apart + t.ins * t.in_step, sums,
+                                       block > 0)
+    return failed
+
+
+cdef int correlate_lanes(const Correlation *f, int threads, const real *x, const real *dy, real *sums) noexcept nogil:
+    """The partial sums of a group in lanes, or the one sum by shares; x and dy: its planes of the first block."""
+    cdef int64_t task, chunks = f.t.blocks * f.chunks
+    cdef int failed = 0
+    if f.partials == 1:
+        for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            failed |= correlate_chunks(f, 0, chunks, task, threads, x, dy, sums, False)
+    else:
+        for task in prange(f.partials, num_threads=threads, schedule="static"):
+            failed |= correlate_chunks(f, part_start(chunks, f.partials, task),
+                                       part_start(chunks, f.partials, task + 1), 0, 1, x, dy,
+                                       sums + task * partial_values(f), False)
+    return failed
 
 
 cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dweight, real *dbias) noexcept nogil:
     cdef const Tiling *t = &f.t
     cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * t.outs * t.ins), failed = 0
     cdef int64_t group, task
-    cdef real *sums = scratch_of(KERNELS, f.partials * sum_values(f), dweight)
+    cdef real *sums = scratch_of(KERNELS, f.partials * partial_values(f), dweight)
     if sums == NULL:
         return OUT_OF_MEMORY
     for group in range(t.groups):
         if t.blocks == 0:
-            memset(sums, 0, sum_values(f) * sizeof(real))
-        elif f.partials == 1:
-            failed |= correlate_blocks(f, group, 0, t.blocks, threads, x, dy, sums)
+            memset(sums, 0, partial_values(f) * sizeof(real))
+        elif t.images > 0:
+            failed |= correlate_planes(f, group, threads, x, dy, sums)
         else:
-            for task in prange(f.partials, num_threads=threads, schedule="static"):
-                failed |= correlate_blocks(f, group, part_start(t.blocks, f.partials, task),
-                                           part_start(t.blocks, f.partials, task + 1), 1, x, dy,
-                                           sums + task * sum_values(f))
+            failed |= correlate_lanes(f, threads, x + group * t.ins * t.in_step, dy + group * t.outs * t.out_step, sums)
         if failed:
             return OUT_OF_MEMORY
         for task in prange(t.outs, num_threads=threads, schedule="static"):
@@ -453,7 +619,7 @@ cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dw
 
 
 cdef class WinogradWeightGrad(Kernel):
-    """As lanes.LaneWeightGrad, for 3 x 3 kernels with stride 1."""
+    """As lanes.LaneWeightGrad or, of ordinary arrays without dilation, conv.ConvWeightGrad: 3 x 3, stride 1."""
     cdef object arrays
     cdef const void *dy
     cdef const void *x
@@ -469,17 +635,25 @@ cdef class WinogradWeightGrad(Kernel):
         self.dweight = address(dweight)
         self.dbias = NULL if dbias is None else address(dbias)
         self.double_ = is_double(dweight)
-        self.arrays = (dy, x, dweight, dbias, tiling(&f.t, x.shape, dy.shape, groups, low, dilation))
+        if x.ndim == 4:
+            kept = plane_tiling(&f.t, x.shape, dy.shape, groups, low, CK_PIXEL_BYTES // x.itemsize)
+        else:
+            kept = tiling(&f.t, x.shape, dy.shape, groups, low, dilation)
+        self.arrays = (dy, x, dweight, dbias, kept)
         f.width = parts_of(f.t.ins, f.t.lanes) * f.t.lanes
-        # A run of blocks for each partial sum, where there are several and the sums are small: then a thread reads what
-        # it wrote itself in the kernels before, and none waits for another.
-        cdef int64_t bytes_of_sums = sum_values(f) * (8 if self.double_ else 4)
-        f.partials = max(1, min(f.t.blocks, MOST_PARTIALS)) if bytes_of_sums <= PARTIAL_BYTES else 1
-        cdef int64_t fit = (OWN_BYTES if f.partials > 1 else SHARED_BYTES) // (
+        # In lanes a run of chunks for each partial sum, where these are small: then a thread reads what it wrote itself
+        # in the kernels before.
+        cdef int64_t bytes_of_sums = partial_values(f) * (8 if self.double_ else 4)
+        cdef bint several = f.t.images == 0 and bytes_of_sums <= PARTIAL_BYTES
+        # Of ordinary arrays few tiles at a time, too, unless the sums that each chunk goes through are larger still.
+        cdef bint few = several or (f.t.images > 0 and bytes_of_sums <= PARTIAL_CHUNK_BYTES)
+        cdef int64_t fit = (PARTIAL_CHUNK_BYTES if few else SHARE_CHUNK_BYTES) // (
             XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
         f.chunks = parts_of(f.t.tiles, max(1, fit))
         f.chunk = parts_of(f.t.tiles, f.chunks)
-        f.row_parts = max(1, min(parts_of(f.t.outs, 32), 4))
+        f.partials = 1
+        if several:
+            f.partials = max(1, min(f.t.blocks * f.chunks, max(f.t.blocks, FEWEST_PARTIALS), MOST_PARTIALS))
 
     cdef int execute(self) except -1:
         cdef int failed

@@ -19,13 +19,16 @@ from convkit.cli.benchmark import bench
 from convkit.cli.names import (
     DATASETS,
     OPTIMIZERS,
+    augment,
     count,
     dataset,
+    decay,
     model_entry,
     optimizer,
     rate,
     schedule,
     seed,
+    share,
 )
 from convkit.cli.training import train
 from convkit.models import REGISTRY
@@ -119,7 +122,29 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "a hundredth at the end); cosine (to 0 at the end); warmup-cosine (the same, after rising over the "
         "first tenth); lecun1998 (the five rates of LeNet-5's paper, in proportion)",
     )
-    command.add_argument("--seed", metavar="N", type=seed, help="what weights, order and dropout are drawn from")
+    command.add_argument(
+        "--augment",
+        metavar="CHAIN",
+        type=augment,
+        help="what is done to training images at random: one or more of shift=2 (pixels), flip=0.5 (of the images), "
+        "rotate=10 (degrees), erase=0.5 (of the images), cutout=8 (pixels), mixup=0.2 (alpha), in turn and with "
+        "commas between them, as in shift=1,flip; or none",
+    )
+    command.add_argument(
+        "--label-smoothing", metavar="SHARE", type=share, help="the share of each target spread over all classes"
+    )
+    command.add_argument("--weight-decay", metavar="NUMBER", type=decay, help="how strongly weights are pulled to zero")
+    command.add_argument(
+        "--ema-decay",
+        metavar="SHARE",
+        type=share,
+        help="validate and keep averages of the weights, of which each update leaves this share (0.999, for example)",
+    )
+    command.add_argument("--clip-norm", metavar="NUMBER", type=rate, help="the longest that a gradient may be")
+    command.add_argument("--clip-value", metavar="NUMBER", type=rate, help="the largest that its entries may be")
+    command.add_argument(
+        "--seed", metavar="N", type=seed, help="what weights, order, dropout and augmentation are drawn from"
+    )
     command.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/MODEL-1, -2, …)")
     command.add_argument("--resume", metavar="DIR", help="go on with the run of this folder")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors and notes")

@@ -1,22 +1,25 @@
-"""What words on the command line stand for: networks, data sets, optimisers, schedules, numbers."""
+"""What words on the command line stand for: networks, data sets, optimisers, schedules, augmentation, numbers."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
+from functools import partial
 
-from convkit import optim
+from convkit import data, optim
+from convkit.data.augment import Augmentation
 from convkit.data.sources import COLLECTIONS
 from convkit.models import REGISTRY, ModelEntry
 
 DATASETS = tuple(COLLECTIONS)
 
-OPTIMIZERS: dict[str, Callable[[optim.Schedule], optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "adam": optim.Adam,
     "adamw": optim.AdamW,
+    "rmsprop": optim.RMSprop,
     "sgd": optim.SGD,
-    "momentum": lambda lr: optim.SGD(lr, momentum=0.9),
-    "nesterov": lambda lr: optim.SGD(lr, momentum=0.9, nesterov=True),
+    "momentum": partial(optim.SGD, momentum=0.9),
+    "nesterov": partial(optim.SGD, momentum=0.9, nesterov=True),
 }
 
 # All of them spread over the run: their lengths follow from the number of epochs.
@@ -30,6 +33,16 @@ SCHEDULES: dict[str, Callable[[float, int], optim.Schedule]] = {
         tuple(lr * part for part in (1, 0.4, 0.2, 0.1, 0.02)),
         epochs=tuple(epochs * part / 20 for part in (2, 3, 3, 4, 8)),
     ),
+}
+
+# The number that each takes, unless told otherwise, and what becomes of it and the number of classes.
+AUGMENTATIONS: dict[str, tuple[int | float, Callable[..., Augmentation]]] = {
+    "shift": (2, lambda pixels, classes: data.RandomShift(pixels)),
+    "flip": (0.5, lambda p, classes: data.RandomHorizontalFlip(p)),
+    "rotate": (10.0, lambda degrees, classes: data.RandomRotation(degrees)),
+    "erase": (0.5, lambda p, classes: data.RandomErasing(p)),
+    "cutout": (8, lambda size, classes: data.Cutout(size)),
+    "mixup": (0.2, lambda alpha, classes: data.MixUp(classes, alpha)),
 }
 
 
@@ -55,6 +68,38 @@ def optimizer(name: str) -> str:
 def schedule(name: str) -> str:
     """The schedule of this name."""
     return _one_of(SCHEDULES, "schedule", name)
+
+
+def augment(text: str) -> str:
+    """A chain of augmentations with every number named: "shift,flip=1" is "shift=2,flip=1.0"; or "none"."""
+    if text == "none":
+        return text
+    steps = [_augmentation(word) for word in text.split(",")]
+    try:
+        augmentations(",".join(steps), classes=1)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return ",".join(steps)
+
+
+def augmentations(text: str, classes: int) -> list[Augmentation]:
+    """What a chain as `augment` gives it does to batches of so many classes."""
+    steps = [] if text == "none" else [step.split("=") for step in text.split(",")]
+    return [AUGMENTATIONS[name][1](_number_like(AUGMENTATIONS[name][0], value), classes) for name, value in steps]
+
+
+def _augmentation(word: str) -> str:
+    name, given, value = word.partition("=")
+    usual, _ = AUGMENTATIONS[_one_of(AUGMENTATIONS, "augmentation", name)]
+    try:
+        return f"{name}={_number_like(usual, value) if given else usual}"
+    except ValueError:
+        kind = "a whole number" if isinstance(usual, int) else "a number"
+        raise argparse.ArgumentTypeError(f"{name} takes {kind}, as in {name}={usual}, not {value!r}") from None
+
+
+def _number_like(usual: int | float, text: str) -> int | float:
+    return type(usual)(text)
 
 
 def _one_of(known: Iterable[str], kind: str, name: str) -> str:
@@ -83,10 +128,24 @@ def _is_whole(text: str, digits: int) -> bool:
 
 def rate(text: str) -> float:
     """A finite number above 0."""
+    return _number(text, "a number above 0", lambda value: 0 < value < float("inf"))
+
+
+def decay(text: str) -> float:
+    """A finite number that is not below 0."""
+    return _number(text, "a number from 0", lambda value: 0 <= value < float("inf"))
+
+
+def share(text: str) -> float:
+    """A number from 0 to below 1."""
+    return _number(text, "a number from 0 to below 1", lambda value: 0 <= value < 1)
+
+
+def _number(text: str, expected: str, fits: Callable[[float], bool]) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+        value = float("nan")
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"must be {expected}, not {text!r}")
     return value

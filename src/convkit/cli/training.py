@@ -9,18 +9,33 @@ last one), ``checkpoint.safetensors`` (from which the run can be resumed) and, w
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import convkit as ck
-from convkit import data
+from convkit import data, optim
 from convkit._version import __version__
-from convkit.cli.names import OPTIMIZERS, SCHEDULES, count, dataset, optimizer, rate, schedule, seed
+from convkit.cli.names import (
+    OPTIMIZERS,
+    SCHEDULES,
+    augment,
+    augmentations,
+    count,
+    dataset,
+    decay,
+    optimizer,
+    rate,
+    schedule,
+    seed,
+    share,
+)
+from convkit.data.augment import Augmentation
 from convkit.files import write_whole
 from convkit.models import ModelEntry
 from convkit.train import BestCheckpoint, CSVLog, Trainer
@@ -32,7 +47,7 @@ MAY_CHANGE = ("epochs", "data")
 
 @dataclass
 class Config:
-    """All that decides what a run does."""
+    """All that decides what a run does; what has a default may be missing from config.json, or null."""
 
     model: str
     dataset: str
@@ -43,6 +58,12 @@ class Config:
     optimizer: str
     schedule: str
     seed: int
+    augment: str = "none"
+    label_smoothing: float | None = None  # the loss' own
+    weight_decay: float | None = None  # the optimiser's own
+    ema_decay: float | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
 
 # How each of them is read.
@@ -56,7 +77,14 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "optimizer": optimizer,
     "schedule": schedule,
     "seed": seed,
+    "augment": augment,
+    "label_smoothing": share,
+    "weight_decay": decay,
+    "ema_decay": share,
+    "clip_norm": rate,
+    "clip_value": rate,
 }
+DEFAULTS = {field.name: field.default for field in fields(Config) if field.default is not MISSING}
 
 
 def train(options: argparse.Namespace) -> int:
@@ -71,8 +99,16 @@ def train(options: argparse.Namespace) -> int:
 
     ck.set_seed(config.seed)
     model = entry.build()
-    rates = SCHEDULES[config.schedule](config.lr, config.epochs)
-    trainer = Trainer(model, entry.loss(), OPTIMIZERS[config.optimizer](rates), metrics=["accuracy"])
+    trainer = Trainer(
+        model,
+        _loss(entry, config),
+        _optimizer(config),
+        metrics=["accuracy"],
+        clip_norm=config.clip_norm,
+        clip_value=config.clip_value,
+        ema_decay=config.ema_decay,
+    )
+    chain = _augment(entry, config, len(train_set.classes))
 
     folder = Path(options.resume) if options.resume else _new_folder(options.out, config.model)
     settings = json.dumps({**asdict(config), "convkit": __version__}, indent=2)
@@ -90,12 +126,14 @@ def train(options: argparse.Namespace) -> int:
         epochs=config.epochs,
         batch_size=config.batch_size,
         seed=config.seed,
+        augment=chain,
         callbacks=[BestCheckpoint(folder / "best.safetensors", "val_accuracy"), CSVLog(folder / "log.csv")],
         checkpoint=folder / "checkpoint.safetensors",
         resume=folder / "checkpoint.safetensors" if options.resume else None,
         verbose=0 if options.quiet else 1,
     )
-    ck.save(model, folder / "last.safetensors")
+    with trainer.averaged():
+        ck.save(model, folder / "last.safetensors")
     if len(history) and find_spec("matplotlib"):
         history.plot(folder / "curves.png")
     if history.interrupted:
@@ -106,6 +144,26 @@ def train(options: argparse.Namespace) -> int:
         best = f"{max(accuracy):.4f} (epoch {accuracy.index(max(accuracy)) + 1})"
         print(f"test accuracy {accuracy[-1]:.4f}, at best {best}; {folder}")
     return 0
+
+
+def _optimizer(config: Config) -> optim.Optimizer:
+    rates = SCHEDULES[config.schedule](config.lr, config.epochs)
+    own = {} if config.weight_decay is None else {"weight_decay": config.weight_decay}
+    return OPTIMIZERS[config.optimizer](rates, **own)
+
+
+def _loss(entry: ModelEntry, config: Config) -> Callable[..., Any]:
+    if config.label_smoothing is None:
+        return entry.loss()
+    if "label_smoothing" not in inspect.signature(entry.loss).parameters:
+        raise ValueError(f"--label-smoothing: the loss of {config.model} has none")
+    return entry.loss(label_smoothing=config.label_smoothing)
+
+
+def _augment(entry: ModelEntry, config: Config, classes: int) -> list[Augmentation]:
+    if config.augment != "none" and entry.targets is not None:
+        raise ValueError(f"--augment: the targets of {config.model} are pixels, which would have to move with images")
+    return augmentations(config.augment, classes)
 
 
 def _fresh(options: argparse.Namespace) -> Config:
@@ -135,7 +193,7 @@ def _resumed(options: argparse.Namespace) -> Config:
     path = Path(options.resume, "config.json")
     try:
         stored = json.loads(path.read_text())
-        config = Config(**{name: _parsed(name, stored[name]) for name in PARSERS})
+        config = Config(**{name: _parsed(name, {**DEFAULTS, **stored}[name]) for name in PARSERS})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--resume: {path} is damaged ({error})") from error
     wanted = {"model": options.model.name.replace("_", "-"), **_given(options)}
@@ -152,6 +210,8 @@ def _resumed(options: argparse.Namespace) -> Config:
 
 def _parsed(name: str, stored: Any) -> Any:
     """A setting of config.json, held to the rules of the command line."""
+    if stored is None and DEFAULTS.get(name, "none") is None:
+        return None
     try:
         return PARSERS[name](str(stored))
     except argparse.ArgumentTypeError as error:

@@ -4,19 +4,30 @@ The order is a function of (seed, epoch, number of samples) and of nothing else:
 generator (Salmon, Moraes, Dror, Shaw 2011), is keyed with seed and epoch and gives each sample a 64-bit
 number, and the samples are taken in the order of their numbers. So a run that stops and goes on later needs
 no generator state. Only Philox's raw bits are used, which NumPy promises never to change.
+
+Augmentation is a function of (seed, epoch, number of the batch) in the same way: the generator of a batch has the
+key of the order and a counter of its own. It draws other distributions, too, which have the same bits as long as
+NumPy's version is the same. Augmented batches are made by a thread in the background, a few ahead of the one that is
+asked for: NumPy works without the interpreter's lock where there is much to do, as the kernels do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from convkit.data.augment import Augmentation, apply, check_augment
 from convkit.data.dataset import Dataset
 from convkit.errors import integer
 
 _MAX_KEY = 2**64 - 1
+_AHEAD = 2  # batches that wait, augmented, while one is trained on
+
+Batch = tuple[np.ndarray, ...]
 
 
 class Batches:
@@ -35,13 +46,17 @@ class Batches:
         From 0 to 2**64 - 1. The same seed gives the same orders, on any machine.
     drop_last : bool
         Leave out the last batch if it is smaller than the others.
+    augment : sequence of callable
+        What is done to each batch in turn: ``step(images, labels, generator) -> (images, labels)``, such as
+        `RandomShift` and the others of `convkit.data`. Functions of your own run in a thread in the background.
 
     Raises
     ------
     TypeError
-        If data is neither a Dataset nor a tuple of arrays, or a number is not an integer.
+        If data is neither a Dataset nor a tuple of arrays, a number is not an integer, or augment holds what
+        cannot be called.
     ValueError
-        If the arrays differ in length or do not fill a single batch.
+        If the arrays differ in length or do not fill a single batch, or are not two where they are augmented.
 
     Examples
     --------
@@ -59,6 +74,7 @@ class Batches:
         shuffle: bool = True,
         seed: int = 0,
         drop_last: bool = False,
+        augment: Sequence[Augmentation] = (),
     ) -> None:
         self.arrays = _arrays(data)
         self.size = len(self.arrays[0])
@@ -66,6 +82,9 @@ class Batches:
         self.shuffle = shuffle
         self.seed = integer("Batches", "seed", seed, 0, _MAX_KEY)
         self.drop_last = drop_last
+        self.augment = check_augment("Batches", augment)
+        if self.augment and len(self.arrays) != 2:
+            raise ValueError(f"Batches: augment needs the pair (images, labels), not {len(self.arrays)} arrays")
         if len(self) == 0:
             least = self.batch_size if drop_last else 1
             raise ValueError(f"Batches: data must hold at least {least} samples, not {self.size}")
@@ -83,7 +102,7 @@ class Batches:
         numbers = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)).random_raw(self.size)
         return np.argsort(numbers, kind="stable")
 
-    def epoch(self, epoch: int) -> Iterator[tuple[np.ndarray, ...]]:
+    def epoch(self, epoch: int) -> Iterator[Batch]:
         """Serve the batches of one epoch.
 
         Parameters
@@ -95,14 +114,44 @@ class Batches:
         ------
         batch : tuple of ndarray
             (images, labels), or one array for each given; each a copy, the caller's own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a number out of range; when a batch is asked for, what its augmentation raises.
         """
         # Checked and drawn here, not in the generator, so that a bad number is refused by this very call.
-        return self._serve(self.order(epoch))
+        order = self.order(epoch)
+        return self._augmented(epoch, order) if self.augment else self._plain(order)
 
-    def _serve(self, order: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    def _plain(self, order: np.ndarray) -> Iterator[Batch]:
         for batch in range(len(self)):
-            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield tuple(array[chosen] for array in self.arrays)
+            yield self._take(order, batch)
+
+    def _augmented(self, epoch: int, order: np.ndarray) -> Iterator[Batch]:
+        """Batches made in the background; its thread ends when the last is served or the iterator closed."""
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="convkit-augment")
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for batch in range(len(self)):
+                waiting.append(worker.submit(self._augment, epoch, order, batch))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            worker.shutdown(cancel_futures=True)
+
+    def _augment(self, epoch: int, order: np.ndarray, batch: int) -> Batch:
+        images, labels = self._take(order, batch)
+        # The order of the epoch has the same key, and counters whose upper half is zero.
+        key, counter = np.array([self.seed, epoch], np.uint64), np.array([0, 0, batch, 1], np.uint64)
+        generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        return apply("Batches", self.augment, images, labels, generator)
+
+    def _take(self, order: np.ndarray, batch: int) -> Batch:
+        chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return tuple(array[chosen] for array in self.arrays)
 
 
 def _arrays(data: Dataset | tuple[Any, ...]) -> tuple[np.ndarray, ...]:

@@ -18,8 +18,8 @@ import numpy as np
 
 from convkit import nn
 from convkit.models.registry import Recipe, register
+from convkit.nn.init import normal
 from convkit.nn.module import Module
-from convkit.seeding import generator
 
 PAPER = "Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep convolutional neural networks"
 ONE_COLUMN = "Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks"
@@ -29,7 +29,7 @@ SMALL = Recipe(epochs=12, batch_size=64, optimizer="adam", lr=1e-3, schedule="co
 
 def narrow_normal(shape: tuple[int, ...]) -> np.ndarray:
     """N(0, 0.01²), from which section 5 draws all weights."""
-    return generator().normal(0.0, 0.01, shape)
+    return normal(shape, 0.01)
 
 
 def response_norm() -> nn.LocalResponseNorm:

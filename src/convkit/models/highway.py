@@ -25,7 +25,8 @@ from convkit.nn.module import Module
 
 PAPER = "Srivastava, Greff and Schmidhuber 2015, Training very deep networks"
 
-DENSE = Recipe(epochs=20, batch_size=64, optimizer="adam", lr=1e-3, schedule="cosine")
+# Clipped, for with fifty layers one bad batch may undo an epoch.
+DENSE = Recipe(epochs=20, batch_size=64, optimizer="adam", lr=1e-3, schedule="cosine", clip_norm=1.0)
 CONVOLUTIONAL = Recipe(epochs=20, batch_size=64, optimizer="adam", lr=2e-3, schedule="cosine")
 
 

@@ -16,13 +16,23 @@ from convkit.nn.module import Module
 
 @dataclass(frozen=True)
 class Recipe:
-    """How `convkit train` trains a network unless told otherwise."""
+    """How `convkit train` trains a network unless told otherwise.
+
+    Words are those of its options. Weight decay and label smoothing that are None are the optimiser's and the loss'
+    own.
+    """
 
     epochs: int = 10
     batch_size: int = 64
     optimizer: str = "adam"
     lr: float = 1e-3
     schedule: str = "constant"
+    augment: str = "none"
+    label_smoothing: float | None = None
+    weight_decay: float | None = None
+    ema_decay: float | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class ModelEntry:
         What it is trained on unless told otherwise; None where convkit has no images of its size.
     parameters : int
         Trainable ones, of the network as it is built without arguments.
+    loss : callable
+        What makes its loss, without arguments.
     targets : callable or None
         What a data set's targets are made into for this network; None where they are the labels.
     """
@@ -46,7 +58,7 @@ class ModelEntry:
     parameters: int
     input_shape: tuple[int, ...]
     recipe: Recipe = field(default_factory=Recipe)
-    loss: Callable[[], Callable[..., Any]] = CrossEntropyLoss
+    loss: Callable[..., Callable[..., Any]] = CrossEntropyLoss
     targets: Callable[[Dataset], np.ndarray] | None = None
 
     def samples(self, dataset: Dataset) -> Dataset | tuple[np.ndarray, np.ndarray]:
@@ -64,7 +76,7 @@ def register(
     parameters: int,
     input_shape: tuple[int, ...] = (1, 28, 28),
     recipe: Recipe | None = None,
-    loss: Callable[[], Callable[..., Any]] = CrossEntropyLoss,
+    loss: Callable[..., Callable[..., Any]] = CrossEntropyLoss,
     targets: Callable[[Dataset], np.ndarray] | None = None,
 ) -> Callable[[Callable[..., Module]], Callable[..., Module]]:
     """Enter a builder into the registry; the models it builds know their architecture and input shape.

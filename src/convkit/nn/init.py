@@ -14,6 +14,8 @@ from convkit.seeding import generator
 
 Initializer = Callable[[tuple[int, ...]], np.ndarray]
 
+PART = 1 << 20  # values drawn at a time
+
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight of this shape."""
@@ -24,11 +26,21 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _uniform(shape: tuple[int, ...], limit: float) -> np.ndarray:
-    return generator().uniform(-limit, limit, shape)
+    return _drawn(shape, lambda count: generator().uniform(-limit, limit, count))
 
 
-def _normal(shape: tuple[int, ...], deviation: float) -> np.ndarray:
-    return generator().normal(0.0, deviation, shape)
+def normal(shape: tuple[int, ...], deviation: float) -> np.ndarray:
+    """N(0, deviation²)."""
+    return _drawn(shape, lambda count: generator().normal(0.0, deviation, count))
+
+
+def _drawn(shape: tuple[int, ...], draw: Callable[[int], np.ndarray]) -> np.ndarray:
+    """What is drawn as doubles, so many at a time: all at once would take three times the memory of a large layer."""
+    values = np.empty(prod(shape), np.float32)
+    for first in range(0, values.size, PART):
+        part = values[first : first + PART]
+        part[...] = draw(part.size)
+    return values.reshape(shape)
 
 
 def zeros(shape: tuple[int, ...]) -> np.ndarray:
@@ -43,7 +55,7 @@ def glorot_uniform(shape: tuple[int, ...]) -> np.ndarray:
 
 def glorot_normal(shape: tuple[int, ...]) -> np.ndarray:
     """N(0, s²), s = sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010, equation 12."""
-    return _normal(shape, sqrt(2 / sum(fans(shape))))
+    return normal(shape, sqrt(2 / sum(fans(shape))))
 
 
 def he_uniform(shape: tuple[int, ...]) -> np.ndarray:
@@ -53,7 +65,7 @@ def he_uniform(shape: tuple[int, ...]) -> np.ndarray:
 
 def he_normal(shape: tuple[int, ...]) -> np.ndarray:
     """N(0, s²), s = sqrt(2 / fan_in). He et al. 2015, equation 10, for rectified layers."""
-    return _normal(shape, sqrt(2 / fans(shape)[0]))
+    return normal(shape, sqrt(2 / fans(shape)[0]))
 
 
 def lecun_uniform(shape: tuple[int, ...]) -> np.ndarray:
@@ -63,7 +75,7 @@ def lecun_uniform(shape: tuple[int, ...]) -> np.ndarray:
 
 def lecun_normal(shape: tuple[int, ...]) -> np.ndarray:
     """N(0, s²), s = sqrt(1 / fan_in). LeCun et al. 1998, "Efficient BackProp", equation 16."""
-    return _normal(shape, sqrt(1 / fans(shape)[0]))
+    return normal(shape, sqrt(1 / fans(shape)[0]))
 
 
 BY_NAME: dict[str, Initializer] = {
@@ -83,4 +95,4 @@ def initial(layer: str, init: str | Initializer, shape: tuple[int, ...]) -> np.n
         return values
     if init not in BY_NAME:
         raise ValueError(f"{layer}: init must be a function of a shape or one of {', '.join(BY_NAME)}, not {init!r}")
-    return BY_NAME[init](shape).astype(np.float32)
+    return BY_NAME[init](shape).astype(np.float32, copy=False)

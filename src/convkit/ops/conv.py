@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from convkit import geometry
+from convkit import geometry, winograd
 from convkit._kernels import conv as kernels
 from convkit._kernels.core import Kernel
 from convkit._kernels.direct import DirectConvolution, run_length
+from convkit._kernels.winograd import WinogradConvolution, WinogradWeightGrad
 from convkit.geometry import Windows
 from convkit.ops.base import Primitive, Spec
 
@@ -40,6 +41,10 @@ class Convolution(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         x, weight, bias = inputs
         w = self.windows
+        if _suits_winograd(w, weight, self.groups, outputs[0]):
+            return WinogradConvolution(
+                x, weight, bias, outputs[0], outputs[0].shape[2:], w.low, w.dilation, self.groups, False, self.relu
+            )  # fmt: skip
         if _suits_direct(w, weight.shape[1], weight.shape[0] // self.groups, outputs[0]):
             return DirectConvolution(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
         return kernels.ConvForward(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
@@ -52,6 +57,11 @@ class Convolution(Primitive):
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         return 2 * _size(outputs[0]) * _size(inputs[1]) // inputs[1].shape[0]
+
+
+def _suits_winograd(windows: Windows, weight: Any, groups: int, y: Any) -> bool:
+    outs, ins = weight.shape[0] // groups, weight.shape[1]
+    return winograd.suits_planes(windows, ins, outs, winograd.Rule.least_for_products, y)
 
 
 def _suits_direct(windows: Windows, ins: int, outs: int, y: Any) -> bool:
@@ -78,6 +88,10 @@ class ConvTranspose(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         x, weight, bias = inputs
         w = self.windows
+        if _suits_winograd(w, weight, self.groups, outputs[0]):
+            return WinogradConvolution(
+                x, weight, bias, outputs[0], outputs[0].shape[2:], w.low, w.dilation, self.groups, True, self.relu
+            )  # fmt: skip
         return kernels.ConvInputGrad(x, weight, outputs[0], w.stride, w.low, w.dilation, self.groups, bias, self.relu)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
@@ -109,6 +123,9 @@ class ConvolutionWeightGrad(Primitive):
         if grad_weight is None:
             return kernels.ChannelSum(grad, grad_bias)
         w = self.windows
+        outs, ins = grad_weight.shape[0] // self.groups, grad_weight.shape[1]
+        if winograd.suits_planes(w, ins, outs, winograd.Rule.least_for_sums, grad):
+            return WinogradWeightGrad(grad, x, grad_weight, grad_bias, w.low, w.dilation, self.groups)
         return kernels.ConvWeightGrad(grad, x, grad_weight, grad_bias, w.stride, w.low, w.dilation, self.groups)
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 from convkit.data import Batches, Dataset
+from convkit.data.augment import Augmentation, check_augment
 
 Batch = tuple[Any, ...]
 
@@ -24,17 +25,28 @@ class Feed:
         Samples in a batch, for data sets and arrays; the last one may be smaller.
     seed : int or None
         What shuffles data sets and arrays; None keeps their order.
+    augment : sequence of callable
+        What is done to each batch of data sets and arrays; see `Batches`.
 
     Raises
     ------
     TypeError
-        For a source of another kind.
+        For a source of another kind, and for augmentation of an iterable.
     """
 
-    def __init__(self, function: str, source: Any, batch_size: int, seed: int | None) -> None:
+    def __init__(
+        self, function: str, source: Any, batch_size: int, seed: int | None, augment: Sequence[Augmentation] = ()
+    ) -> None:
         self._function = function
+        augment = check_augment(function, augment)
         if isinstance(source, Dataset) or (isinstance(source, tuple) and _are_arrays(source)):
-            source = Batches(source, batch_size, shuffle=seed is not None, seed=0 if seed is None else seed)
+            shuffle, key = seed is not None, 0 if seed is None else seed
+            source = Batches(source, batch_size, shuffle=shuffle, seed=key, augment=augment)
+        elif augment:
+            raise TypeError(
+                f"{function}: augment needs a Dataset or a pair (x, y) of arrays, not {type(source).__name__}; "
+                "give it to data.Batches, or augment batches as you make them"
+            )
         elif not isinstance(source, Iterable) and not hasattr(source, "epoch"):
             raise TypeError(
                 f"{function}: data must be a Dataset, a pair (x, y) of arrays or an iterable of batches, "
@@ -49,7 +61,7 @@ class Feed:
         except TypeError:
             return None
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Generator[Batch, None, None]:
         """Return the batches of an epoch.
 
         Raises

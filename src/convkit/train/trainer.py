@@ -6,7 +6,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import is_dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit.data import Dataset
+from convkit.data.augment import Augmentation
 from convkit.errors import integer
 from convkit.graph.step import compile_step
 from convkit.graph.trace import target_input
@@ -100,6 +101,7 @@ class Trainer:
         epochs: int,
         batch_size: int = 64,
         seed: int = 0,
+        augment: Sequence[Augmentation] = (),
         callbacks: Sequence[Callback] = (),
         checkpoint: FilePath | None = None,
         resume: FilePath | None = None,
@@ -125,7 +127,10 @@ class Trainer:
         batch_size : int
             Samples in a batch, for data sets and arrays; an epoch's last batch may be smaller.
         seed : int
-            What shuffling and dropout are drawn from, below 2**63.
+            What shuffling, dropout and augmentation are drawn from, below 2**63.
+        augment : sequence of callable
+            What is done at random to the training images, a data set's or those of a pair, in the background:
+            such as ``[data.RandomShift(2), data.RandomHorizontalFlip()]`` (see `convkit.data.augment`).
         callbacks : sequence of Callback
             What else to do on the way (see `convkit.train.callbacks`).
         checkpoint : path, optional
@@ -154,10 +159,10 @@ class Trainer:
         integer("fit", "epochs", epochs, 1)
         batch_size, seed = integer("fit", "batch_size", batch_size, 1), integer("fit", "seed", seed, 0)
         show = reporter(verbose)
-        feed = Feed("fit", train, batch_size, seed)
+        feed = Feed("fit", train, batch_size, seed, augment)
         held_out = None if validation is None else Feed("fit", validation, batch_size, None)
         batches = feed.batches()
-        self._begin(batches, seed, batch_size, callbacks)
+        self._begin(batches, seed, batch_size, augment, callbacks)
         if resume is not None:
             self._resume(resume)
         if isinstance(train, Dataset):
@@ -171,14 +176,15 @@ class Trainer:
                     began = time.perf_counter()
                     self._tell("on_epoch_begin")
                     show.epoch_begin(self.epoch + 1, epochs, batches, self.batch)
-                    for x, *targets in islice(feed.epoch(self.epoch), self.batch, None):
-                        loss = self._step(x, *targets)
-                        samples = _samples(x)
-                        self._means.add(loss, self._step.outputs, targets, samples)
-                        self.batch += 1
-                        self._tell("on_batch_end", loss)
-                        show.batch_end(samples, self._means)
-                        interruption.check()
+                    with closing(feed.epoch(self.epoch)) as served:
+                        for x, *targets in islice(served, self.batch, None):
+                            loss = self._step(x, *targets)
+                            samples = _samples(x)
+                            self._means.add(loss, self._step.outputs, targets, samples)
+                            self.batch += 1
+                            self._tell("on_batch_end", loss)
+                            show.batch_end(samples, self._means)
+                            interruption.check()
                     if not self.batch:
                         raise ValueError(_NO_BATCHES.format(self.epoch + 1))
                     row = {"epoch": self.epoch + 1, **self._means.result()}
@@ -300,7 +306,14 @@ class Trainer:
         }
         save_training(path, self.model, self._step, progress)
 
-    def _begin(self, batches: int | None, seed: int, batch_size: int, callbacks: Sequence[Callback]) -> None:
+    def _begin(
+        self,
+        batches: int | None,
+        seed: int,
+        batch_size: int,
+        augment: Sequence[Augmentation],
+        callbacks: Sequence[Callback],
+    ) -> None:
         """Set everything to the beginning of a run, the optimiser included."""
         if batches is not None:
             self.optimizer.bind(batches / self.accumulate)
@@ -327,6 +340,7 @@ class Trainer:
             "accumulate": self.accumulate,
             **_settings_of("loss", self.loss, look_inside=True),
             **_settings_of("optimizer", self.optimizer, look_inside=True),
+            **(_settings_of("augment", tuple(augment)) if augment else {}),
         }
         self._callbacks = list(callbacks)
         self._means = self._no_means()
