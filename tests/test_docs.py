@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import convkit as ck
-from convkit import data, functional, models, nn, optim, plot, train
+from convkit import data, functional, models, nn, onnx, optim, plot, train
 
 PAGES = Path(__file__).parents[1] / "docs" / "api"
 ELSEWHERE = {
@@ -20,7 +20,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize(
-    "module", [ck, functional, nn, optim, data, models, train, plot], ids=lambda module: module.__name__
+    "module", [ck, functional, nn, optim, data, models, train, plot, onnx], ids=lambda module: module.__name__
 )
 def test_every_public_name_is_on_the_page_of_its_module(module: ModuleType) -> None:
     page = PAGES / f"{module.__name__.removeprefix('convkit.')}.rst"

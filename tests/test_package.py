@@ -30,11 +30,11 @@ def test_importing_brings_in_numpy_alone() -> None:
     code = "import sys, convkit; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(in_fresh_process(code).stdout.split())
     assert {"convkit", "numpy"} <= loaded
-    assert not loaded & {"rich", "safetensors", "PIL", "matplotlib", "pooch", "torch", "scipy"}
+    assert not loaded & {"rich", "safetensors", "PIL", "matplotlib", "pooch", "torch", "scipy", "onnx"}
 
 
 def test_every_public_name_exists_and_is_documented() -> None:
-    for module in (ck, ck.functional, ck.nn, ck.optim, ck.data, ck.models, ck.plot):
+    for module in (ck, ck.functional, ck.nn, ck.optim, ck.data, ck.models, ck.plot, ck.onnx):
         for name in module.__all__:
             value = getattr(module, name)
             if callable(value):

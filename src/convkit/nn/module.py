@@ -108,11 +108,14 @@ class Module:
             recorder.scope = outer
 
     def _make_plan(self, arrays: Sequence[np.ndarray], training: bool) -> Plan:
-        name, dtype = type(self).__name__, self.dtype
-        graph, result = self.trace([spec_of(model_input(name, array, dtype)) for array in arrays], training)
+        graph, result = self.trace([self._input_spec(i, array) for i, array in enumerate(arrays)], training)
         outputs = symbols_of(f"{type(self).__name__}.forward", result)
         reorder(graph, outputs)
         return Plan(graph, outputs, several=isinstance(result, (tuple, list)))
+
+    def _input_spec(self, position: int, array: np.ndarray) -> Spec:
+        """Shape and dtype that a plan gives the input at a position."""
+        return spec_of(model_input(type(self).__name__, array, self.dtype))
 
     def trace(self, specs: Sequence[Spec], training: bool = False) -> tuple[Graph, Any]:
         """The graph of `forward` for inputs of these shapes and dtypes, and what it returned: symbols."""

@@ -1,0 +1,182 @@
+"""Every network as an ONNX file: valid, and with the same results in onnxruntime.
+
+That lives in an environment of its own, and ``CONVKIT_ORT_PYTHON=PATH pytest tests/onnx_files`` names its interpreter;
+without it those tests are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+import convkit as ck
+from convkit import data, models, nn, optim
+from convkit import functional as F
+from convkit import onnx as ck_onnx
+
+ANSWERS = Path(__file__).with_name("ort_answers.py")
+SMALL = [name for name, entry in models.REGISTRY.items() if entry.dataset is not None]
+LARGE = [name for name in models.REGISTRY if name not in SMALL]
+
+
+class Function(nn.Module):
+    """A function of one array as a module."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+
+def image(shape: tuple[int, ...], samples: int = 5) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((samples, *shape), np.float32)
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """The model with running moments and biases that are not those it was born with."""
+    rng = np.random.default_rng(1)
+    for name, owned in {**model.parameters(), **model.buffers()}.items():
+        if name.endswith(("bias", "running_mean")):
+            owned.assign(rng.uniform(-0.1, 0.1, owned.shape).astype(owned.dtype))
+        elif name.endswith("running_var"):
+            owned.assign(rng.uniform(0.5, 2, owned.shape).astype(owned.dtype))
+    return model
+
+
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+def reference(path: Path, x: np.ndarray) -> np.ndarray:
+    [y] = ReferenceEvaluator(str(path)).run(None, {"input": x})
+    return np.asarray(y)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_network_is_written_and_passes_the_full_check(name: str, tmp_path: Path) -> None:
+    model = models.REGISTRY[name].build()
+    ck_onnx.save(model, tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    values = {value.name: onnx.numpy_helper.to_array(value) for value in proto.graph.initializer}
+    assert model.input_shape is not None
+    [given] = proto.graph.input
+    assert [size.dim_value or size.dim_param for size in given.type.tensor_type.shape.dim] == ["N", *model.input_shape]
+    for parameter in model.parameters().values():
+        if parameter.name in values:
+            np.testing.assert_array_equal(values[parameter.name], parameter.value)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet5_1998", "highway_conv16", "context_small", "encoder_decoder"])
+def test_onnx_reference_computes_the_same(name: str, tmp_path: Path) -> None:
+    model = shaken(models.REGISTRY[name].build())
+    ck_onnx.save(model, tmp_path / "model.onnx")
+    x = image(model.input_shape or ())
+    assert relative_error(reference(tmp_path / "model.onnx", x), model(x)) <= 1e-5
+
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
+    "elu": lambda x: F.elu(x, 0.7),
+    "selu": F.selu,
+    "silu": F.silu,
+    "softplus": lambda x: F.softplus(x, 2.0),
+    "hardsigmoid": F.hardsigmoid,
+    "hardswish": F.hardswish,
+    "hardtanh": lambda x: F.hardtanh(x, -0.5, 0.7),
+    "gelu": F.gelu,
+    "gelu by tanh": lambda x: F.gelu(x, "tanh"),
+    "prelu": lambda x: F.prelu(x, np.float32([0.1, 0.2, 0.3, 0.4])),
+    "softmax": lambda x: F.softmax(x, 2),
+    "log_softmax": F.log_softmax,
+    "numbers": lambda x: 2 - (x * 3 + 1) * x,
+    "group_norm": lambda x: F.group_norm(x, 2, np.float32([1, 2, 3, 4]), np.float32([4, 3, 2, 1])),
+    "layer_norm": lambda x: F.layer_norm(x, 6),
+    "concat and flatten": lambda x: F.flatten(F.concat([x, F.relu(x)])),
+    "pad": lambda x: F.pad(x, ((1, 2), (0, 1)), value=0.5),
+    "reflect": lambda x: F.pad(x, 2, mode="reflect"),
+    "circular": lambda x: F.pad(x, 2, mode="circular"),
+    "pixel_shuffle": lambda x: F.pixel_shuffle(x, 2),
+    "nearest": lambda x: F.interpolate(x, (7, 9)),
+    "bilinear": lambda x: F.interpolate(x, (7, 9), mode="bilinear"),
+    "aligned": lambda x: F.interpolate(x, (7, 9), mode="bilinear", align_corners=True),
+    "conv_transpose": lambda x: F.conv_transpose2d(
+        x, np.ones((4, 1, 3, 3), np.float32), stride=2, padding=1, output_padding=1, groups=4
+    ),
+    "max_pool, ceil": lambda x: F.max_pool2d(x, 3, 2, padding=1, ceil_mode=True),
+    "avg_pool, ceil": lambda x: F.avg_pool2d(x, 3, 2, padding=1, ceil_mode=True),
+    "avg_pool without padding": lambda x: F.avg_pool2d(x, 3, 2, padding=1, count_include_pad=False),
+    "max_unpool": lambda x: F.max_unpool2d(*F.max_pool2d(F.pad(x, ((0, 1), (0, 0))), 2, return_indices=True), 2),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_written_as_what_they_compute(name: str, tmp_path: Path) -> None:
+    model = Function(FUNCTIONS[name])
+    x = image((4, 5, 6))
+    ck_onnx.save(model, tmp_path / "model.onnx", x.shape[1:])
+    assert relative_error(reference(tmp_path / "model.onnx", x), model(x)) <= 1e-5
+
+
+def test_what_onnx_has_no_operator_for_is_refused_by_name(tmp_path: Path) -> None:
+    model = Function(lambda x: F.adaptive_max_pool2d(x, 3))
+    with pytest.raises(ValueError, match="AdaptiveMaxPool has no operator"):
+        ck_onnx.save(model, tmp_path / "model.onnx", (1, 5, 5))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_without_a_shape_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="input_shape is needed"):
+        ck_onnx.save(nn.ReLU(), tmp_path / "model.onnx")
+
+
+def in_onnxruntime(model: nn.Module, x: np.ndarray, folder: Path) -> np.ndarray:
+    python = os.environ.get("CONVKIT_ORT_PYTHON")
+    if not python:
+        pytest.skip("no environment with onnxruntime: set CONVKIT_ORT_PYTHON")
+    path, given, answers = folder / "model.onnx", folder / "given.npy", folder / "answers.npz"
+    ck_onnx.save(model, path, x.shape[1:])
+    np.save(given, x)
+    subprocess.run([python, ANSWERS, path, given, answers], check=True)
+    with np.load(answers) as file:
+        return np.asarray(file["arr_0"])
+
+
+@pytest.mark.slow
+@pytest.mark.ort
+@pytest.mark.parametrize("name", [*SMALL, *LARGE])
+def test_networks_compute_the_same_in_onnxruntime(name: str, tmp_path: Path) -> None:
+    model = shaken(models.REGISTRY[name].build())
+    x = image(model.input_shape or ())
+    assert relative_error(in_onnxruntime(model, x, tmp_path), model(x)) <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.ort
+@pytest.mark.parametrize("name", [*FUNCTIONS, "local_response_norm"])
+def test_functions_compute_the_same_in_onnxruntime(name: str, tmp_path: Path) -> None:
+    # ONNX's reference takes the batch's size for the number of channels in LRN, so only onnxruntime is asked.
+    functions = {**FUNCTIONS, "local_response_norm": lambda x: F.local_response_norm(x, 3, 0.5)}
+    model, x = Function(functions[name]), image((4, 5, 6))
+    assert relative_error(in_onnxruntime(model, x, tmp_path), model(x)) <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.ort
+def test_a_trained_network_has_the_same_accuracy_in_onnxruntime(tmp_path: Path) -> None:
+    train, test = data.mnist("train", source="sample"), data.mnist("test", source="sample")
+    model = models.lenet5()
+    trainer = ck.Trainer(model, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam(lr=1e-3), metrics=["accuracy"])
+    trainer.fit(train, epochs=2, batch_size=64, seed=0)
+    images = (test.images / np.float32(255)).astype(np.float32)
+    right = in_onnxruntime(model, images, tmp_path).argmax(1) == test.labels
+    assert right.mean() == trainer.evaluate(test)["accuracy"] > 0.5
