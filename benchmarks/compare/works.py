@@ -51,9 +51,9 @@ class Work:
         How many timed turns every side has.
     tolerance : float
         Largest difference between two sides' results, relative to the largest result.
-    checked : int
-        Turns whose results are held against each other: all, but for deep networks that train on from turn to turn,
-        whose rounding errors grow with every step.
+    checked : int or None
+        Turns whose results are held against each other: all (None), but for deep networks that train on from turn to
+        turn, whose rounding errors grow with every step.
     """
 
     title: str
@@ -65,7 +65,7 @@ class Work:
     warm_up: int = 3
     rounds: int = 10
     tolerance: float = 1e-3
-    checked: int = 1_000_000
+    checked: int | None = None
 
 
 def network_works() -> Iterator[Work]:
