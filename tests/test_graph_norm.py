@@ -255,6 +255,16 @@ def test_folded_weights_outlast_an_input_that_nobody_reads() -> None:
         np.testing.assert_array_equal(model(IMAGES, unused), expected)
 
 
+def test_large_weights_are_folded_only_where_their_output_is_larger() -> None:
+    model = moved(nn.Sequential(nn.Conv2d(128, 256, 3, padding=1), nn.BatchNorm2d(256)))
+    model.astype("float64")
+    few, many = (RNG.normal(0, 1, (1, 128, size, size)) for size in (5, 36))  # 51 kB and 2.7 MB; the weights: 2.4 MB
+    assert ops_of(model, few) == ["Convolution", "Normalize"]
+    assert ops_of(model, many) == ["FoldedWeights", "Convolution"]
+    for x in (few, many):
+        np.testing.assert_allclose(model(x), by_hand(model, x), rtol=1e-10, atol=1e-10)
+
+
 def test_what_others_read_is_not_folded() -> None:
     class Both(nn.Module):
         def __init__(self) -> None:

@@ -3,6 +3,7 @@
 Where the moments are constants, in inference, normalising the output of a convolution or a dense layer is a change of
 its weights: with s = γ / sqrt(variance + eps), ``s · (W x + b - mean) + β = (s W) x + (s · (b - mean) + β)``.  The
 changed weights depend on parameters and buffers alone, so a plan computes them only when these were written.
+Weights of many bytes stay as they are where normalising what they make touches less memory than a copy of them takes.
 In training, a rectifier behind the normalisation is applied, and its gradient taken, in the normalisation's own pass.
 """
 
@@ -21,6 +22,8 @@ from convkit.ops.conv import Convolution, ConvTranspose
 from convkit.ops.elementwise import ActivationGrad, Relu
 from convkit.ops.linear import Linear
 from convkit.ops.norm import BatchNorm, BatchNormGrad, Normalize
+
+LARGE_WEIGHTS = 1 << 20  # bytes; smaller ones are folded whatever they make
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def _into_weights(graph: Graph, node: Node, users: Counter[Symbol]) -> None:
         return
     _, weight, bias = linear.inputs
     assert isinstance(node.op, Normalize) and weight is not None
+    if weight.nbytes > max(x.nbytes, LARGE_WEIGHTS):
+        return
     folded = Node(FoldedWeights(node.op.eps, axis), [weight, bias, *moments], scope=node.scope)
     folded.outputs = [Symbol(graph, spec, folded) for spec in folded.op.infer(*folded.inputs)]
     linear.inputs[1:] = folded.outputs
