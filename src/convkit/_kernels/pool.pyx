@@ -38,7 +38,7 @@ cdef struct Windows:
     int64_t pad[3]
     int64_t pad_high[3]
     int64_t dilation[3]
-    # for max pooling with places: see padded_max_plane
+    # for max pooling: see padded_max_plane
     bint padded
     int64_t rows, pitch         # of the padded plane, its columns split by phase
     int64_t *tap_at
@@ -208,19 +208,19 @@ cdef void surround(const Windows *w, real *padded) noexcept nogil:
 
 
 cdef int padded_max_plane(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
-    """max_plane with indices from a copy of the plane with -inf around it, lanes along the outputs.
+    """max_plane from a copy of the plane with -inf around it, lanes along the outputs; `indices` may be NULL.
 
-    Padding is never larger than what was found before, so only windows without any larger value need max_plane.
+    Padding is never larger than a value, so only planes with windows of -inf alone, or with NaN, need max_plane.
     """
     cdef int64_t n = w.count[1] * w.count[2], size = w.stride[2] * w.rows * w.pitch
     cdef real *padded = <real *>scratch(4, (size + CK_MAX_VECTOR) * sizeof(real))
     if real is float:
         rows = &micro().rows_f32
-        place = <int32_t *>scratch(3, n * sizeof(int32_t))
+        place = <int32_t *>scratch(3, n * sizeof(int32_t)) if indices else NULL
     else:
         rows = &micro().rows_f64
-        place = <int64_t *>scratch(3, n * sizeof(int64_t))
-    if not (padded and place):
+        place = <int64_t *>scratch(3, n * sizeof(int64_t)) if indices else NULL
+    if not padded or (indices and not place):
         return OUT_OF_MEMORY
     surround(w, padded)
     pad_rows(w.size[1], w.size[2], x, w.size[2], w.pad[2], w.stride[2], w.stride[2],
@@ -228,6 +228,8 @@ cdef int padded_max_plane(const Windows *w, const real *x, real *y, position *in
     if rows.max_windows_at(w.count[1], w.count[2], w.kernel[1] * w.kernel[2], padded, w.tap_at, w.tap_place,
                            w.stride[1] * w.pitch, w.stride[1] * w.size[2], w.stride[2], y, place):
         return max_plane(w, x, y, indices)
+    if not indices:
+        return 0
     if position is int32_t:
         rows.places_i32(n, place, indices)
     else:
@@ -263,7 +265,7 @@ cdef int max_of(const Windows *w, bint halving, int64_t plane, const real *x, re
     cdef position *to = indices + plane * out_step if indices else NULL
     if halving:
         return halve_max(w, x + plane * step, y + plane * out_step, to)
-    if to and w.padded:
+    if w.padded:
         return padded_max_plane(w, x + plane * step, y + plane * out_step, to)
     return max_plane(w, x + plane * step, y + plane * out_step, to)
 

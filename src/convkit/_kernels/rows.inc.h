@@ -402,36 +402,63 @@ static void NAME(max_2x2_at)(int64_t rows, int64_t n, int64_t width, const REAL 
         IN_BLOCKS(n, NAME(max_2x2_at_block), x + first, x + first + width, first, (IREAL)width, y, place);
 }
 
-/* The largest value of each window, NaN above all, and its first place; whether a window has none: nothing but
-   -inf, be it padding.  Output (r, j) takes x[tap_at[t] + r * row_step + j] from tap t, whose place is
-   tap_place[t] + r * row_place + j * stride. */
+/* Two rows of max_windows_at at once, so that neither waits for its comparisons.  Adds to `odd` a NaN where the
+   windows hold one: a sum is NaN if one of its terms is (or where infinities of both signs meet). */
+ALWAYS_INLINE void NAME(max_windows_rows)(int64_t taps, const REAL *x0, const REAL *x1, const int64_t *tap_at,
+                                          const int64_t *tap_place, VEC best[2], IVEC place[2], VEC *odd)
+{
+    const VEC zero = {0};
+    const IVEC none = {0};
+    best[0] = best[1] = -(REAL)INFINITY - zero;
+    place[0] = place[1] = none;
+    VEC sum0 = zero, sum1 = zero;
+    for (int64_t t = 0; t < taps; t++) {
+        const VEC v0 = AT(VEC, x0, tap_at[t]), v1 = AT(VEC, x1, tap_at[t]);
+        const IVEC at = (IREAL)tap_place[t] - none;
+        const IVEC take0 = v0 > best[0], take1 = v1 > best[1];
+        place[0] = (IVEC)SELECT(take0, at, place[0]);
+        place[1] = (IVEC)SELECT(take1, at, place[1]);
+        best[0] = SELECT(take0, v0, best[0]);
+        best[1] = SELECT(take1, v1, best[1]);
+        sum0 += v0;
+        sum1 += v1;
+    }
+    *odd += sum0 + sum1;
+}
+
+/* The largest value of each window and its first place; whether a window may hold a NaN or nothing but -inf, be it
+   padding, and what was written is not to be used.  Output (r, j) takes x[tap_at[t] + r * row_step + j] from tap t,
+   whose place is tap_place[t] + r * row_place + j * stride.  `place` may be NULL. */
 static int NAME(max_windows_at)(int64_t rows, int64_t n, int64_t taps, const REAL *x, const int64_t *tap_at,
                                 const int64_t *tap_place, int64_t row_step, int64_t row_place, int64_t stride,
                                 REAL *y, IREAL *place)
 {
-    const VEC lowest = (REAL)-INFINITY - (VEC){0};
-    IVEC lane, missing = {0};
+    IVEC lane, doubtful = {0};
     for (int i = 0; i < VL; i++)
         lane[i] = i;
-    for (int64_t r = 0; r < rows; r++, x += row_step, y += n, place += n)
+    for (int64_t r = 0; r < rows; r += 2) {
+        const int64_t second = r + 1 < rows;
         for (int64_t j = 0; j < n; j += VL) {
             const IVEC at = (lane + (IREAL)j) * (IREAL)stride + (IREAL)(r * row_place);
-            const IVEC none = {0};
-            VEC best = lowest;
-            IVEC found = none - 1;
-            for (int64_t t = 0; t < taps; t++) {
-                const VEC v = AT(VEC, x, tap_at[t] + j);
-                const IVEC take = ~(IVEC)(v <= best) & (IVEC)(best == best);
-                best = SELECT(take, v, best);
-                found = (take & (at + (IREAL)tap_place[t])) | (~take & found);
+            const IVEC inside = lane < (IREAL)(n - j);
+            VEC best[2], odd = {0};
+            IVEC found[2];
+            const REAL *from = x + r * row_step + j;
+            NAME(max_windows_rows)(taps, from, from + second * row_step, tap_at, tap_place, best, found, &odd);
+            doubtful |= inside & ((odd != odd) | (best[0] == -(REAL)INFINITY) | (best[1] == -(REAL)INFINITY));
+            UNROLL
+            for (int64_t i = 0; i < 2; i++) {
+                const int64_t to = (r + i * second) * n + j;
+                NAME(store_upto)(n - j, y + to, best[i]);
+                if (place)
+                    NAME(store_upto)(n - j, (REAL *)(place + to),
+                                     (VEC)(found[i] + at + (IREAL)(i * second * row_place)));
             }
-            missing |= found & (IVEC)(lane < (IREAL)(n - j));
-            NAME(store_upto)(n - j, y + j, best);
-            NAME(store_upto)(n - j, (REAL *)(place + j), (VEC)found);
         }
+    }
     int any = 0;
     for (int i = 0; i < VL; i++)
-        any |= missing[i] < 0;
+        any |= doubtful[i] != 0;
     return any;
 }
 

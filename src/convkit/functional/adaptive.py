@@ -177,8 +177,8 @@ def _adaptive_avg_pool_backward(function: str, rank: int, grad: Any, input_shape
 
 def _adaptive_max_pool(function: str, rank: int, x: Any, output_size: Any, return_indices: bool) -> Any:
     x = operand(function, "x", x)
-    y, indices = _max_pool_op(x.shape, _output_size(function, rank, x.shape, output_size))(x)
-    return (y, indices) if return_indices else y
+    op = _max_pool_op(x.shape, _output_size(function, rank, x.shape, output_size))
+    return op(x) if return_indices else op.first_output(x)
 
 
 def _adaptive_max_pool_backward(function: str, rank: int, grad: Any, x: Any, output_size: Any) -> Any:

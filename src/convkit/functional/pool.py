@@ -160,8 +160,8 @@ def _max_pool(
     x = operand(function, "x", x)
     windows = _windows(function, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     index_dtype = "int64" if return_indices or prod(x.shape[2:]) > np.iinfo(np.int32).max else "int32"
-    y, indices = MaxPool(windows, bool(ceil_mode), index_dtype)(x)
-    return (y, indices) if return_indices else y
+    op = MaxPool(windows, bool(ceil_mode), index_dtype)
+    return op(x) if return_indices else op.first_output(x)
 
 
 def _max_pool_backward(

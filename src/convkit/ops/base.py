@@ -198,6 +198,14 @@ class Primitive:
         outputs = self.evaluate([concrete(operand) for operand in inputs])
         return outputs[0] if len(outputs) == 1 else outputs
 
+    def first_output(self, *inputs: Any) -> Any:
+        """The first output of several; given arrays, the optional ones are not computed."""
+        if any(isinstance(operand, Operand) for operand in inputs):
+            return self(*inputs)[0]
+        first, *others = (np.empty(spec.shape, spec.dtype) for spec in self.infer(*inputs))
+        self.bind(inputs, [first, *(None if i in self.optional else y for i, y in enumerate(others, 1))]).run()
+        return first
+
     def evaluate(self, arrays: Sequence[Any]) -> tuple[np.ndarray, ...]:
         """Run on arrays, into fresh outputs."""
         outputs = tuple(np.empty(spec.shape, spec.dtype) for spec in self.infer(*arrays))
