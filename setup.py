@@ -17,7 +17,7 @@ from setuptools.errors import CompileError, LinkError
 
 KERNELS = "src/convkit/_kernels"
 DRIVERS = [
-    "core", "conv", "depthwise", "direct", "gemm", "pool", "lanes", "wide", "winograd", "elementwise", "norm",
+    "core", "conv", "depthwise", "direct", "gemm", "pool", "lanes", "wide", "winograd", "phases", "elementwise", "norm",
     "loss", "update", "ceiling",
 ]  # fmt: skip
 HEADERS = [str(path) for path in sorted(Path(KERNELS).glob("*.h"))]

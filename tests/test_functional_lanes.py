@@ -142,9 +142,21 @@ def always_winograd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(winograd.Rule, "enabled", True)
     monkeypatch.setattr(winograd.Rule, "least_for_products", 0)
     monkeypatch.setattr(winograd.Rule, "least_for_sums", 0)
+    monkeypatch.setattr(winograd.Rule, "least_for_phases", 0)
     monkeypatch.setattr(winograd.Rule, "least_outputs", 0)
     monkeypatch.setattr(winograd.Rule, "least_covered", 0.0)
     yield
+
+
+def phased_case(rng: np.random.Generator) -> ConvCase:
+    """With dilation, and padding before each axis that is a multiple of it."""
+    dilation = tuple(int(d) for d in rng.choice([1, 2, 2, 3, 4], 2))
+    dilation = (2, 3) if max(dilation) == 1 else dilation
+    pads = tuple((int(d * rng.integers(0, 3)), int(rng.integers(0, 4))) for d in dilation)
+    least = [max(1, 2 * d + 1 - lo - hi) for (lo, hi), d in zip(pads, dilation, strict=True)]
+    size = tuple(int(rng.integers(n, n + 9)) for n in least)
+    case = winograd_case(rng, dilations=[1], most_low=2)
+    return replace(case, size=size, padding=pads, dilation=dilation, batch=int(rng.choice([1, 1, 2, 3, 4, 5])))
 
 
 def winograd_case(rng: np.random.Generator, dilations: Sequence[int], most_low: int) -> ConvCase:
@@ -158,14 +170,17 @@ def winograd_case(rng: np.random.Generator, dilations: Sequence[int], most_low: 
 
 
 @dtypes
+@pytest.mark.parametrize("dilated", [False, True])
 @pytest.mark.usefixtures("always_winograd")
 def test_winograd_of_ordinary_arrays_matches_the_oracle(
-    seed: int, dtype: Any, threaded: Any, monkeypatch: pytest.MonkeyPatch
+    seed: int, dilated: bool, dtype: Any, threaded: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for other in ("ConvForward", "ConvInputGrad", "ConvWeightGrad"):
         monkeypatch.setattr(conv.kernels, other, None)
     rng = np.random.default_rng(seed)
     case = replace(winograd_case(rng, dilations=[1], most_low=2), batch=int(rng.integers(1, 9)))
+    if dilated:
+        case = phased_case(rng)
     x, weight = normal(rng, case.x_shape, dtype), normal(rng, case.weight_shape, dtype)
     bias = normal(rng, (case.out_channels,), dtype) if case.bias else None
     grad, windows = normal(rng, case.y_shape, dtype), windows_of(case)

@@ -19,6 +19,8 @@ class Rule:
     least_for_products, least_for_sums : int
         For I inputs and O outputs, the least I O / (I + O) at which it is faster, measured: in the convolution and
         its adjoint, and in the weight gradient.
+    least_for_phases : int
+        The same for convolutions with dilation of ordinary arrays, whose phases are copied (`ops.phases`).
     least_outputs : int
         Of a channel of ordinary arrays: with fewer the transformed kernels cost more than is saved.
     least_covered : float
@@ -28,6 +30,7 @@ class Rule:
     enabled = os.environ.get("CONVKIT_WINOGRAD", "1") != "0"
     least_for_products = 16
     least_for_sums = 20
+    least_for_phases = 32
     least_outputs = 700
     least_covered = 0.7
 

@@ -20,6 +20,7 @@ from convkit._kernels.direct import DirectConvolution, run_length
 from convkit._kernels.winograd import WinogradConvolution, WinogradWeightGrad
 from convkit.geometry import Windows
 from convkit.ops.base import Primitive, Spec
+from convkit.ops.phases import Phases, convolution_of_phases, phases_of, weight_grad_of_phases
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Convolution(Primitive):
             return WinogradConvolution(
                 x, weight, bias, outputs[0], outputs[0].shape[2:], w.low, w.dilation, self.groups, False, self.relu
             )  # fmt: skip
+        phases = _suitable_phases(w, weight, self.groups, x, outputs[0])
+        if phases:
+            return convolution_of_phases(phases, x, weight, bias, outputs[0], self.groups, False, self.relu)
         if _suits_direct(w, weight.shape[1], weight.shape[0] // self.groups, outputs[0]):
             return DirectConvolution(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
         return kernels.ConvForward(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
@@ -62,6 +66,10 @@ class Convolution(Primitive):
 def _suits_winograd(windows: Windows, weight: Any, groups: int, y: Any) -> bool:
     outs, ins = weight.shape[0] // groups, weight.shape[1]
     return winograd.suits_planes(windows, ins, outs, winograd.Rule.least_for_products, y)
+
+
+def _suitable_phases(windows: Windows, weight: Any, groups: int, x: Any, y: Any) -> Phases | None:
+    return phases_of(windows, weight.shape[1], weight.shape[0] // groups, x, y.shape[2:])
 
 
 def _suits_direct(windows: Windows, ins: int, outs: int, y: Any) -> bool:
@@ -92,6 +100,9 @@ class ConvTranspose(Primitive):
             return WinogradConvolution(
                 x, weight, bias, outputs[0], outputs[0].shape[2:], w.low, w.dilation, self.groups, True, self.relu
             )  # fmt: skip
+        phases = _suitable_phases(w, weight, self.groups, x, outputs[0])
+        if phases and bias is None and not self.relu:
+            return convolution_of_phases(phases, x, weight, bias, outputs[0], self.groups, True, self.relu)
         return kernels.ConvInputGrad(x, weight, outputs[0], w.stride, w.low, w.dilation, self.groups, bias, self.relu)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
@@ -126,6 +137,9 @@ class ConvolutionWeightGrad(Primitive):
         outs, ins = grad_weight.shape[0] // self.groups, grad_weight.shape[1]
         if winograd.suits_planes(w, ins, outs, winograd.Rule.least_for_sums, grad):
             return WinogradWeightGrad(grad, x, grad_weight, grad_bias, w.low, w.dilation, self.groups)
+        phases = phases_of(w, ins, outs, x, grad.shape[2:])
+        if phases:
+            return weight_grad_of_phases(phases, grad, x, grad_weight, grad_bias, self.groups)
         return kernels.ConvWeightGrad(grad, x, grad_weight, grad_bias, w.stride, w.low, w.dilation, self.groups)
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
