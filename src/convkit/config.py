@@ -11,7 +11,6 @@ import numpy as np
 from convkit import errors
 from convkit._kernels import core
 from convkit._version import __version__
-from convkit.parameter import structure
 from convkit.winograd import Rule
 
 MOST_THREADS = 1024
@@ -33,6 +32,8 @@ def set_winograd(on: bool) -> None:
     It is faster, with rounding errors as small as the direct sum's (see docs/performance.md).  On by default; the
     environment variable CONVKIT_WINOGRAD=0 turns it off from the start.
     """
+    from convkit.parameter import structure  # half of what `import convkit` would cost beside NumPy
+
     Rule.enabled = bool(on)
     structure.bump()
 
