@@ -71,10 +71,11 @@ def test_cross_entropy_gradient_is_the_slope(seed: int) -> None:
 
 
 @dtypes
-def test_losses_are_added_up_or_left_as_they_are(seed: int, dtype: Any) -> None:
+def test_losses_are_averaged_added_up_or_left_as_they_are(seed: int, dtype: Any) -> None:
     logits, labels, options = draw(seed, dtype)
     expected = ref.cross_entropy_each(logits, labels, **options)
-    for reduction, values in (("none", expected), ("sum", expected.sum())):
+    reductions = {"none": expected, "sum": expected.sum(), "mean": ref.cross_entropy(logits, labels, **options)}
+    for reduction, values in reductions.items():
         loss = F.cross_entropy(logits, labels, **options, reduction=reduction)
         assert_close(loss, values, dtype)
         if np.asarray(labels).dtype.kind in "iu" and "label_smoothing" not in options:
