@@ -2,7 +2,7 @@
 
 The samples and PyTorch's answers come from `torch_opinfo.py`, for which PyTorch's environment needs expecttest,
 hypothesis and pytest, too.  A call is made by its names here: PyTorch's arguments are put into ours by `OPERATIONS` and
-`spelt_our_way`.  What is left out is left out by a rule with a reason, and the count of each is printed below the tests'
+`spelt_our_way`.  What is left out is left out by a rule with a reason; the count of each is printed below the tests'
 summary.
 """
 
