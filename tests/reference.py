@@ -308,9 +308,15 @@ def max_pool_backward(grad_output: ArrayLike, index: Labels, size: Shape) -> Arr
 
 
 def _avg_pool_weights(
-    size: Shape, kernel: Shape, stride: Shape, padding: Padding, ceil_mode: bool, count_include_pad: bool
+    size: Shape,
+    kernel: Shape,
+    stride: Shape,
+    padding: Padding,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
 ) -> tuple[Shape, Padding, Array]:
-    """Output shape, reach of the windows, and one over the number of pixels that count in each window."""
+    """Output shape, reach of the windows, and one over the number of pixels that count in each, or over the divisor."""
     once = (1,) * len(size)
     out = output_shape(size, kernel, stride, padding, once, ceil_mode)
     reach = _reach(size, kernel, stride, padding, once, out)
@@ -323,16 +329,23 @@ def _avg_pool_weights(
     count = np.zeros(out)
     for _, window in taps(kernel, stride, once, out):
         count += counted[window]
-    return out, reach, 1.0 / count
+    return out, reach, 1.0 / (count if divisor_override is None else np.full(out, divisor_override))
 
 
 def avg_pool(
-    x: ArrayLike, kernel: Shape, *, stride: Shape, padding: Padding, ceil_mode: bool, count_include_pad: bool
+    x: ArrayLike,
+    kernel: Shape,
+    *,
+    stride: Shape,
+    padding: Padding,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None = None,
 ) -> Array:
     """Mean of every window."""
     x = np.asarray(x, np.float64)
     size = x.shape[2:]
-    out, reach, share = _avg_pool_weights(size, kernel, stride, padding, ceil_mode, count_include_pad)
+    out, reach, share = _avg_pool_weights(size, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
     padded = pad(x, reach)
     total = np.zeros((*x.shape[:2], *out))
     for _, window in taps(kernel, stride, (1,) * len(size), out):
@@ -349,10 +362,11 @@ def avg_pool_backward(
     padding: Padding,
     ceil_mode: bool,
     count_include_pad: bool,
+    divisor_override: int | None = None,
 ) -> Array:
     """Every pixel of a window gets the same share."""
     grad_output = np.asarray(grad_output, np.float64)
-    out, reach, share = _avg_pool_weights(size, kernel, stride, padding, ceil_mode, count_include_pad)
+    out, reach, share = _avg_pool_weights(size, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
     widened = np.zeros(grad_output.shape[:2] + padded_size(size, reach))
     for _, window in taps(kernel, stride, (1,) * len(size), out):
         widened[window] += grad_output * share
@@ -641,6 +655,9 @@ def concat_backward(grad_output: ArrayLike, lengths: Sequence[int], axis: int) -
 # Cross-entropy ------------------------------------------------------------------------------------
 
 
+CROSS_ENTROPY_OPTIONS: dict[str, Any] = {"label_smoothing": 0.0, "weight": None, "ignore_index": None}
+
+
 def _cross_entropy_targets(
     logits: Array,
     labels: ArrayLike,
@@ -683,6 +700,14 @@ def cross_entropy(
     logits = np.asarray(logits, np.float64)
     target, divisor = _cross_entropy_targets(logits, labels, label_smoothing, weight, ignore_index)
     return float(-(target * log_softmax(logits, 1)).sum() / divisor)
+
+
+def cross_entropy_each(logits: ArrayLike, labels: ArrayLike, **options: Any) -> Array:
+    """The cross-entropy at each position, (N, …); options as those of `cross_entropy`."""
+    logits = np.asarray(logits, np.float64)
+    given = [options.get(name, default) for name, default in CROSS_ENTROPY_OPTIONS.items()]
+    target, _ = _cross_entropy_targets(logits, labels, *given)
+    return -(target * log_softmax(logits, 1)).sum(1)
 
 
 def cross_entropy_backward(

@@ -70,6 +70,47 @@ def test_cross_entropy_gradient_is_the_slope(seed: int) -> None:
     )
 
 
+@dtypes
+def test_losses_are_averaged_added_up_or_left_as_they_are(seed: int, dtype: Any) -> None:
+    logits, labels, options = draw(seed, dtype)
+    expected = ref.cross_entropy_each(logits, labels, **options)
+    reductions = {"none": expected, "sum": expected.sum(), "mean": ref.cross_entropy(logits, labels, **options)}
+    for reduction, values in reductions.items():
+        loss = F.cross_entropy(logits, labels, **options, reduction=reduction)
+        assert_close(loss, values, dtype)
+        if np.asarray(labels).dtype.kind in "iu" and "label_smoothing" not in options:
+            likelihood = F.nll_loss(F.log_softmax(logits), labels, **options, reduction=reduction)
+            assert_close(likelihood, values, dtype)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_the_gradient_of_every_reduction_is_the_slope(reduction: str, seed: int) -> None:
+    logits, labels, options = draw(seed, np.float64)
+    rng = np.random.default_rng(seed)
+    grad = rng.standard_normal(np.shape(F.cross_entropy(logits, labels, **options, reduction=reduction)))
+    gradient = F.cross_entropy_backward(logits, labels, **options, reduction=reduction, grad_output=grad)
+    assert_gradient(
+        lambda x: F.cross_entropy(x, labels, **options, reduction=reduction),
+        logits, grad, gradient, rng, step=1e-4, tolerance=1e-6,
+    )  # fmt: skip
+    if np.asarray(labels).dtype.kind in "iu":
+        options.pop("label_smoothing", None)
+        gradient = F.nll_loss_backward(logits, labels, **options, reduction=reduction, grad_output=grad)
+        assert_gradient(lambda x: F.nll_loss(x, labels, **options, reduction=reduction), logits, grad, gradient, rng)
+
+
+@pytest.mark.parametrize("function", [F.cross_entropy, F.cross_entropy_backward, F.nll_loss, F.nll_loss_backward])
+def test_a_reduction_of_another_name_is_refused(function: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{function.__name__}: reduction must be 'mean', 'sum' or 'none', not 'max'"):
+        function(np.zeros((2, 3)), [0, 1], reduction="max")
+
+
+@pytest.mark.parametrize("function", [F.cross_entropy_backward, F.nll_loss_backward])
+def test_a_gradient_for_other_losses_is_refused(function: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{function.__name__}: grad_output must have shape \(2,\), not \(3,\)"):
+        function(np.zeros((2, 3)), [0, 1], reduction="none", grad_output=np.ones(3))
+
+
 def test_equal_logits_cost_the_logarithm_of_the_classes() -> None:
     assert F.cross_entropy(np.zeros((5, 10)), np.arange(5)) == pytest.approx(math.log(10), rel=1e-14)
 

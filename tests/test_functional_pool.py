@@ -11,6 +11,7 @@ import pytest
 import geometries
 import reference as ref
 from convkit import functional as F
+from convkit import nn
 from geometries import PoolCase, normal
 from reference import assert_close, assert_gradient
 
@@ -95,6 +96,34 @@ def test_avg_pool_matches_the_oracle(rank: int, seed: int, dtype: Any, threaded:
     assert_close(y, ref.avg_pool(x, case.kernel, **average_options(case)), dtype)
     grad_x = threaded(lambda: function("avg_pool", rank, True)(grad, x.shape, **case.written_for_average))
     assert_close(grad_x, ref.avg_pool_backward(grad, case.size, case.kernel, **average_options(case)), dtype)
+
+
+@ranks
+@dtypes
+def test_a_divisor_of_one_s_own_matches_the_oracle(rank: int, seed: int, dtype: Any) -> None:
+    case = geometries.pool_case(rank, seed, dilated=False)
+    rng = np.random.default_rng(seed)
+    x, grad = normal(rng, case.x_shape, dtype), normal(rng, case.y_shape, dtype)
+    divisor = int(rng.choice([-2, 1, 7]))
+    y = function("avg_pool", rank)(x, **case.written_for_average, divisor_override=divisor)
+    options = average_options(case) | {"divisor_override": divisor}
+    assert_close(y, ref.avg_pool(x, case.kernel, **options), dtype)
+    grad_x = function("avg_pool", rank, True)(grad, x.shape, **case.written_for_average, divisor_override=divisor)
+    assert_close(grad_x, ref.avg_pool_backward(grad, case.size, case.kernel, **options), dtype)
+
+
+@ranks
+def test_a_divisor_of_zero_is_refused(rank: int) -> None:
+    with pytest.raises(ValueError, match=f"^avg_pool{rank}d: divisor_override must not be 0"):
+        function("avg_pool", rank)(np.ones((1, 1, *(4,) * rank)), 2, divisor_override=0)
+
+
+def test_a_layer_divides_by_it_in_a_plan() -> None:
+    x = np.random.default_rng(0).standard_normal((16, 3, 8, 8)).astype(np.float32)
+    layer = nn.AvgPool2d(3, 2, 1, ceil_mode=True, divisor_override=5)
+    model = nn.Sequential(nn.ReLU(), layer, nn.ReLU())
+    expected = F.relu(F.avg_pool2d(F.relu(x), 3, 2, 1, ceil_mode=True, divisor_override=5))
+    np.testing.assert_allclose(model(x), expected, rtol=1e-5, atol=1e-6)
 
 
 @ranks

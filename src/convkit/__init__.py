@@ -9,7 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from convkit._version import __version__
-from convkit.config import get_num_threads, get_winograd, set_num_threads, set_winograd, show_config
+from convkit.config import (
+    get_include,
+    get_num_threads,
+    get_winograd,
+    set_num_threads,
+    set_winograd,
+    show_config,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from convkit import data, functional, models, nn, optim, plot
@@ -23,7 +30,8 @@ __all__ = [
     "functional", "nn", "optim", "data", "models", "plot",
     "Trainer", "save", "load", "load_model",
     "compile_step", "CompiledStep", "value_and_grad", "Op", "Parameter", "Buffer", "is_training",
-    "set_seed", "set_num_threads", "get_num_threads", "set_winograd", "get_winograd", "show_config", "__version__",
+    "set_seed", "set_num_threads", "get_num_threads", "set_winograd", "get_winograd", "show_config", "get_include",
+    "__version__",
 ]  # fmt: skip
 
 _PACKAGES = ("functional", "nn", "optim", "data", "models", "plot", "onnx", "train", "graph", "ops")

@@ -43,6 +43,11 @@ def get_winograd() -> bool:
     return Rule.enabled
 
 
+def get_include() -> str:
+    """The folder of the C headers that Cython modules which `cimport convkit._kernels` are compiled with."""
+    return str(Path(core.__file__).resolve().parent)
+
+
 def show_config() -> str:
     """Print, and return, the version, the compiler, OpenMP, the instruction sets and the number of threads."""
     lines = [

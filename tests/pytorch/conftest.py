@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,32 @@ CHECKOUT = HERE.parents[1]
 # The networks are described once, for these tests and for the benchmarks.
 sys.path.insert(0, str(CHECKOUT))
 
+# How many of PyTorch's own samples of an operation (first) went which way (second).
+OPINFO_COUNTS = pytest.StashKey[Counter[tuple[str, str]]]()
+
 Named = dict[str, np.ndarray]
 Call = tuple[dict[str, Any], Named]  # arguments that JSON can hold, and arrays
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torch-python", metavar="PATH", help="the interpreter of an environment with PyTorch")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OPINFO_COUNTS] = Counter()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    counts = terminalreporter.config.stash[OPINFO_COUNTS]
+    if counts:
+        terminalreporter.section("PyTorch's own samples")
+        for name in dict.fromkeys(name for name, _ in counts):
+            ways = [f"{number} {what}" for (of, what), number in counts.items() if of == name]
+            terminalreporter.write_line(f"{name}: {'; '.join(ways)}")
+        total: Counter[str] = Counter()
+        for (_, what), number in counts.items():
+            total[what.partition(":")[0].partition(",")[0]] += number
+        terminalreporter.write_line("all: " + "; ".join(f"{number} {what}" for what, number in total.items()))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,14 +59,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def torch_process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
-    """One PyTorch process for the session; it waits for requests on its stdin."""
+def torch_python(request: pytest.FixtureRequest) -> str:
+    """The interpreter that has PyTorch."""
     # pytest knows the option only when this folder is named on the command line.
     python = request.config.getoption("--torch-python", None) or os.environ.get("CONVKIT_TORCH_PYTHON")
     if not python:
         pytest.skip("no environment with PyTorch: set CONVKIT_TORCH_PYTHON")
+    return python
+
+
+@pytest.fixture(scope="session")
+def torch_process(torch_python: str) -> Iterator[subprocess.Popen[str]]:
+    """One PyTorch process for the session; it waits for requests on its stdin."""
     process = subprocess.Popen(
-        [python, HERE / "torch_answers.py"],
+        [torch_python, HERE / "torch_answers.py"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"},
@@ -53,6 +80,12 @@ def torch_process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[s
     )
     yield process
     process.communicate()
+
+
+@pytest.fixture
+def count_opinfo(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Enter one of PyTorch's own samples into the table that is printed in the end."""
+    return lambda name, way: request.config.stash[OPINFO_COUNTS].update([(name, way)])
 
 
 @pytest.fixture

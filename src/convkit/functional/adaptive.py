@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit import errors
+from convkit import errors, geometry
 from convkit.functional.conv import ANY_LAYOUT, LAYOUTS
 from convkit.functional.operands import operand, operands
 from convkit.functional.shape import reshape
@@ -29,7 +29,7 @@ def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
     """The means over windows that share the input out among an output of the given size.
 
     Window i of an axis with n values and m outputs goes from floor(i · n / m) to ceil((i + 1) · n / m); where m divides
-    n, that is average pooling with kernel and stride n / m.
+    n, that is average pooling with kernel and stride n / m.  Where m is more than n, values serve more than one window.
 
     Parameters
     ----------
@@ -204,9 +204,7 @@ def _output_size(function: str, rank: int, shape: tuple[int, ...], output_size: 
     if isinstance(output_size, Sequence) and len(output_size) == rank:
         kept = [n if wanted is None else wanted for wanted, n in zip(output_size, shape[2:], strict=True)]
     size = errors.integers(function, "output_size", kept, rank, 1)
-    for axis, (wanted, n) in enumerate(zip(size, shape[2:], strict=True)):
-        if wanted > n:
-            raise GeometryError(f"{function}: output_size {wanted} on spatial axis {axis} is more than x's {n} values")
+    geometry.check_volume(function, (*shape[:2], *size))
     return size
 
 

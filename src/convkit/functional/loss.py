@@ -120,6 +120,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     weight: Any = None,
     ignore_index: int | None = None,
+    reduction: str = "mean",
 ) -> Any:
     """The mean of ``-Σ_c q_c · log softmax(logits)_c`` over a batch.
 
@@ -137,20 +138,27 @@ def cross_entropy(
         A factor for each class; with integer labels the mean is then weighted by those of the labels.
     ignore_index : int, optional
         A label that does not count.
+    reduction : {'mean', 'sum', 'none'}
+        Whether the losses are averaged, added up, or returned as they are.
 
     Returns
     -------
-    array of shape ()
-        NaN where no label counts.
+    array of shape (), or with 'none' (N,) or ``(N, *spatial)``
+        The mean is NaN where no label counts.
 
     Raises
     ------
     TypeError, ValueError
         For shapes and dtypes other than these, and labels that are no class.
     """
-    op, operands = _cross_entropy("cross_entropy", logits, labels, label_smoothing, weight, ignore_index)
-    loss, _ = op(*operands)
-    return loss
+    function = "cross_entropy"
+    op, operands = _cross_entropy(function, logits, labels, label_smoothing, weight, ignore_index)
+    if _reduction(function, reduction) == "mean":
+        loss, _ = op(*operands)
+        return loss
+    logits, labels, weight = operands
+    each = NegativeLikelihood(function, reduction, op.label_smoothing, ignore_index)
+    return each(Softmax(1, log=True)(logits), labels, weight)
 
 
 def cross_entropy_backward(
@@ -160,16 +168,17 @@ def cross_entropy_backward(
     label_smoothing: float = 0.0,
     weight: Any = None,
     ignore_index: int | None = None,
+    reduction: str = "mean",
     grad_output: Any = 1.0,
 ) -> Any:
     """Gradient of `cross_entropy` to the logits: ``grad_output · (softmax(logits) - q) / N`` without weights.
 
-    N counts the labels that are not ignored.
+    N counts the labels that are not ignored; where the losses are not averaged it is 1.
 
     Parameters
     ----------
-    logits, labels, label_smoothing, weight, ignore_index : as given to `cross_entropy`
-    grad_output : float or array of shape ()
+    logits, labels, label_smoothing, weight, ignore_index, reduction : as given to `cross_entropy`
+    grad_output : float, or array of the loss's shape
         The gradient to the loss.
 
     Returns
@@ -179,11 +188,20 @@ def cross_entropy_backward(
     Raises
     ------
     TypeError, ValueError
-        As `cross_entropy`.
+        As `cross_entropy`, and where `grad_output` has not the loss's shape.
     """
-    op, operands = _cross_entropy("cross_entropy_backward", logits, labels, label_smoothing, weight, ignore_index)
-    grad = np.asarray(grad_output, operands[0].dtype).reshape(())
-    grad_logits, *_ = op.gradient(operands, op(*operands), (grad, None))
+    function = "cross_entropy_backward"
+    op, operands = _cross_entropy(function, logits, labels, label_smoothing, weight, ignore_index)
+    if _reduction(function, reduction) == "mean":
+        results = op(*operands)
+        grad_logits, *_ = op.gradient(operands, results, (_grad_of_loss(function, grad_output, results[0]), None))
+        return grad_logits
+    logits, labels, weight = operands
+    softmax, each = Softmax(1, log=True), NegativeLikelihood(function, reduction, op.label_smoothing, ignore_index)
+    x = softmax(logits)
+    grad = _grad_of_loss(function, grad_output, *each.infer(x, labels, weight))
+    grad_x, *_ = each.gradient((x, labels, weight), (None,), (grad,))
+    [grad_logits] = softmax.gradient((logits,), (x,), (grad_x,))
     return grad_logits
 
 
@@ -202,9 +220,7 @@ def _cross_entropy(
     if labels.dtype.kind == "f":
         return _with_probabilities(function, logits, labels, label_smoothing, weight, ignore_index)
     labels = _class_numbers(function, labels, logits, "integers or probabilities")
-    if ignore_index is not None:
-        ignore_index = errors.integer(function, "ignore_index", ignore_index, -(2**62))
-    return CrossEntropy(float(label_smoothing), ignore_index), (logits, labels, weight)
+    return CrossEntropy(float(label_smoothing), _ignored(function, ignore_index)), (logits, labels, weight)
 
 
 def _with_probabilities(
@@ -234,8 +250,15 @@ def _class_numbers(function: str, labels: Any, scores: Any, expected: str) -> An
     return labels
 
 
-def nll_loss(log_probabilities: Any, labels: Any) -> Any:
-    """The mean over a batch of ``-log_probabilities[n, labels[n]]``, of shape ().
+def nll_loss(
+    log_probabilities: Any,
+    labels: Any,
+    *,
+    weight: Any = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """The mean over a batch of ``-log_probabilities[n, labels[n]]``.
 
     Of ``log_softmax(logits)`` it is `cross_entropy`; of negated penalties, the mean penalty of the right class.
 
@@ -244,29 +267,44 @@ def nll_loss(log_probabilities: Any, labels: Any) -> Any:
     log_probabilities : array (N, C) or ``(N, C, *spatial)``
         float32 or float64.
     labels : integer array (N,) or ``(N, *spatial)``
+    weight : array (C,), optional
+        A factor for each class; the mean is then weighted by those of the labels.
+    ignore_index : int, optional
+        A label that does not count.
+    reduction : {'mean', 'sum', 'none'}
+        Whether the losses are averaged, added up, or returned as they are.
 
     Returns
     -------
-    array of shape ()
-        NaN for an empty batch.
+    array of shape (), or with 'none' (N,) or ``(N, *spatial)``
+        The mean is NaN where no label counts.
 
     Raises
     ------
     TypeError, ValueError
         For shapes and dtypes other than these, and labels that are no class.
     """
-    return NegativeLikelihood()(*_scores_and_labels("nll_loss", log_probabilities, labels))
+    op, operands = _likelihood("nll_loss", log_probabilities, labels, weight, ignore_index, reduction)
+    return op(*operands)
 
 
-def nll_loss_backward(log_probabilities: Any, labels: Any, *, grad_output: Any = 1.0) -> Any:
-    """Gradient of `nll_loss` to the log-probabilities: ``-grad_output / N`` at the labels, else 0.
+def nll_loss_backward(
+    log_probabilities: Any,
+    labels: Any,
+    *,
+    weight: Any = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+    grad_output: Any = 1.0,
+) -> Any:
+    """Gradient of `nll_loss` to the log-probabilities: ``-grad_output / N`` at the labels, else 0, without weights.
 
-    N is the number of labels.
+    N counts the labels that are not ignored; where the losses are not averaged it is 1.
 
     Parameters
     ----------
-    log_probabilities, labels : as given to `nll_loss`
-    grad_output : float or array of shape ()
+    log_probabilities, labels, weight, ignore_index, reduction : as given to `nll_loss`
+    grad_output : float, or array of the loss's shape
         The gradient to the loss.
 
     Returns
@@ -276,21 +314,46 @@ def nll_loss_backward(log_probabilities: Any, labels: Any, *, grad_output: Any =
     Raises
     ------
     TypeError, ValueError
-        As `nll_loss`.
+        As `nll_loss`, and where `grad_output` has not the loss's shape.
     """
-    x, labels = _scores_and_labels("nll_loss_backward", log_probabilities, labels)
-    op = NegativeLikelihood()
-    grad = np.asarray(grad_output, x.dtype).reshape(())
-    grad_x, _ = op.gradient((x, labels), (op(x, labels),), (grad,))
+    function = "nll_loss_backward"
+    op, operands = _likelihood(function, log_probabilities, labels, weight, ignore_index, reduction)
+    grad_x, *_ = op.gradient(operands, (None,), (_grad_of_loss(function, grad_output, *op.infer(*operands)),))
     return grad_x
 
 
-def _scores_and_labels(function: str, log_probabilities: Any, labels: Any) -> tuple[Any, Any]:
-    x = operand(function, "log_probabilities", log_probabilities)
+def _likelihood(
+    function: str, log_probabilities: Any, labels: Any, weight: Any, ignore_index: int | None, reduction: str
+) -> tuple[NegativeLikelihood, tuple[Any, Any, Any]]:
+    """The op for these arguments, every one checked, and its operands."""
+    x, weight = operands(function, optional="weight", log_probabilities=log_probabilities, weight=weight)
     _check_classes(function, "log_probabilities", x)
+    if weight is not None:
+        errors.shape(function, "weight", weight, (x.shape[1],))
     if not isinstance(labels, Operand):
         labels = np.asarray(labels)
-    return x, _class_numbers(function, labels, x, "integers")
+    labels = _class_numbers(function, labels, x, "integers")
+    op = NegativeLikelihood(function, _reduction(function, reduction), 0.0, _ignored(function, ignore_index))
+    return op, (x, labels, weight)
+
+
+def _ignored(function: str, ignore_index: Any) -> int | None:
+    return None if ignore_index is None else errors.integer(function, "ignore_index", ignore_index, -(2**62))
+
+
+def _reduction(function: str, reduction: str) -> str:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{function}: reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+    return reduction
+
+
+def _grad_of_loss(function: str, grad_output: Any, loss: Any) -> np.ndarray:
+    """The gradient to a loss as an array of its shape and dtype; one number serves all."""
+    grad = np.asarray(grad_output, loss.dtype)
+    if grad.size == 1:
+        return np.full(loss.shape, grad.reshape(()))
+    errors.shape(function, "grad_output", grad, tuple(loss.shape))
+    return np.ascontiguousarray(grad)
 
 
 def mse_loss(prediction: Any, target: Any) -> Any:

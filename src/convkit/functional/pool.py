@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from convkit import errors, geometry
 from convkit.functional.conv import LAYOUTS
+from convkit.functional.elementwise import multiply
 from convkit.functional.operands import operand, operands
 from convkit.geometry import GeometryError, Windows
 from convkit.ops.base import Operand
@@ -312,6 +314,7 @@ def avg_pool2d(
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Any:
     """The mean of each window.
 
@@ -328,6 +331,8 @@ def avg_pool2d(
         Keep a last window that is not filled, as long as it starts inside x or its low padding.
     count_include_pad : bool
         Whether padding counts among the values that are averaged.
+    divisor_override : int, optional
+        What each window's sum is divided by instead of the number of its values; not 0.
 
     Returns
     -------
@@ -339,9 +344,9 @@ def avg_pool2d(
     TypeError
         For dtypes other than float32 and float64.
     ValueError
-        For windows that do not fit, and padding above half the kernel.
+        For windows that do not fit, padding above half the kernel, and a divisor of 0.
     """
-    return _avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool1d(
@@ -351,9 +356,10 @@ def avg_pool1d(
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Any:
     """Average pooling of signals (N, C, L); as `avg_pool2d`."""
-    return _avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool3d(
@@ -363,9 +369,10 @@ def avg_pool3d(
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Any:
     """Average pooling of volumes (N, C, D, H, W); as `avg_pool2d`."""
-    return _avg_pool("avg_pool3d", 3, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _avg_pool("avg_pool3d", 3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool2d_backward(
@@ -376,6 +383,7 @@ def avg_pool2d_backward(
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Any:
     """Gradient of `avg_pool2d` to x: each output's gradient, spread evenly over its window.
 
@@ -383,7 +391,7 @@ def avg_pool2d_backward(
     ----------
     grad_output : array (N, C, H', W')
     input_shape : (N, C, H, W)
-    kernel_size, stride, padding, ceil_mode, count_include_pad : as given to `avg_pool2d`
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override : as given to `avg_pool2d`
 
     Returns
     -------
@@ -396,7 +404,7 @@ def avg_pool2d_backward(
     """
     return _avg_pool_backward(
         "avg_pool2d_backward", 2, grad_output, input_shape, kernel_size, stride, padding, ceil_mode,
-        count_include_pad,
+        count_include_pad, divisor_override,
     )  # fmt: skip
 
 
@@ -408,11 +416,12 @@ def avg_pool1d_backward(
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Any:
     """Gradient of `avg_pool1d` to x; as `avg_pool2d_backward`."""
     return _avg_pool_backward(
         "avg_pool1d_backward", 1, grad_output, input_shape, kernel_size, stride, padding, ceil_mode,
-        count_include_pad,
+        count_include_pad, divisor_override,
     )  # fmt: skip
 
 
@@ -424,11 +433,12 @@ def avg_pool3d_backward(
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Any:
     """Gradient of `avg_pool3d` to x; as `avg_pool2d_backward`."""
     return _avg_pool_backward(
         "avg_pool3d_backward", 3, grad_output, input_shape, kernel_size, stride, padding, ceil_mode,
-        count_include_pad,
+        count_include_pad, divisor_override,
     )  # fmt: skip
 
 
@@ -441,10 +451,12 @@ def _avg_pool(
     padding: Any,
     ceil_mode: bool,
     count_include_pad: bool,
+    divisor_override: Any,
 ) -> Any:
     x = operand(function, "x", x)
     windows = _windows(function, rank, x.shape, kernel_size, stride, padding, 1, ceil_mode)
-    return AvgPool(windows, bool(ceil_mode), bool(count_include_pad))(x)
+    y = AvgPool(windows, bool(ceil_mode), bool(count_include_pad))(x)
+    return _divided(function, y, tuple(x.shape[2:]), windows, count_include_pad, divisor_override)
 
 
 def _avg_pool_backward(
@@ -457,13 +469,29 @@ def _avg_pool_backward(
     padding: Any,
     ceil_mode: bool,
     count_include_pad: bool,
+    divisor_override: Any,
 ) -> Any:
     grad = operand(function, "grad_output", grad)
     shape = errors.integers(function, "input_shape", np.asarray(input_shape), rank + 2, 0)
     windows = _windows(function, rank, shape, kernel_size, stride, padding, 1, ceil_mode)
     size = geometry.output_size(function, shape[2:], windows, bool(ceil_mode))
     errors.shape(function, "grad_output", grad, (*shape[:2], *size))
+    grad = _divided(function, grad, shape[2:], windows, count_include_pad, divisor_override)
     return AvgPoolGrad(windows, bool(count_include_pad), shape)(grad)
+
+
+def _divided(
+    function: str, means: Any, input_size: tuple[int, ...], windows: Windows, count_include_pad: bool, divisor: Any
+) -> Any:
+    """Sums of windows over a divisor, from their means; or the gradient of these."""
+    if divisor is None:
+        return means
+    divisor = errors.integer(function, "divisor_override", divisor, -errors.LARGEST_INTEGER)
+    if divisor == 0:
+        raise ValueError(f"{function}: divisor_override must not be 0")
+    counts = geometry.window_counts(input_size, means.shape[2:], windows, bool(count_include_pad))
+    factors = reduce(np.multiply.outer, counts) / divisor
+    return multiply(means, factors.astype(means.dtype))
 
 
 def _windows(

@@ -86,6 +86,8 @@ class AvgPool2d(Module):
         Keep a last window that is not filled: H' may be one more.
     count_include_pad : bool
         Whether padding counts among the values that are averaged.
+    divisor_override : int, optional
+        What each window's sum is divided by instead of the number of its values; not 0.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class AvgPool2d(Module):
         padding: Any = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> None:
         layer = type(self).__name__
         self.kernel_size = integers(layer, "kernel_size", kernel_size, self.rank, 1)
@@ -109,10 +112,14 @@ class AvgPool2d(Module):
         self.padding = checked_padding(layer, padding, self.rank)
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
+        self.divisor_override = divisor_override
 
     def forward(self, x: Any) -> Any:
         pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[self.rank - 1]
-        return pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        return pool(
+            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad,
+            self.divisor_override,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}"

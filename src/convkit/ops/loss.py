@@ -150,37 +150,67 @@ class ProbabilityCrossEntropyGrad(Primitive):
 
 @dataclass(frozen=True)
 class NegativeLikelihood(NumpyPrimitive):
-    """(x, labels) -> the mean of -x[n, labels[n]]; labels are class numbers."""
+    """(x, labels, weight | None) -> ``-Σ_c t_c · x_c`` at each position of log-probabilities, or their sum or mean.
 
-    def infer(self, x: Any, labels: Any) -> tuple[Spec, ...]:
-        return (Spec((), x.dtype),)
+    t is 1 for the label's class, or the given row of probabilities, smoothed, times the weights.  A position that is
+    ignored has t = 0.  The mean is weighted by the weights of the labels.
+    """
+
+    function: str
+    reduction: str = "mean"
+    label_smoothing: float = 0.0
+    ignore_index: int | None = None
+
+    def infer(self, x: Any, labels: Any, weight: Any) -> tuple[Spec, ...]:
+        return (Spec((x.shape[0], *x.shape[2:]) if self.reduction == "none" else (), x.dtype),)
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        x, labels = inputs
-        wrong = labels[(labels < 0) | (labels >= x.shape[1])]
+        x, labels, weight = inputs
+        targets, divisor = self.targets(Spec(x.shape, x.dtype), labels, weight)
+        losses = -np.multiply(targets, x, out=np.zeros_like(x), where=targets != 0).sum(1)
+        if self.reduction != "none":
+            losses = losses.sum(dtype=np.float64) / divisor if divisor else np.nan
+        outputs[0][...] = losses
+
+    def targets(self, x: Spec, labels: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, float]:
+        """t, of x's shape, and what a sum of losses is divided by."""
+        classes, even = x.shape[1], self.label_smoothing / x.shape[1]
+        weights = np.ones(classes, x.dtype) if weight is None else weight
+        every_class = weights.reshape(classes, *(1,) * (len(x.shape) - 2))
+        if labels.dtype.kind == "f":
+            return ((1 - self.label_smoothing) * labels + even) * every_class, 1.0
+        counted = np.ones(labels.shape, bool) if self.ignore_index is None else labels != self.ignore_index
+        wrong = labels[counted & ((labels < 0) | (labels >= classes))]
         if wrong.size:
-            raise ValueError(f"nll_loss: label {wrong[0]} is none of the {x.shape[1]} classes")
-        chosen = np.take_along_axis(x, np.expand_dims(labels, 1), axis=1)
-        outputs[0][...] = -chosen.mean(dtype=np.float64) if chosen.size else np.nan
+            raise ValueError(f"{self.function}: label {wrong[0]} is none of the {classes} classes")
+        labels = np.where(counted, labels, 0)
+        shares = weights[labels] * counted
+        targets = np.zeros(x.shape, x.dtype)
+        np.put_along_axis(targets, labels[:, None], (1 - self.label_smoothing) * shares[:, None], 1)
+        if even:
+            targets += even * every_class * counted[:, None]
+        return targets, float(shares.sum(dtype=np.float64)) if self.reduction == "mean" else 1.0
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
-        x, labels = inputs
-        return NegativeLikelihoodGrad(tuple(x.shape))(labels, grads[0]), None
+        x, labels, weight = inputs
+        return NegativeLikelihoodGrad(self, tuple(x.shape))(labels, weight, grads[0]), None, None
 
 
 @dataclass(frozen=True)
 class NegativeLikelihoodGrad(NumpyPrimitive):
-    """(labels, grad_loss) -> grad_x of shape `shape`."""
+    """(labels, weight | None, grad_loss) -> grad_x of shape `shape`; zero where no label counts."""
 
+    loss: NegativeLikelihood
     shape: tuple[int, ...]
 
-    def infer(self, labels: Any, grad: Any) -> tuple[Spec, ...]:
+    def infer(self, labels: Any, weight: Any, grad: Any) -> tuple[Spec, ...]:
         return (Spec(self.shape, grad.dtype),)
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        labels, grad = inputs
-        outputs[0].fill(0)
-        np.put_along_axis(outputs[0], np.expand_dims(labels, 1), -grad / max(labels.size, 1), axis=1)
+        labels, weight, grad = inputs
+        targets, divisor = self.loss.targets(Spec(self.shape, grad.dtype), labels, weight)
+        each = grad[:, None] if self.loss.reduction == "none" else grad / (divisor or 1.0)
+        np.multiply(targets, -each, out=outputs[0])
 
 
 @dataclass(frozen=True)
