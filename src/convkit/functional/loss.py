@@ -182,7 +182,7 @@ def cross_entropy_backward(
         As `cross_entropy`.
     """
     op, operands = _cross_entropy("cross_entropy_backward", logits, labels, label_smoothing, weight, ignore_index)
-    grad = np.asarray(grad_output, operands[0].dtype).reshape(())
+    grad = _of_the_loss("cross_entropy_backward", grad_output, operands[0].dtype)
     grad_logits, *_ = op.gradient(operands, op(*operands), (grad, None))
     return grad_logits
 
@@ -198,13 +198,18 @@ def _cross_entropy(
     if weight is not None:
         errors.shape(function, "weight", weight, (logits.shape[1],))
     if not isinstance(labels, Operand):
-        labels = np.asarray(labels)
+        labels = errors.view(function, "labels", labels)
     if labels.dtype.kind == "f":
         return _with_probabilities(function, logits, labels, label_smoothing, weight, ignore_index)
     labels = _class_numbers(function, labels, logits, "integers or probabilities")
     if ignore_index is not None:
         ignore_index = errors.integer(function, "ignore_index", ignore_index, -(2**62))
     return CrossEntropy(float(label_smoothing), ignore_index), (logits, labels, weight)
+
+
+def _of_the_loss(function: str, grad_output: Any, dtype: Any) -> np.ndarray:
+    """The gradient to a loss, ready for an op."""
+    return errors.view(function, "grad_output", grad_output).astype(dtype).reshape(())
 
 
 def _with_probabilities(
@@ -280,7 +285,7 @@ def nll_loss_backward(log_probabilities: Any, labels: Any, *, grad_output: Any =
     """
     x, labels = _scores_and_labels("nll_loss_backward", log_probabilities, labels)
     op = NegativeLikelihood()
-    grad = np.asarray(grad_output, x.dtype).reshape(())
+    grad = _of_the_loss("nll_loss_backward", grad_output, x.dtype)
     grad_x, _ = op.gradient((x, labels), (op(x, labels),), (grad,))
     return grad_x
 
@@ -289,7 +294,7 @@ def _scores_and_labels(function: str, log_probabilities: Any, labels: Any) -> tu
     x = operand(function, "log_probabilities", log_probabilities)
     _check_classes(function, "log_probabilities", x)
     if not isinstance(labels, Operand):
-        labels = np.asarray(labels)
+        labels = errors.view(function, "labels", labels)
     return x, _class_numbers(function, labels, x, "integers")
 
 
@@ -336,7 +341,7 @@ def mse_loss_backward(prediction: Any, target: Any, *, grad_output: Any = 1.0) -
         As `mse_loss`.
     """
     prediction, target = _pair("mse_loss_backward", prediction, target)
-    grad = np.asarray(grad_output, prediction.dtype).reshape(())
+    grad = _of_the_loss("mse_loss_backward", grad_output, prediction.dtype)
     grad_prediction, grad_target = MeanSquaredError().gradient((prediction, target), (None,), (grad,))
     return grad_prediction, grad_target
 
