@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -53,9 +54,21 @@ def fits(python: str) -> bool:
     return version.split() == [str(number) for number in sys.version_info[:2]]
 
 
+def example(page: Path, word: str) -> str:
+    """The block of Python on a page that has this word in it."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    [block] = [block for block in blocks if word in block]
+    return block
+
+
+def run(code: str) -> None:
+    """A scenario of any script: code that must not raise."""
+    exec(code, {})
+
+
 def serve(*scenarios: Callable[..., Any]) -> None:
     """Run the scenarios that are asked for on stdin, in the process of a `Peer`."""
-    functions = {function.__name__: function for function in scenarios}
+    functions = {function.__name__: function for function in (*scenarios, run)}
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     for line in sys.stdin:
         scenario, arguments = json.loads(line)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moved_networks import full_data
+from peer import example
 
 
 def test_every_kind_of_layer_computes_the_same_and_moves_back(there: Any) -> None:
@@ -60,3 +62,8 @@ def test_accuracy_is_the_same_in_keras_and_here(source: str, there: Any) -> None
     assert accuracies["there"] == accuracies["here"]
     assert accuracies["trained on here"] == accuracies["back there"]
     assert accuracies["here"] != accuracies["back there"] and min(accuracies.values()) > 0.6
+
+
+def test_the_example_on_the_page_runs(there: Any) -> None:
+    page = Path(__file__).parents[2] / "docs" / "interop.md"
+    there("run", code=example(page, "from_keras"))

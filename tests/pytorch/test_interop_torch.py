@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from moved_networks import full_data
-from peer import Peer, fits
+from peer import Peer, example, fits
 
 SCRIPT = Path(__file__).with_name("torch_interop.py")
 
@@ -98,3 +98,8 @@ def test_accuracy_is_the_same_there_and_here(source: str, there: Any) -> None:
     assert accuracies["there"] == accuracies["here"]
     assert accuracies["trained on here"] == accuracies["back there"]
     assert accuracies["here"] != accuracies["back there"] and min(accuracies.values()) > 0.6
+
+
+def test_the_example_on_the_page_runs(there: Any) -> None:
+    page = Path(__file__).parents[2] / "docs" / "interop.md"
+    there("run", code=example(page, "from_torch"))

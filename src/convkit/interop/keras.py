@@ -6,7 +6,7 @@ here. And what a `Flatten` lays out in a row is (h, w, c) there (even where imag
 them round) and (c, h, w) here, so the weights that read such a row are put into the other order: which ones is found
 by going back from each layer to where its features come from.
 
-Keras itself is not imported. It names its variables ``kernel``, ``gamma`` and so on, in all versions.
+Keras (version 3) itself is not imported.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class _Link:
 
 def _links(where: str, network: Any, model: Any) -> Iterator[_Link]:
     """All arrays of both, layer by layer; what does not fit raises."""
-    check_foreign(where, "network", network, ("keras", "tf_keras"), "Model")
+    check_foreign(where, "network", network, "keras", "Model")
     check_model(where, model)
     layers = list(_layers(network))
     _check_order(where, layers)

@@ -13,10 +13,10 @@ def check_model(where: str, value: Any) -> None:
         raise TypeError(f"{where}: model must be a convkit Module, not {type(value).__qualname__}")
 
 
-def check_foreign(where: str, argument: str, value: Any, libraries: tuple[str, ...], name: str) -> None:
-    """Refuse what does not descend from a class called `name` of one of these libraries."""
+def check_foreign(where: str, argument: str, value: Any, library: str, name: str) -> None:
+    """Refuse what does not descend from the library's class of this name."""
     for ancestor in type(value).__mro__:
-        if ancestor.__name__ == name and ancestor.__module__.partition(".")[0] in libraries:
+        if ancestor.__name__ == name and ancestor.__module__.partition(".")[0] == library:
             return
     came = f"{type(value).__module__}.{type(value).__qualname__}"
-    raise TypeError(f"{where}: {argument} must be a {libraries[0]} {name}, not {came}")
+    raise TypeError(f"{where}: {argument} must be a {library} {name}, not {came}")

@@ -79,7 +79,7 @@ def to_torch(model: Module, module: Any, *, match: str = "name") -> None:
 
 
 def _check(where: str, module: Any, model: Any) -> None:
-    check_foreign(where, "module", module, ("torch",), "Module")
+    check_foreign(where, "module", module, "torch", "Module")
     check_model(where, model)
 
 
