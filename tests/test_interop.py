@@ -1,6 +1,6 @@
 """Weights of other libraries without these: stand-ins have the few methods that `convkit.interop` calls.
 
-What PyTorch and Keras themselves make of it is tested in tests/pytorch and tests/keras.
+What PyTorch and Keras themselves make of it is tested in tests/pytorch and tests/keras_models.
 """
 
 from __future__ import annotations

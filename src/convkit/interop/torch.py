@@ -74,7 +74,7 @@ def to_torch(model: Module, module: Any, *, match: str = "name") -> None:
     tensors, own = module.state_dict(), model.named_state()
     pairs = matched("to_torch", own, tensors, match)
     # Tensors make their like of an array; what the model has not (a count of batches) stays as it is.
-    new = {other: tensors[other].new_tensor(np.array(own[name].value)) for name, other in pairs.items()}
+    new = {other: tensors[other].new_tensor(own[name].value.copy()) for name, other in pairs.items()}
     module.load_state_dict({**tensors, **new})
 
 

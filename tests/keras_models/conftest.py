@@ -1,7 +1,7 @@
 """Tests against Keras, which lives in an environment of its own.
 
-They run where that environment's interpreter is named, ``CONVKIT_KERAS_PYTHON=PATH pytest tests/keras`` or
-``pytest tests/keras --keras-python PATH``, and are skipped elsewhere.
+They run where that environment's interpreter is named, ``CONVKIT_KERAS_PYTHON=PATH pytest tests/keras_models`` or
+``pytest tests/keras_models --keras-python PATH``, and are skipped elsewhere.
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 import keras
+import numpy as np
+from keras import layers as K
+
 from convkit import data, nn
 from convkit import functional as F
 from convkit.interop.keras import from_keras, to_keras
-from keras import layers as K
 from moved_networks import Net, parts, raised, trainer_of, worst
 from peer import serve
 
