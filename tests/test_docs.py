@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import convkit as ck
-from convkit import data, functional, models, nn, onnx, optim, plot, train
+from convkit import data, functional, interop, models, nn, onnx, optim, plot, train
 
 PAGES = Path(__file__).parents[1] / "docs" / "api"
 ELSEWHERE = {
@@ -19,10 +19,11 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize(
-    "module", [ck, functional, nn, optim, data, models, train, plot, onnx], ids=lambda module: module.__name__
-)
+MODULES = [ck, functional, nn, optim, data, models, train, plot, onnx, interop.torch, interop.keras]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_public_name_is_on_the_page_of_its_module(module: ModuleType) -> None:
-    page = PAGES / f"{module.__name__.removeprefix('convkit.')}.rst"
+    page = PAGES / f"{module.__name__.removeprefix('convkit.').partition('.')[0]}.rst"
     listed = {line.strip() for line in page.read_text("utf-8").splitlines() if line.startswith("   ")}
     assert set(module.__all__) - ELSEWHERE.get(module, set()) - listed == set()

@@ -9,6 +9,7 @@ import pytest
 
 from convkit import functional as F
 from functional_calls import Call, calls
+from other_arrays import OTHERS
 
 each_call = pytest.mark.parametrize("call", calls(), ids=repr)
 
@@ -69,20 +70,6 @@ def through_dlpack(x: Any) -> Any:
     return np.from_dlpack(x)
 
 
-class OnlyDLPack:
-    """An array of another library, which offers its memory and nothing else."""
-
-    def __init__(self, x: Any) -> None:
-        self.x = x
-        self.shape = x.shape
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.x.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self.x.__dlpack_device__()
-
-
 LAYOUTS = [
     transposed,
     every_second,
@@ -92,7 +79,7 @@ LAYOUTS = [
     read_only,
     swapped,
     through_dlpack,
-    OnlyDLPack,
+    *OTHERS,
 ]
 
 
@@ -106,6 +93,20 @@ def test_how_an_array_lies_in_memory_changes_nothing(call: Call) -> None:
             np.testing.assert_array_equal(call.arguments[name], before)
         everything = {name: layout(call.arguments[name]) for name in call.float_arrays}
         assert_same(call.with_(**everything)(), expected, f"all {layout.__name__}")
+
+
+@each_call
+def test_integers_may_come_from_other_libraries_too(call: Call) -> None:
+    """Labels and indices."""
+    whole = [
+        name for name, value in call.arguments.items() if isinstance(value, np.ndarray) and value.dtype.kind == "i"
+    ]
+    if not whole:
+        pytest.skip("takes no integers")
+    expected = call()
+    for other in OTHERS:
+        given = {name: other(call.arguments[name]) for name in whole}
+        assert_same(call.with_(**given)(), expected, other.__name__)
 
 
 @each_call

@@ -178,8 +178,8 @@ def test_a_shared_weight_may_come_under_all_of_its_names() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("scale"), "state lacks scale"),
-        (lambda s: s.update(extra=np.ones(2)), "state has extra, which the model has not"),
+        (lambda s: s.pop("scale"), r"state lacks scale \(3,\)"),
+        (lambda s: s.update(extra=np.ones(2)), r"state has extra \(2,\), which the model has not"),
         (lambda s: s.update(seen=np.ones(3)), r"seen must have shape \(2,\), not \(3,\)"),
     ],
 )

@@ -34,7 +34,7 @@ __all__ = [
     "__version__",
 ]  # fmt: skip
 
-_PACKAGES = ("functional", "nn", "optim", "data", "models", "plot", "onnx", "train", "graph", "ops")
+_PACKAGES = ("functional", "nn", "optim", "data", "models", "plot", "onnx", "interop", "train", "graph", "ops")
 
 _HOMES = {
     **dict.fromkeys(("Trainer", "save", "load", "load_model"), "train"),

@@ -63,15 +63,33 @@ def _checked(where: str, argument: str, value: Any, expected: str, fits: Any) ->
     return float(value)
 
 
+def view(function: str, argument: str, value: Any) -> np.ndarray:
+    """`value` as an array of whatever dtype: the one place where other libraries' arrays become NumPy's.
+
+    The same memory, where `value` has memory to show: by ``__array__``, ``__array_interface__``, the buffer protocol or
+    DLPack. Numbers and lists of them become new arrays.
+    """
+    if type(value) is np.ndarray:
+        return value
+    try:
+        shows = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
+        return np.from_dlpack(value) if hasattr(value, "__dlpack__") and not shows else np.asarray(value)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:  # by which libraries say that they will not
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        came = type(value).__name__
+        raise kind(f"{function}: {argument} must be what NumPy can read, but this {came} is not: {error}") from error
+
+
 def array(function: str, argument: str, value: Any) -> np.ndarray:
     """`value` as a float32 or float64 array in native byte order, aligned and C-contiguous."""
-    if not hasattr(value, "__array__") and hasattr(value, "__dlpack__"):
-        value = np.from_dlpack(value)
-    result = np.asarray(value)
-    native = result.dtype.newbyteorder("=")
-    if native not in FLOATS:
-        raise TypeError(f"{function}: {argument} must be a float32 or float64 array, not {result.dtype}")
-    return np.require(result, native, ["C", "A"])
+    result = view(function, argument, value)
+    if result.dtype not in FLOATS:
+        native = result.dtype.newbyteorder("=")
+        if native not in FLOATS:
+            raise TypeError(f"{function}: {argument} must be a float32 or float64 array, not {result.dtype}")
+        result = result.astype(native)
+    flags = result.flags
+    return result if flags.c_contiguous and flags.aligned else np.require(result, requirements=["C", "A"])
 
 
 def same_dtype(function: str, **operands: Any) -> None:

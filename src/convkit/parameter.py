@@ -55,8 +55,9 @@ class _Owned(Operand):
 
     def assign(self, values: Any) -> None:
         """Overwrite the values with an array of the same shape."""
-        new = np.asarray(values.value if isinstance(values, _Owned) else values)
-        errors.shape(f"{type(self).__name__} {self.name!r}.assign", "values", new, self.shape)
+        where = f"{type(self).__name__} {self.name!r}.assign"
+        new = errors.view(where, "values", values.value if isinstance(values, _Owned) else values)
+        errors.shape(where, "values", new, self.shape)
         np.copyto(self._data, new, casting="same_kind")
         structure.writes += 1
 

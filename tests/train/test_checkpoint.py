@@ -177,7 +177,7 @@ def test_a_training_run_that_is_not_whole_is_refused(make_model: Make, train_set
             trainer().fit(train_set, epochs=2, resume=path, verbose=0)
 
 
-@pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("C64", 8), ("F8_E4M3", 1), ("Q7", 4)])
+@pytest.mark.parametrize(("dtype", "size"), [("C64", 8), ("F8_E4M3", 1), ("Q7", 4)])
 def test_values_that_parameters_cannot_have_are_refused(
     make_model: Make, tmp_path: Path, dtype: str, size: int
 ) -> None:
@@ -196,6 +196,51 @@ def test_half_precision_and_integers_load(make_model: Make, tmp_path: Path) -> N
         model = make_model()
         ck.load(model, tmp_path / dtype)
         assert all((values == 1).all() for values in model.state_dict().values())
+
+
+def test_bfloat16_loads_exactly(make_model: Make, tmp_path: Path) -> None:
+    """The file beside which float16, float32 and the rest of a state lie, too."""
+    whole = {name: np.float32(values) for name, values in make_model().state_dict().items()}
+    halves = {name: values.view(np.uint32) >> 16 for name, values in whole.items()}
+    expected = {name: (half << 16).view(np.float32) for name, half in halves.items()}
+    expected["0.bias"][:] = [np.inf, -0.0, 1.5, 2.0**-133]  # the last one below the normal numbers
+    halves["0.bias"] = expected["0.bias"].view(np.uint32) >> 16
+    path, header, data = tmp_path / "half.safetensors", {}, b""
+    for name, half in halves.items():
+        part = half.astype("<u2").tobytes() if name != "5.bias" else whole[name].astype("<f4").tobytes()
+        dtype = "BF16" if name != "5.bias" else "F32"
+        header[name] = {"dtype": dtype, "shape": half.shape, "data_offsets": [len(data), len(data) + len(part)]}
+        data += part
+    expected["5.bias"] = whole["5.bias"]
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    model = make_model()
+    ck.load(model, path)
+    for name, values in model.state_dict().items():
+        assert values.tobytes() == expected[name].tobytes(), name
+
+
+def test_files_of_networks_with_other_names_load_by_order(make_model: Make, tmp_path: Path) -> None:
+    state = {name: values + 1 for name, values in make_model().state_dict().items()}
+    names = {"0": "features.0", "5": "classifier"}  # in the file, the classifier comes first
+    renamed = {f"{names[name[0]]}{name[1:]}": values for name, values in state.items()}
+    path = tmp_path / "foreign.safetensors"
+    save_file(renamed, path)
+    model = make_model()
+    with pytest.raises(ValueError, match=r"^load: .*foreign.* does not fit the model: .*match='order' goes by these$"):
+        ck.load(model, path)
+    ck.load(model, path, match="order")
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, state[name])
+
+
+def test_files_in_which_layers_could_be_exchanged_are_refused(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    names = {"0": "query", "1": "key"}
+    path = tmp_path / "foreign.safetensors"
+    save_file({f"{names[name[0]]}{name[1:]}": values for name, values in model.state_dict().items()}, path)
+    with pytest.raises(ValueError, match=r"load: .*foreign.*: key, query have the same shapes, and nothing says which"):
+        ck.load(model, path, match="order")
 
 
 def test_classes_may_be_an_array(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from convkit.data.augment import Augmentation, apply, check_augment
 from convkit.data.dataset import Dataset
-from convkit.errors import integer
+from convkit.errors import integer, view
 
 _MAX_KEY = 2**64 - 1
 _AHEAD = 2  # batches that wait, augmented, while one is trained on
@@ -160,7 +160,7 @@ def _arrays(data: Dataset | tuple[Any, ...]) -> tuple[np.ndarray, ...]:
     if not isinstance(data, tuple) or not data:
         came = type(data).__name__
         raise TypeError(f"Batches: data must be a Dataset or a tuple of arrays (x, y), not {came}")
-    arrays = tuple(np.asarray(array) for array in data)
+    arrays = tuple(view("Batches", f"data[{place}]", array) for place, array in enumerate(data))
     for place, array in enumerate(arrays):
         if array.ndim == 0 or array.dtype == object:
             came = f"shape {array.shape} and dtype {array.dtype}"

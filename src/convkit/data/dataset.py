@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from convkit.errors import view
+
 
 class Dataset:
     """Labelled images of one split of one data set.
@@ -85,7 +87,7 @@ class Dataset:
 
 
 def _images(value: Any) -> np.ndarray:
-    images = np.asarray(value)
+    images = view("Dataset", "images", value)
     if images.dtype != np.uint8:
         raise TypeError(f"Dataset: images must be uint8, not {images.dtype}")
     if images.ndim != 4:
@@ -100,7 +102,7 @@ def _classes(value: Sequence[str]) -> tuple[str, ...]:
 
 
 def _labels(value: Any, count: int, classes: int) -> np.ndarray:
-    labels = np.asarray(value)
+    labels = view("Dataset", "labels", value)
     if labels.dtype.kind not in "iu" and labels.size > 0:
         raise TypeError(f"Dataset: labels must be integers, not {labels.dtype}")
     if labels.shape != (count,):

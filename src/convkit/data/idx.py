@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from convkit.errors import view
 from convkit.files import write_whole
 
 # The code of each dtype in the third byte of the magic number.
@@ -100,7 +101,7 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
 
 def encode_idx(array: np.ndarray) -> bytes:
     """The uncompressed IDX file that holds `array`."""
-    array = np.asarray(array)
+    array = view("write_idx", "array", array)
     code = _CODES.get(array.dtype.newbyteorder("="))
     if code is None:
         raise TypeError(f"write_idx: array must be one of {', '.join(map(str, _CODES))}, not {array.dtype}")

@@ -216,7 +216,7 @@ def _cross_entropy(
     if weight is not None:
         errors.shape(function, "weight", weight, (logits.shape[1],))
     if not isinstance(labels, Operand):
-        labels = np.asarray(labels)
+        labels = errors.view(function, "labels", labels)
     if labels.dtype.kind == "f":
         return _with_probabilities(function, logits, labels, label_smoothing, weight, ignore_index)
     labels = _class_numbers(function, labels, logits, "integers or probabilities")
@@ -331,7 +331,7 @@ def _likelihood(
     if weight is not None:
         errors.shape(function, "weight", weight, (x.shape[1],))
     if not isinstance(labels, Operand):
-        labels = np.asarray(labels)
+        labels = errors.view(function, "labels", labels)
     labels = _class_numbers(function, labels, x, "integers")
     op = NegativeLikelihood(function, _reduction(function, reduction), 0.0, _ignored(function, ignore_index))
     return op, (x, labels, weight)
@@ -349,7 +349,7 @@ def _reduction(function: str, reduction: str) -> str:
 
 def _grad_of_loss(function: str, grad_output: Any, loss: Any) -> np.ndarray:
     """The gradient to a loss as an array of its shape and dtype; one number serves all."""
-    grad = np.asarray(grad_output, loss.dtype)
+    grad = errors.view(function, "grad_output", grad_output).astype(loss.dtype)
     if grad.size == 1:
         return np.full(loss.shape, grad.reshape(()))
     errors.shape(function, "grad_output", grad, tuple(loss.shape))
@@ -399,8 +399,9 @@ def mse_loss_backward(prediction: Any, target: Any, *, grad_output: Any = 1.0) -
         As `mse_loss`.
     """
     prediction, target = _pair("mse_loss_backward", prediction, target)
-    grad = np.asarray(grad_output, prediction.dtype).reshape(())
-    grad_prediction, grad_target = MeanSquaredError().gradient((prediction, target), (None,), (grad,))
+    op = MeanSquaredError()
+    grad = _grad_of_loss("mse_loss_backward", grad_output, *op.infer(prediction, target))
+    grad_prediction, grad_target = op.gradient((prediction, target), (None,), (grad,))
     return grad_prediction, grad_target
 
 

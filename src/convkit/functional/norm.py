@@ -77,8 +77,8 @@ def batch_norm(
         momentum = _share("batch_norm", "momentum", momentum)
         places = _running("batch_norm", x, running_mean, running_var, written=True)
         new = FollowMoments(momentum, values_per_channel(x))(*places, mean, variance)
-        for place, values in zip((running_mean, running_var), new, strict=True):
-            _overwrite(place, values)
+        _overwrite("batch_norm", "running_mean", running_mean, new[0])
+        _overwrite("batch_norm", "running_var", running_var, new[1])
     return y
 
 
@@ -141,8 +141,8 @@ def _running(function: str, x: Any, mean: Any, variance: Any, written: bool = Fa
     for name, value in (("running_mean", mean), ("running_var", variance)):
         if value is None:
             raise ValueError(f"{function}: {name} must be given here, of shape ({x.shape[1]},)")
-        if written and not isinstance(value, Buffer) and not (isinstance(value, np.ndarray) and value.flags.writeable):
-            raise TypeError(f"{function}: {name} is overwritten while training: it must be a writeable array")
+        if written and not isinstance(value, Buffer):
+            _overwritten(function, name, value)
         moment = operand(function, name, value)
         errors.same_dtype(function, x=x, **{name: moment})
         errors.shape(function, name, moment, (x.shape[1],))
@@ -150,11 +150,19 @@ def _running(function: str, x: Any, mean: Any, variance: Any, written: bool = Fa
     return ready
 
 
-def _overwrite(place: Any, values: Any) -> None:
+def _overwritten(function: str, argument: str, value: Any) -> np.ndarray:
+    """The memory of a running moment that came as an array, to write to; what NumPy had to copy has none."""
+    place = errors.view(function, argument, value)
+    if not place.flags.writeable or (place is not value and place.flags.owndata):
+        raise TypeError(f"{function}: {argument} is overwritten while training: it must be a writeable array")
+    return place
+
+
+def _overwrite(function: str, argument: str, place: Any, values: Any) -> None:
     if isinstance(place, Buffer):
         place.update(values)
     else:
-        place[...] = values
+        _overwritten(function, argument, place)[...] = values
 
 
 def _check_batch(function: str, x: Any) -> None:

@@ -298,7 +298,7 @@ def _max_unpool_backward(function: str, rank: int, grad: Any, indices: Any) -> A
 def _indices(function: str, indices: Any) -> Any:
     if isinstance(indices, Operand):
         return indices
-    array = np.asarray(indices)
+    array = errors.view(function, "indices", indices)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{function}: indices must be an integer array, not {array.dtype}")
     return np.ascontiguousarray(array, np.int64).reshape(array.shape)

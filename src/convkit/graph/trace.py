@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import FLOATS
+from convkit.errors import FLOATS, view
 from convkit.graph.symbols import Graph, Symbol
 from convkit.ops.base import Spec, recording
 from convkit.ops.elementwise import ScaleImages
@@ -15,7 +15,7 @@ from convkit.ops.elementwise import ScaleImages
 
 def model_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """What a user passes to a model, as an array of uint8 (an image) or of the model's dtype."""
-    array = np.asarray(values)
+    array = view(name, "inputs", values)
     if array.dtype == np.uint8:
         return array
     if array.dtype.newbyteorder("=") not in FLOATS:
@@ -25,7 +25,7 @@ def model_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
 
 def target_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """What a user passes to a loss: integers become int64, floats the model's dtype."""
-    array = np.asarray(values)
+    array = view(name, "targets", values)
     if array.dtype.kind in "iub":
         return array.astype(np.int64, copy=False)
     if array.dtype.newbyteorder("=") not in FLOATS:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convkit import functional as F
-from convkit.errors import number
+from convkit.errors import number, view
 
 
 class CrossEntropyLoss:
@@ -31,12 +31,12 @@ class CrossEntropyLoss:
         ignore_index: int | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        self.weight = weight
+        self.weight = None if weight is None else view("CrossEntropyLoss", "weight", weight)
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
     def __call__(self, logits: Any, labels: Any) -> Any:
-        weight = None if self.weight is None else np.asarray(self.weight, logits.dtype)
+        weight = None if self.weight is None else self.weight.astype(logits.dtype)
         return F.cross_entropy(
             logits, labels, label_smoothing=self.label_smoothing, weight=weight, ignore_index=self.ignore_index
         )

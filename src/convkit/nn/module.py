@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from convkit.errors import view
 from convkit.graph.plan import Plan, PlanCache, spec_of
 from convkit.graph.rewrite import reorder
 from convkit.graph.symbols import Graph
 from convkit.graph.trace import model_input, symbols_of, trace
+from convkit.nn.state import assign
 from convkit.nn.summary import summarize
 from convkit.ops.base import Operand, Spec, active_recorder
 from convkit.parameter import Buffer, Parameter
@@ -89,7 +91,9 @@ class Module:
         recorder = active_recorder()
         if recorder is not None and any(isinstance(operand, Operand) for operand in inputs):
             return self._record(recorder, inputs)
-        arrays = [np.asarray(values) for values in inputs]
+        arrays = [
+            values if type(values) is np.ndarray else view(type(self).__name__, "inputs", values) for values in inputs
+        ]
         key = (training, *[(array.shape, array.dtype) for array in arrays])
         attributes = self.__dict__
         if "_plans" not in attributes:
@@ -161,23 +165,30 @@ class Module:
         """Copies of all parameters and buffers by name, as a ``torch.nn`` module of these attributes names them."""
         return {name: owned.value.copy() for name, owned in self._state().items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Assign all parameters and buffers; nothing is changed unless every name and shape fits."""
-        own = self._state()
-        where = f"{type(self).__name__}.load_state_dict"
-        if missing := [name for name in own if name not in state]:
-            raise ValueError(f"{where}: state lacks {', '.join(missing)}")
-        every_name = dict(self._named((Parameter, Buffer)))  # those under which something is shared, too
-        if unexpected := [name for name in state if name not in every_name]:
-            raise ValueError(f"{where}: state has {', '.join(unexpected)}, which the model has not")
-        for name, owned in own.items():
-            new = np.asarray(state[name])
-            if new.shape != owned.shape:
-                raise ValueError(f"{where}: {name} must have shape {owned.shape}, not {new.shape}")
-            if not np.can_cast(new.dtype, owned.dtype, "same_kind"):
-                raise TypeError(f"{where}: {name} must be of numbers that {owned.dtype} can hold, not {new.dtype}")
-        for name, owned in own.items():
-            owned.assign(state[name])
+    def load_state_dict(self, state: Mapping[str, Any], match: str = "name") -> None:
+        """Assign all parameters and buffers; nothing is changed unless everything fits.
+
+        Parameters
+        ----------
+        state : mapping of names to arrays
+            Of a model of this architecture, such as the ``state_dict()`` of a ``torch.nn`` module. Converted to the
+            model's dtype. A ``num_batches_tracked`` may lack or be too many: no result depends on it.
+        match : 'name' or 'order'
+            Whether arrays go to the parameters and buffers of their names, or the layers of `state` (what stands before
+            the last dot) to the layers of the model one after the other, whatever they are called.
+
+        Raises
+        ------
+        TypeError
+            For numbers that the model's dtype cannot hold, and what NumPy cannot read.
+        ValueError
+            When the arrays are not those of the model; the message lists all names and shapes that differ.
+        """
+        assign(f"{type(self).__name__}.load_state_dict", self.named_state(), state, match)
+
+    def named_state(self) -> dict[str, Parameter | Buffer]:
+        """All parameters and buffers, layer by layer; one that is shared comes under all of its names."""
+        return dict(self._named((Parameter, Buffer)))
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convkit.errors import view
 from convkit.plot.canvas import axes_or_new, figure_or_new
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def confusion_matrix(
     ImportError
         Where matplotlib is missing; the message names the pip command.
     """
-    counts = _confusion(np.asarray(labels), np.asarray(predictions), None if classes is None else len(classes))
+    given, taken = view("confusion_matrix", "labels", labels), view("confusion_matrix", "predictions", predictions)
+    counts = _confusion(given, taken, None if classes is None else len(classes))
     names = list(classes) if classes is not None else [str(label) for label in range(len(counts))]
     side = 2 + 0.5 * len(counts)
     ax = axes_or_new("confusion_matrix", ax, (side, side))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit.data import Dataset
-from convkit.errors import integer
+from convkit.errors import integer, view
 from convkit.nn import ConvTranspose2d, FeatureExtractor, Module
 from convkit.parameter import Parameter
 from convkit.plot.canvas import axes_or_new, label_of, times
@@ -85,7 +85,7 @@ def feature_maps(model: Module, layer: str, image: Any, ax: Axes | None = None) 
     ImportError
         Where matplotlib is missing; the message names the pip command.
     """
-    maps = FeatureExtractor(model, layer)(np.asarray(image)[np.newaxis])
+    maps = FeatureExtractor(model, layer)(view("feature_maps", "image", image)[np.newaxis])
     if not isinstance(maps, np.ndarray) or maps.ndim not in (3, 4):
         returned = f"shape {maps.shape}" if isinstance(maps, np.ndarray) else f"{len(maps)} arrays"
         raise ValueError(f"feature_maps: layer {layer!r} returns {returned}, not maps (1, C, H, W) or (1, C, L)")
@@ -133,7 +133,7 @@ def mistakes(model: Module | np.ndarray, dataset: Dataset, count: int = 12, ax: 
     if not isinstance(dataset, Dataset):
         raise TypeError(f"mistakes: dataset must be a Dataset, not {type(dataset).__name__}")
     count = integer("mistakes", "count", count, 1)
-    scores = _scores(model, dataset.images) if isinstance(model, Module) else np.asarray(model)
+    scores = _scores(model, dataset.images) if isinstance(model, Module) else view("mistakes", "scores", model)
     expected = (len(dataset), len(dataset.classes))
     if scores.shape != expected:
         raise ValueError(f"mistakes: scores must have shape (images, classes) = {expected}, not {scores.shape}")
@@ -163,7 +163,7 @@ def _kernels(layer: Module | Parameter | np.ndarray) -> np.ndarray:
     held = getattr(layer, "weight", None) if isinstance(layer, Module) else layer
     if held is None:
         raise TypeError(f"filters: {type(layer).__name__} has no weight to draw")
-    weight = np.asarray(held.value if isinstance(held, Parameter) else held)
+    weight = view("filters", "weight", held.value if isinstance(held, Parameter) else held)
     if weight.ndim not in (3, 4):
         raise ValueError(f"filters: weight must have shape (O, I, kh, kw) or (O, I, k), not {weight.shape}")
     if isinstance(layer, ConvTranspose2d):

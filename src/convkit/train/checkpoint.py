@@ -22,6 +22,7 @@ import numpy as np
 
 from convkit._version import __version__
 from convkit.files import write_whole
+from convkit.nn.state import arranged
 
 if TYPE_CHECKING:
     from convkit.graph.step import CompiledStep
@@ -32,7 +33,8 @@ FilePath = str | os.PathLike[str]
 FORMAT = 1  # raised when a file of today could no longer be read as one of then
 _STEP = "step/"
 
-# What safetensors calls the dtypes that parameters, buffers and counts can be read from.
+# What safetensors calls the dtypes that parameters, buffers and counts can be read from; NumPy has all but BF16.
+_BFLOAT16 = "BF16"
 _DTYPES = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
 
 # The entries of the JSON, and of a training run's position in it, with their types.
@@ -69,28 +71,34 @@ def save(model: Module, path: FilePath) -> None:
     _write(path, model.state_dict(), _description(model))
 
 
-def load(model: Module, path: FilePath) -> None:
+def load(model: Module, path: FilePath, *, match: str = "name") -> None:
     """Read weights from a safetensors file into a model that has the same parameters.
 
-    Files of other libraries will do, where names and shapes agree.
+    Files of other libraries will do, such as ``safetensors.torch.save_file(module.state_dict(), path)``.
 
     Parameters
     ----------
     model : Module
-        The model that takes the weights, converted to its dtype.
+        The model that takes the weights, converted to its dtype (which is exact for float16 and bfloat16).
     path : path
         A file of `save`, a training checkpoint, or any safetensors file.
+    match : 'name' or 'order'
+        Whether arrays go to the parameters and buffers of their names, or the layers of the file (what stands before
+        the last dot of a name) to the layers of the model with the same arrays, whatever they are called. A file keeps
+        no order: of layers whose arrays have the same names and shapes, those with the smaller numbers in their names
+        come first, and where more than numbers differs, the file is refused.
 
     Raises
     ------
     OSError
         When the file cannot be read.
     ValueError
-        When it is damaged or no safetensors file, holds what is neither float16, 32 or 64 nor an integer, and
-        when its arrays are not those of the model; the model then stays as it was.
+        When it is damaged or no safetensors file, holds what is neither bfloat16, float16, 32 or 64 nor an integer, and
+        when its arrays are not those of the model (the message lists all names and shapes that differ); the model then
+        stays as it was.
     """
     arrays, _ = _read("load", path)
-    _fill("load", path, model, arrays)
+    _fill("load", path, model, arrays, match)
 
 
 def load_model(path: FilePath) -> Module:
@@ -210,9 +218,10 @@ def _description(model: Module) -> dict[str, Any]:
     }
 
 
-def _fill(function: str, path: FilePath, model: Module, arrays: dict[str, np.ndarray]) -> None:
+def _fill(function: str, path: FilePath, model: Module, arrays: dict[str, np.ndarray], match: str = "name") -> None:
+    state = {name: value for name, value in arrays.items() if not name.startswith(_STEP)}
     try:
-        model.load_state_dict({name: value for name, value in arrays.items() if not name.startswith(_STEP)})
+        model.load_state_dict(arranged(function, model.named_state(), state) if match == "order" else state, match)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{function}: {os.fspath(path)} does not fit the model: {error}") from error
 
@@ -236,13 +245,28 @@ def _read(function: str, path: FilePath) -> tuple[dict[str, np.ndarray], dict[st
             names = file.keys()  # the file itself is not iterable
             dtypes = {key: file.get_slice(key).get_dtype() for key in names}
             arrays = {key: file.get_tensor(key) for key in names if dtypes[key] in _DTYPES}
+            arrays |= _widened(name) if _BFLOAT16 in dtypes.values() else {}
             text = (file.metadata() or {}).get("convkit")
             about = None if text is None else json.loads(text)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{function}: {name} is damaged or not a safetensors file ({error})") from error
+    readable = (*_DTYPES, _BFLOAT16)
     for key in dtypes.keys() - arrays.keys():
-        raise ValueError(f"{function}: {name} holds {key} as {dtypes[key]}; only {', '.join(_DTYPES)} can be read")
+        raise ValueError(f"{function}: {name} holds {key} as {dtypes[key]}; only {', '.join(readable)} can be read")
     return arrays, {} if text is None else _checked(function, path, about)
+
+
+def _widened(path: str) -> dict[str, np.ndarray]:
+    """The bfloat16 arrays of a file as float32, whose upper halves they are."""
+    from safetensors import deserialize
+
+    with open(path, "rb") as file:
+        entries = dict(deserialize(file.read()))
+    return {
+        name: (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
+        for name, entry in entries.items()
+        if entry["dtype"] == _BFLOAT16
+    }
 
 
 def _checked(function: str, path: FilePath, about: Any) -> dict[str, Any]:

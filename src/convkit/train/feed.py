@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from convkit.data import Batches, Dataset
 from convkit.data.augment import Augmentation, check_augment
+from convkit.errors import view
 
 Batch = tuple[Any, ...]
 
@@ -73,8 +76,13 @@ class Feed:
         for batch in batches:
             if not isinstance(batch, (tuple, list)) or len(batch) < 2:
                 raise TypeError(f"{self._function}: a batch must be (x, *targets), not {type(batch).__name__}")
-            yield tuple(batch)
+            x, *targets = batch
+            viewed = tuple(self._view("x", array) for array in x) if isinstance(x, tuple) else self._view("x", x)
+            yield viewed, *(self._view("targets", array) for array in targets)
+
+    def _view(self, argument: str, array: Any) -> np.ndarray:
+        return view(self._function, argument, array)
 
 
 def _are_arrays(source: tuple[Any, ...]) -> bool:
-    return all(hasattr(array, "shape") for array in source)
+    return not any(isinstance(array, (tuple, list)) for array in source)

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from convkit.errors import view
+
 Metric = Callable[..., Any]
 
 
@@ -61,7 +63,7 @@ class TopK:
         ValueError
             When the shapes do not belong together, or there are fewer than k classes.
         """
-        labels = _labels(self.name, outputs, np.asarray(targets))
+        labels = _labels(self.name, outputs, view(self.name, "targets", targets))
         if self.k > outputs.shape[1]:
             raise ValueError(f"{self.name}: outputs must have at least {self.k} classes, not shape {outputs.shape}")
         is_class = (labels >= 0) & (labels < outputs.shape[1])
