@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import convkit as ck
-from convkit import data, functional, models, nn, onnx, optim, plot, train
+from convkit import data, functional, models, nn, onnx, optim, plot, sklearn, train
 
 PAGES = Path(__file__).parents[1] / "docs" / "api"
 ELSEWHERE = {

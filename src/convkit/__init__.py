@@ -26,7 +26,7 @@ __all__ = [
     "set_seed", "set_num_threads", "get_num_threads", "set_winograd", "get_winograd", "show_config", "__version__",
 ]  # fmt: skip
 
-_PACKAGES = ("functional", "nn", "optim", "data", "models", "plot", "onnx", "train", "graph", "ops")
+_PACKAGES = ("functional", "nn", "optim", "data", "models", "plot", "onnx", "sklearn", "train", "graph", "ops")
 
 _HOMES = {
     **dict.fromkeys(("Trainer", "save", "load", "load_model"), "train"),
