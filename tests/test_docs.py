@@ -20,7 +20,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize(
-    "module", [ck, functional, nn, optim, data, models, train, plot, onnx], ids=lambda module: module.__name__
+    "module", [ck, functional, nn, optim, data, models, train, plot, onnx, sklearn], ids=lambda module: module.__name__
 )
 def test_every_public_name_is_on_the_page_of_its_module(module: ModuleType) -> None:
     page = PAGES / f"{module.__name__.removeprefix('convkit.')}.rst"

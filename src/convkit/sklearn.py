@@ -356,7 +356,7 @@ class ConvRegressor(RegressorMixin, _ConvEstimator):
         ndarray of float64 (n,) or (n, outputs)
             As y was.
         """
-        targets: np.ndarray = self._outputs(X) * self.target_scale_ + self.target_mean_
+        targets = self._outputs(X) * self.target_scale_ + self.target_mean_
         return targets[:, 0] if self._one_target else targets
 
     def _loss(self) -> Callable[..., Any]:
@@ -365,11 +365,11 @@ class ConvRegressor(RegressorMixin, _ConvEstimator):
 
 def _flat(X: Any) -> Any:
     """Arrays of images as rows (n, features); all else, data frames and lists among it, as it is."""
-    shape = getattr(X, "shape", ())
+    shape: tuple[int, ...] = getattr(X, "shape", ())
     return np.asarray(X).reshape(shape[0], prod(shape[1:])) if len(shape) > 2 else X
 
 
-def _with_channels(function: str, shape: Any) -> tuple[int, ...]:
+def _with_channels(function: str, shape: Sequence[int]) -> tuple[int, ...]:
     """The shape of one image with its channels: (L,) and (H, W) have one, others name them."""
     sizes = tuple(integer(function, "image_shape", size, 1) for size in shape)
     if not 1 <= len(sizes) <= 4:
