@@ -1,4 +1,4 @@
-"""Data: IDX files, MNIST and Fashion-MNIST, batches, augmentation, and the samples shipped in the package."""
+"""Data: IDX files, MNIST, Fashion-MNIST and CIFAR, batches, augmentation, and the samples shipped in the package."""
 
 from convkit.data.augment import (
     Cutout,
@@ -10,12 +10,15 @@ from convkit.data.augment import (
     RandomShift,
 )
 from convkit.data.batches import Batches
+from convkit.data.cifar import CifarError
+from convkit.data.collection import DataNotFound
 from convkit.data.dataset import Dataset
 from convkit.data.idx import IdxError, read_idx, write_idx
-from convkit.data.sources import DataNotFound, fashion_mnist, load, mnist
+from convkit.data.sources import cifar10, cifar100, fashion_mnist, load, mnist
 
 __all__ = [
     "Batches",
+    "CifarError",
     "Cutout",
     "DataNotFound",
     "Dataset",
@@ -26,6 +29,8 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomRotation",
     "RandomShift",
+    "cifar10",
+    "cifar100",
     "fashion_mnist",
     "load",
     "mnist",
