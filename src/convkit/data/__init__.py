@@ -1,4 +1,4 @@
-"""Data: IDX files, MNIST, Fashion-MNIST and CIFAR, batches, augmentation, and the samples shipped in the package."""
+"""Data: published sets, folders of pictures, batches, augmentation, and the samples shipped in the package."""
 
 from convkit.data.augment import (
     Cutout,
@@ -13,7 +13,9 @@ from convkit.data.batches import Batches
 from convkit.data.cifar import CifarError
 from convkit.data.collection import DataNotFound
 from convkit.data.dataset import Dataset
+from convkit.data.folder import image_folder
 from convkit.data.idx import IdxError, read_idx, write_idx
+from convkit.data.pictures import PictureFiles
 from convkit.data.sources import cifar10, cifar100, fashion_mnist, load, mnist
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Dataset",
     "IdxError",
     "MixUp",
+    "PictureFiles",
     "RandomCrop",
     "RandomErasing",
     "RandomHorizontalFlip",
@@ -32,6 +35,7 @@ __all__ = [
     "cifar10",
     "cifar100",
     "fashion_mnist",
+    "image_folder",
     "load",
     "mnist",
     "read_idx",

@@ -61,7 +61,7 @@ class ModelEntry:
     loss: Callable[..., Callable[..., Any]] = CrossEntropyLoss
     targets: Callable[[Dataset], np.ndarray] | None = None
 
-    def samples(self, dataset: Dataset) -> Dataset | tuple[np.ndarray, np.ndarray]:
+    def samples(self, dataset: Dataset) -> Dataset | tuple[Any, np.ndarray]:
         """What a trainer of this network is given of a data set."""
         return dataset if self.targets is None else (dataset.images, self.targets(dataset))
 
