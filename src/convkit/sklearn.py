@@ -9,7 +9,6 @@ and checks; a network sees them in that shape.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
@@ -131,7 +130,10 @@ class _ConvEstimator(BaseEstimator):
         elif callable(self.network):
             model = self.network(self.image_shape_, outputs)
         else:
-            model = _registered(self._name(), self.network, self.image_shape_, outputs)
+            if self.network not in REGISTRY:
+                known = ", ".join(REGISTRY)
+                raise ValueError(f"{self._name()}: network must be a function or one of {known}, not {self.network!r}")
+            model = REGISTRY[self.network].build_for(self.image_shape_, outputs, auxiliary=False)
         if not isinstance(model, nn.Module):
             raise TypeError(f"{self._name()}: network must build a Module, not {type(model).__name__}")
         returned = np.shape(model(np.zeros((1, *self.image_shape_), np.float32)))
@@ -388,12 +390,3 @@ def _small_network(shape: tuple[int, ...], outputs: int, width: int) -> nn.Modul
             size = [length // 2 for length in size]
         channels = maps
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * prod(size), outputs))
-
-
-def _registered(function: str, name: str, shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """A network of `convkit.models`, told as much of channels and outputs as it wants to know."""
-    if name not in REGISTRY:
-        raise ValueError(f"{function}: network must be a function or one of {', '.join(REGISTRY)}, not {name!r}")
-    build = REGISTRY[name].build
-    told = {"in_channels": shape[0], "num_classes": outputs, "auxiliary": False}
-    return build(**{word: told[word] for word in inspect.signature(build).parameters if word in told})

@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Callable, Iterable
 
 from convkit import data, optim
+from convkit.cli.datasets import FOLDER
 from convkit.data.augment import Augmentation
 from convkit.data.sources import COLLECTIONS
 from convkit.models import REGISTRY, ModelEntry
 from convkit.optim.optimizers import BY_NAME as OPTIMIZERS
 
-DATASETS = tuple(COLLECTIONS)
+DATASETS = (*COLLECTIONS, FOLDER)
 
 # All of them spread over the run: their lengths follow from the number of epochs.
 SCHEDULES: dict[str, Callable[[float, int], optim.Schedule]] = {
