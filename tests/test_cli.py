@@ -639,6 +639,8 @@ def test_a_folder_of_pictures(pictures: Path, capsys: pytest.CaptureFixture[str]
     assert (model.input_shape, model.classes) == ((3, 16, 16), ["dark", "light"])
     assert main(["evaluate", "run/best.safetensors", "--dataset", "folder", "--data", "pictures"]) == 0
     assert "accuracy 1.0000  (12 of 12, folder)" in capsys.readouterr().out
+    message = r"convkit evaluate: run/best.safetensors: does not name the classes of a data set; give --dataset"
+    assert_fails(["evaluate", "run/best.safetensors"], message, capsys)
     assert main(["predict", "run/best.safetensors", "pictures/test/light/0.png", "--top", "1"]) == 0
     assert capsys.readouterr().out.startswith("pictures/test/light/0.png: light ")
     assert (

@@ -97,7 +97,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("train", help=about, description=f"{about[0].upper()}{about[1:]}.")
     command.add_argument("model", metavar="MODEL", type=model_entry, help="a name of `convkit models`")
     command.add_argument(
-        "--dataset", metavar="NAME", type=dataset, help=f"{' or '.join(DATASETS)}; each network has a default"
+        "--dataset",
+        metavar="NAME",
+        type=dataset,
+        help=f"{', '.join(DATASETS)} (pictures of your own: see --data); each network has a default",
     )
     command.add_argument(
         "--data",

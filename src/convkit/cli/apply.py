@@ -20,7 +20,7 @@ from convkit.train import Trainer, load_model
 def evaluate(options: argparse.Namespace) -> int:
     """Run ``convkit evaluate``."""
     model, entry = _load(options.file)
-    name = options.dataset or _dataset_of(model) or entry.dataset
+    name = options.dataset or (_dataset_of(model) if model.classes else entry.dataset)
     if name is None:
         raise ValueError(f"{options.file}: does not name the classes of a data set; give --dataset")
     shape = model.input_shape or entry.input_shape
