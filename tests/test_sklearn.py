@@ -226,12 +226,17 @@ def own_network(shape: tuple[int, ...], outputs: int) -> nn.Module:
 
 def test_networks_by_name_and_by_function(digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits
-    assert ConvClassifier(own_network, random_state=0).fit(images, labels).score(images, labels) > 0.9
+    own = ConvClassifier(own_network, epochs=40, random_state=0).fit(images, labels)
+    assert own.score(images, labels) > 0.9
+    assert own.history_["loss"][-1] < 0.5
     regressor = ConvRegressor("resnet20", epochs=2, random_state=0).fit(images, labels)
     assert regressor.network_.architecture == {"name": "resnet20", "arguments": {"num_classes": 1}}
     clothes, names = sample(20)
     few = ConvClassifier("googlenet_bn_small", epochs=1, random_state=0).fit(clothes, names)
     assert few.predict_proba(clothes).shape == (20, len(set(names)))
+    brightness = clothes.mean(axis=(1, 2))
+    auxiliary = ConvRegressor("googlenet_bn_small", epochs=1, random_state=0).fit(clothes, brightness)  # left out
+    assert auxiliary.predict(clothes).shape == (20,)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", partial(optim.AdamW, weight_decay=0.1)])
@@ -245,14 +250,17 @@ def test_optimizers_and_rates(digits: tuple[np.ndarray, np.ndarray], optimizer: 
 
 def test_augmentation_reaches_the_trainer(digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits
-    seen = []
+    seen: list[tuple[tuple[int, ...], list[int]]] = []
 
     def watch(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        seen.append(x.shape)
+        seen.append((x.shape, y.tolist()))
         return x, y
 
-    ConvClassifier(augment=[data.RandomShift(1), watch], epochs=1, batch_size=100, random_state=0).fit(images, labels)
-    assert seen == [(100, 1, 8, 8)] * 3
+    for seed in (0, 1):
+        estimator = ConvClassifier(augment=[data.RandomShift(1), watch], epochs=1, batch_size=100, random_state=seed)
+        estimator.fit(images, labels)
+    assert [shape for shape, _ in seen] == [(100, 1, 8, 8)] * 6
+    assert seen[0] != seen[3]  # the order is drawn from the seed, too
 
 
 def test_control_c_ends_it_and_keeps_what_it_has_learnt(
