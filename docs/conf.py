@@ -35,6 +35,7 @@ default_role = "py:obj"  # `name` is a link where the reference has that name, a
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings say more: shapes and dtypes
 autodoc_inherit_docstrings = False
+autodoc_default_options = {"exclude-members": "set_fit_request, set_score_request"}  # scikit-learn's own
 numpydoc_show_class_members = False  # the template for classes shows them
 
 # --- pages --------------------------------------------------------------------------------------------------

@@ -142,6 +142,7 @@ def test_a_run_writes_its_folder(run_folder: Path, data_folder: Path) -> None:
         "ema_decay": None,
         "clip_norm": None,
         "clip_value": None,
+        "size": None,
         "convkit": ck.__version__,
     }
     rows = list(csv.DictReader((run_folder / "log.csv").open()))
@@ -503,7 +504,7 @@ def test_other_pictures_are_brought_into_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"once upon a time", r"cannot identify image file .*file'"),
+        (b"once upon a time", r".*file is not a picture that Pillow reads"),
         (None, r".*file: No such file or directory"),
         (
             np.zeros((2, 27, 28), np.uint8),
@@ -581,6 +582,87 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     out = capsys.readouterr().out
     assert ck.__version__ in out and "threads" in out
+
+
+# --- data sets in colour, and of one's own ---
+
+
+def test_cifar_by_its_name(
+    in_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    (in_folder / "cifar-10-batches-bin").mkdir()
+    for file in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        records = rng.integers(0, 256, (10, 3073), dtype=np.uint8)
+        records[:, 0] = np.arange(10)
+        (in_folder / "cifar-10-batches-bin" / f"{file}.bin").write_bytes(records.tobytes())
+    monkeypatch.setenv(sources.VARIABLE, str(in_folder))
+    assert (
+        main(["train", "resnet20", "--dataset", "cifar10", "--epochs", "1", "--batch-size", "16", "--out", "run"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "resnet20: 269,722 parameters" in out  # section 4.2 has 0.27 million
+    assert "cifar10: 50 training and 10 test images from" in out
+    model = ck.load_model("run/best.safetensors")
+    assert model.architecture == {"name": "resnet20", "arguments": {"in_channels": 3}}
+    assert model.input_shape == (3, 32, 32)
+    assert model.classes is not None and model.classes[3] == "cat"
+    assert main(["evaluate", "run/best.safetensors"]) == 0  # the classes say which data set
+    assert "of 10, cifar10)" in capsys.readouterr().out
+    assert_fails(
+        ["train", "lenet5", "--dataset", "cifar10"], r"convkit train: lenet5 cannot take images of 3 × 32", capsys
+    )
+    assert sorted(path.name for path in in_folder.iterdir()) == ["cifar-10-batches-bin", "run"]
+
+
+@pytest.fixture
+def pictures(in_folder: Path) -> Path:
+    """Dark and light pictures, in folders for training and testing."""
+    images = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 24), ("test", 6)):
+        for name, middle in (("dark", 60), ("light", 190)):
+            (in_folder / "pictures" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(middle - 50, middle + 50, (30, 40, 3), dtype=np.uint8)
+                images.fromarray(pixels).save(in_folder / "pictures" / part / name / f"{number}.png")
+    return in_folder / "pictures"
+
+
+def test_a_folder_of_pictures(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "train resnet20 --dataset folder --data pictures --epochs 2 --batch-size 8 --lr 0.01 --size 16 --out run"
+    assert main(words.split()) == 0
+    out = capsys.readouterr().out
+    assert f"folder: 48 training and 12 test images from {pictures / 'train'}" in out
+    model = ck.load_model("run/last.safetensors")
+    assert model.architecture == {"name": "resnet20", "arguments": {"in_channels": 3, "num_classes": 2}}
+    assert (model.input_shape, model.classes) == ((3, 16, 16), ["dark", "light"])
+    assert main(["evaluate", "run/best.safetensors", "--dataset", "folder", "--data", "pictures"]) == 0
+    assert "accuracy 1.0000  (12 of 12, folder)" in capsys.readouterr().out
+    message = r"convkit evaluate: run/best.safetensors: does not name the classes of a data set; give --dataset"
+    assert_fails(["evaluate", "run/best.safetensors"], message, capsys)
+    assert main(["predict", "run/best.safetensors", "pictures/test/light/0.png", "--top", "1"]) == 0
+    assert capsys.readouterr().out.startswith("pictures/test/light/0.png: light ")
+    assert (
+        main(["train", "resnet20", "--resume", "run", "--epochs", "3", "--quiet"]) == 2
+    )  # a schedule is spread over them
+    assert "schedule" in capsys.readouterr().err
+    (pictures / "train").rename(pictures / "gone")
+    assert_fails(
+        words.split()[:6], r"convkit train: --data: .*pictures should hold a folder train, but holds none", capsys
+    )
+
+
+def test_a_network_without_a_data_set_can_have_a_folder(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pictures / "test").rename(pictures / "val")
+    words = "train resnet18 --dataset folder --data pictures --size 32 --epochs 1 --lr 1e-4 --quiet --out run"
+    assert main(words.split()) == 0
+    assert ck.load_model("run/last.safetensors").input_shape == (3, 32, 32)
+
+
+def test_a_network_of_ten_classes_has_ten(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "train lenet5 --dataset folder --data pictures"
+    assert_fails(words.split(), r"convkit train: lenet5 has 10 outputs, which does not fit 2 classes", capsys)
 
 
 def assert_fails(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -661,6 +743,8 @@ def assert_fails(words: list[str], message: str, capsys: pytest.CaptureFixture[s
             "train lenet5 --dataset cats",
             r"convkit train: argument --dataset: no data set 'cats'; there are mnist",
         ),
+        ("train lenet5 --dataset folder", r"convkit train: --dataset folder: --data must name the folder"),
+        ("train lenet5 --size 20", r"convkit train: --size: mnist has images of one size; give it with --dataset fold"),
         ("train lenet5 --threads 0", r"convkit train: argument --threads: must be"),
         ("train lenet5 --data nowhere", r"convkit train: mnist: source must be 'auto', 'sample' or a folder"),
         ("train lenet5 --resume nowhere", r"convkit train: nowhere.config.json: No such file or directory"),

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import convkit as ck
-from convkit import data, functional, interop, models, nn, onnx, optim, plot, train
+from convkit import data, functional, interop, models, nn, onnx, optim, plot, sklearn, train
 
 PAGES = Path(__file__).parents[1] / "docs" / "api"
 ELSEWHERE = {
@@ -19,7 +19,7 @@ ELSEWHERE = {
 }
 
 
-MODULES = [ck, functional, nn, optim, data, models, train, plot, onnx, interop.torch, interop.keras]
+MODULES = [ck, functional, nn, optim, data, models, train, plot, onnx, interop.torch, interop.keras, sklearn]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

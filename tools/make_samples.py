@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from convkit.data import DataNotFound, Dataset, write_idx
-from convkit.data.sources import COLLECTIONS, SAMPLE_FOLDER, Collection, Split, read_folder
+from convkit.data.collection import Collection, Split
+from convkit.data.sources import COLLECTIONS, SAMPLE_FOLDER
 
 EACH: dict[Split, int] = {"train": 600, "test": 100}
 
@@ -24,7 +25,7 @@ def main(folders: list[str]) -> int:
     if not folders:
         print(__doc__, file=sys.stderr)
         return 2
-    for collection in COLLECTIONS.values():
+    for collection in filter(lambda known: known.sampled, COLLECTIONS.values()):
         for split, count in EACH.items():
             full = find([Path(folder) for folder in folders], collection, split)
             chosen = first_of_each_class(full.labels, len(full.classes), count)
@@ -36,7 +37,7 @@ def find(folders: list[Path], collection: Collection, split: Split) -> Dataset:
     """The full split, from the first folder that holds its published files."""
     for folder in folders:
         try:
-            return read_folder(folder, collection, split, published_only=True)
+            return collection.read(folder, split, published_only=True)
         except DataNotFound:
             continue
     raise SystemExit(f"no folder given holds the published {collection.name} ({split})")

@@ -34,7 +34,9 @@ __all__ = [
     "__version__",
 ]  # fmt: skip
 
-_PACKAGES = ("functional", "nn", "optim", "data", "models", "plot", "onnx", "interop", "train", "graph", "ops")
+_PACKAGES = (
+    "functional", "nn", "optim", "data", "models", "plot", "onnx", "interop", "sklearn", "train", "graph", "ops",
+)  # fmt: skip
 
 _HOMES = {
     **dict.fromkeys(("Trainer", "save", "load", "load_model"), "train"),

@@ -106,6 +106,9 @@ class Parameter(_Owned):
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         return Parameter(self._data, self._trainable)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_owner": None}  # whoever owns this one does not own its copy
+
     def claim(self, owner: Any) -> bool:
         """Let `owner` move the values into a buffer of its own, unless another living owner already has."""
         current = self._owner() if self._owner is not None else None

@@ -1,18 +1,36 @@
-"""The process-wide generator that weights are drawn from; it starts at seed 0."""
+"""The generator that weights are drawn from: a process-wide one that starts at seed 0, or one for a while."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
 _generator = np.random.Generator(np.random.Philox(0))
+_for_now: ContextVar[np.random.Generator | None] = ContextVar("convkit_generator", default=None)
 
 
 def generator() -> np.random.Generator:
     """The generator in use."""
-    return _generator
+    return _for_now.get() or _generator
 
 
 def set_seed(seed: int) -> None:
     """Start the process-wide generator anew, so that models built next get the same weights each time."""
     global _generator
     _generator = np.random.Generator(np.random.Philox(seed))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw the weights of models built within a ``with`` block, in this thread, from a generator of their own.
+
+    The process-wide one is neither used nor changed.
+    """
+    token = _for_now.set(np.random.Generator(np.random.Philox(seed)))
+    try:
+        yield
+    finally:
+        _for_now.reset(token)

@@ -352,7 +352,7 @@ def batches_of(count: int = 50, batch_size: int = 8, **options: Any) -> Batches:
 
 
 def alive() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("convkit-augment")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("convkit-batches")]
 
 
 def test_batches_are_the_chain_applied_to_the_plain_ones() -> None:
@@ -390,7 +390,7 @@ def test_the_thread_works_ahead_and_ends() -> None:
     assert len(alive()) == 1
     next(served)
     assert len(list(served)) == 5
-    assert len(made) == 7 and set(made) == {"convkit-augment_0"}
+    assert len(made) == 7 and set(made) == {"convkit-batches_0"}
     assert not alive()
 
 

@@ -37,8 +37,18 @@ def trained(make_model: Make, source: Any, **options: Any) -> dict[str, bytes]:
     return bits(trainer.model)
 
 
+STRANGERS: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def know_strangers() -> None:
+    """Threads that were there before a test, such as those of a pool of processes, are none of its own."""
+    STRANGERS.clear()
+    STRANGERS.update(threading.enumerate())
+
+
 def threads_left() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    return [thread.name for thread in threading.enumerate() if thread not in STRANGERS]
 
 
 class At(Callback):

@@ -97,13 +97,20 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("train", help=about, description=f"{about[0].upper()}{about[1:]}.")
     command.add_argument("model", metavar="MODEL", type=model_entry, help="a name of `convkit models`")
     command.add_argument(
-        "--dataset", metavar="NAME", type=dataset, help=f"{' or '.join(DATASETS)}; each network has a default"
+        "--dataset",
+        metavar="NAME",
+        type=dataset,
+        help=f"{', '.join(DATASETS)} (pictures of your own: see --data); each network has a default",
     )
     command.add_argument(
         "--data",
         metavar="auto|sample|DIR",
         help="where the data set is: search for it and download it (auto, the default), the small sample "
-        "that comes with convkit, or a folder",
+        "that comes with convkit, or a folder; with --dataset folder the one that has folders train and test, and "
+        "these a folder of pictures for each class",
+    )
+    command.add_argument(
+        "--size", metavar="N", type=count, help="make pictures of a folder N × N (the size that the network is for)"
     )
     command.add_argument("--epochs", metavar="N", type=count, help="how often to go through all images")
     command.add_argument("--batch-size", metavar="N", type=count, help="images in one update of the weights")

@@ -7,8 +7,9 @@ import sys
 
 import numpy as np
 
-from convkit import data, optim
 from convkit import functional as F
+from convkit import optim
+from convkit.cli.datasets import load
 from convkit.cli.pictures import read_pictures
 from convkit.data.sources import COLLECTIONS
 from convkit.models import REGISTRY, ModelEntry
@@ -19,10 +20,11 @@ from convkit.train import Trainer, load_model
 def evaluate(options: argparse.Namespace) -> int:
     """Run ``convkit evaluate``."""
     model, entry = _load(options.file)
-    name = options.dataset or _dataset_of(model) or entry.dataset
+    name = options.dataset or (_dataset_of(model) if model.classes else entry.dataset)
     if name is None:
         raise ValueError(f"{options.file}: does not name the classes of a data set; give --dataset")
-    test_set, note = data.load(name, "test", options.data, fallback_to_sample=True)
+    shape = model.input_shape or entry.input_shape
+    test_set, note = load(name, "test", options.data, shape, model.classes, fallback_to_sample=True)
     if note:
         print(note, file=sys.stderr)
     trainer = Trainer(model, entry.loss(), optim.SGD(0.0), metrics=["accuracy"])
@@ -38,7 +40,7 @@ def predict(options: argparse.Namespace) -> int:
     model, entry = _load(options.file)
     if entry.targets is not None:
         raise ValueError(f"{options.file}: {entry.name} does not classify pictures but their pixels")
-    names, images = read_pictures(options.images, entry.input_shape, invert=options.invert)
+    names, images = read_pictures(options.images, model.input_shape or entry.input_shape, invert=options.invert)
     for start in range(0, len(images), _BATCH):
         probabilities = F.softmax(model(images[start : start + _BATCH]))
         if model.classes and len(model.classes) != probabilities.shape[1]:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
-from functools import partial
 
 from convkit import data, optim
+from convkit.cli.datasets import FOLDER
 from convkit.data.augment import Augmentation
 from convkit.data.sources import COLLECTIONS
 from convkit.models import REGISTRY, ModelEntry
+from convkit.optim.optimizers import BY_NAME as OPTIMIZERS
 
-DATASETS = tuple(COLLECTIONS)
-
-OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
-    "rmsprop": optim.RMSprop,
-    "sgd": optim.SGD,
-    "momentum": partial(optim.SGD, momentum=0.9),
-    "nesterov": partial(optim.SGD, momentum=0.9, nesterov=True),
-}
+DATASETS = (*COLLECTIONS, FOLDER)
 
 # All of them spread over the run: their lengths follow from the number of epochs.
 SCHEDULES: dict[str, Callable[[float, int], optim.Schedule]] = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from convkit.data import read_idx
+from convkit.data.pictures import decode
 from convkit.errors import require
 
 # How IDX files begin, plain and compressed; no picture does.
@@ -37,9 +37,9 @@ def read_pictures(paths: Sequence[str], shape: tuple[int, ...], invert: bool = F
     Raises
     ------
     OSError
-        When a file cannot be read, or is no picture.
+        When a file cannot be read.
     ValueError
-        For an IDX file that is damaged or of another shape.
+        For a file that is no picture or damaged, and an IDX file that is damaged or of another shape.
     ImportError
         For a picture, where Pillow is missing; the message names the pip command.
     """
@@ -69,22 +69,8 @@ def _from_idx(path: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _from_picture(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    image_module = require("PIL.Image", "images", "reading pictures")
-    operations = require("PIL.ImageOps", "images", "reading pictures")
     channels, height, width = shape
-    with image_module.open(path) as file:
-        picture = operations.exif_transpose(_eight_bits(image_module, file))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        paper = image_module.new("RGBA", picture.size, "white")
-        picture = image_module.alpha_composite(paper, picture)
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    picture = picture.resize((width, height), image_module.Resampling.LANCZOS)
-    return np.asarray(picture).reshape(1, height, width, channels).transpose(0, 3, 1, 2)
-
-
-def _eight_bits(image_module: Any, picture: Any) -> Any:
-    """A 16-bit grey picture as an 8-bit one; Pillow's own conversion would cut its values off at 255."""
-    if picture.mode.startswith("I"):
-        return image_module.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
-    return picture
+    picture = decode(path, "L" if channels == 1 else "RGB")
+    lanczos = require("PIL.Image", "images", "reading pictures").Resampling.LANCZOS
+    pixels = np.asarray(picture.resize((width, height), lanczos)).reshape(1, height, width, channels)
+    return pixels.transpose(0, 3, 1, 2)

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import convkit as ck
-from convkit import data, optim
+from convkit import optim
 from convkit._version import __version__
+from convkit.cli.datasets import FOLDER, load, shape_of_pictures
 from convkit.cli.names import (
     OPTIMIZERS,
     SCHEDULES,
@@ -38,6 +39,7 @@ from convkit.cli.names import (
 from convkit.data.augment import Augmentation
 from convkit.files import write_whole
 from convkit.models import ModelEntry
+from convkit.nn import Module
 from convkit.train import BestCheckpoint, CSVLog, Trainer
 
 # What may be named anew for a run that is resumed (the epochs where no schedule is spread over them). All else
@@ -64,6 +66,7 @@ class Config:
     ema_decay: float | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
+    size: int | None = None  # the network's own
 
 
 # How each of them is read.
@@ -83,6 +86,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "ema_decay": share,
     "clip_norm": rate,
     "clip_value": rate,
+    "size": count,
 }
 DEFAULTS = {field.name: field.default for field in fields(Config) if field.default is not MISSING}
 
@@ -91,14 +95,15 @@ def train(options: argparse.Namespace) -> int:
     """Run the command."""
     entry: ModelEntry = options.model
     config = _resumed(options) if options.resume else _fresh(options)
-    train_set, note = data.load(config.dataset, "train", config.data, fallback_to_sample=True)
+    shape = shape_of_pictures(entry, config.size)
+    train_set, note = load(config.dataset, "train", config.data, shape, fallback_to_sample=True)
     if note:
         print(note, file=sys.stderr)
         config.data = "sample"
-    test_set, _ = data.load(config.dataset, "test", config.data)
+    test_set, _ = load(config.dataset, "test", config.data, shape, train_set.classes)
 
     ck.set_seed(config.seed)
-    model = entry.build()
+    model = entry.build_for(train_set.images.shape[1:], len(train_set.classes))
     trainer = Trainer(
         model,
         _loss(entry, config),
@@ -116,7 +121,7 @@ def train(options: argparse.Namespace) -> int:
     if not options.quiet:
         threads = ck.get_num_threads()
         plural = "" if threads == 1 else "s"
-        print(f"{config.model}: {entry.parameters:,} parameters, {threads} thread{plural}; run in {folder}")
+        print(f"{config.model}: {_parameters(model):,} parameters, {threads} thread{plural}; run in {folder}")
         images = f"{len(train_set):,} training and {len(test_set):,} test images"
         print(f"{config.dataset}: {images} from {train_set.source}", flush=True)
     model.classes = list(train_set.classes)
@@ -146,6 +151,10 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _parameters(model: Module) -> int:
+    return sum(parameter.value.size for parameter in model.parameters().values() if parameter.trainable)
+
+
 def _optimizer(config: Config) -> optim.Optimizer:
     rates = SCHEDULES[config.schedule](config.lr, config.epochs)
     own = {} if config.weight_decay is None else {"weight_decay": config.weight_decay}
@@ -171,18 +180,21 @@ def _fresh(options: argparse.Namespace) -> Config:
     entry: ModelEntry = options.model
     if options.out and Path(options.out, "config.json").exists():
         raise ValueError(f"--out: {options.out} holds a run; --resume it, or name another folder")
-    if entry.dataset is None:
+    given = _given(options)
+    if entry.dataset is None and given.get("dataset") != FOLDER:
         size = " × ".join(map(str, entry.input_shape))
         raise ValueError(f"{entry.name} is for images of {size}, of which convkit has no data set")
     config = Config(
         model=entry.name.replace("_", "-"),
-        dataset=entry.dataset,
+        dataset=entry.dataset or FOLDER,
         data="auto",
         seed=0,
         **asdict(entry.recipe),
     )
-    for name, value in _given(options).items():
+    for name, value in given.items():
         setattr(config, name, value)
+    if config.size is not None and config.dataset != FOLDER:
+        raise ValueError(f"--size: {config.dataset} has images of one size; give it with --dataset {FOLDER}")
     return config
 
 

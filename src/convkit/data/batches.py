@@ -7,8 +7,9 @@ no generator state. Only Philox's raw bits are used, which NumPy promises never 
 
 Augmentation is a function of (seed, epoch, number of the batch) in the same way: the generator of a batch has the
 key of the order and a counter of its own. It draws other distributions, too, which have the same bits as long as
-NumPy's version is the same. Augmented batches are made by a thread in the background, a few ahead of the one that is
-asked for: NumPy works without the interpreter's lock where there is much to do, as the kernels do.
+NumPy's version is the same. Batches that are augmented, or read from pictures in files, are made by a thread in the
+background, a few ahead of the one that is asked for: NumPy and Pillow work without the interpreter's lock where there
+is much to do, as the kernels do.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ import numpy as np
 
 from convkit.data.augment import Augmentation, apply, check_augment
 from convkit.data.dataset import Dataset
+from convkit.data.pictures import PictureFiles
 from convkit.errors import integer, view
 
 _MAX_KEY = 2**64 - 1
-_AHEAD = 2  # batches that wait, augmented, while one is trained on
+_AHEAD = 2  # batches that wait, made, while one is trained on
 
 Batch = tuple[np.ndarray, ...]
 
@@ -122,19 +124,20 @@ class Batches:
         """
         # Checked and drawn here, not in the generator, so that a bad number is refused by this very call.
         order = self.order(epoch)
-        return self._augmented(epoch, order) if self.augment else self._plain(order)
+        in_files = any(isinstance(array, PictureFiles) for array in self.arrays)
+        return self._ahead(epoch, order) if self.augment or in_files else self._plain(order)
 
     def _plain(self, order: np.ndarray) -> Iterator[Batch]:
         for batch in range(len(self)):
             yield self._take(order, batch)
 
-    def _augmented(self, epoch: int, order: np.ndarray) -> Iterator[Batch]:
+    def _ahead(self, epoch: int, order: np.ndarray) -> Iterator[Batch]:
         """Batches made in the background; its thread ends when the last is served or the iterator closed."""
-        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="convkit-augment")
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="convkit-batches")
         waiting: deque[Future[Batch]] = deque()
         try:
             for batch in range(len(self)):
-                waiting.append(worker.submit(self._augment, epoch, order, batch))
+                waiting.append(worker.submit(self._made, epoch, order, batch))
                 if len(waiting) > _AHEAD:
                     yield waiting.popleft().result()
             while waiting:
@@ -142,8 +145,11 @@ class Batches:
         finally:
             worker.shutdown(cancel_futures=True)
 
-    def _augment(self, epoch: int, order: np.ndarray, batch: int) -> Batch:
-        images, labels = self._take(order, batch)
+    def _made(self, epoch: int, order: np.ndarray, batch: int) -> Batch:
+        taken = self._take(order, batch)
+        if not self.augment:
+            return taken
+        images, labels = taken
         # The order of the epoch has the same key, and counters whose upper half is zero.
         key, counter = np.array([self.seed, epoch], np.uint64), np.array([0, 0, batch, 1], np.uint64)
         generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
@@ -154,7 +160,7 @@ class Batches:
         return tuple(array[chosen] for array in self.arrays)
 
 
-def _arrays(data: Dataset | tuple[Any, ...]) -> tuple[np.ndarray, ...]:
+def _arrays(data: Dataset | tuple[Any, ...]) -> tuple[np.ndarray | PictureFiles, ...]:
     if isinstance(data, Dataset):
         return data.images, data.labels
     if not isinstance(data, tuple) or not data:

@@ -1,4 +1,4 @@
-"""A set of labelled images in memory: two arrays and where they came from."""
+"""A set of labelled images: two arrays, the first of which may be in files, and where they came from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from convkit.data.pictures import PictureFiles
 from convkit.errors import view
 
 
@@ -15,8 +16,8 @@ class Dataset:
 
     Parameters
     ----------
-    images : array_like of uint8, shape (N, C, H, W)
-        Kept as they are; a model scales them to [0, 1] itself.
+    images : array_like of uint8, shape (N, C, H, W), or PictureFiles
+        Kept as they are, in memory or in files; a model scales them to [0, 1] itself.
     labels : array_like of integers, shape (N,)
         Kept as int64; each the index of a class.
     classes : sequence of str
@@ -64,14 +65,15 @@ class Dataset:
     def __getitem__(self, index: Any) -> Dataset:
         """The samples an index, slice, mask or array of indices picks out, as a Dataset.
 
-        A slice shares memory with the whole, as slices of arrays do; any other choice is a copy.
+        A slice shares memory with the whole, as slices of arrays do; any other choice is a copy. What is in files
+        stays there.
         """
         if isinstance(index, tuple):
             raise TypeError("Dataset: an index picks samples only; index .images for anything else")
         if np.ndim(index) == 0 and not isinstance(index, slice):
             index = [index]
         return Dataset(
-            self.images[index],
+            self.images.part(index) if isinstance(self.images, PictureFiles) else self.images[index],
             self.labels[index],
             classes=self.classes,
             name=self.name,
@@ -86,7 +88,9 @@ class Dataset:
         return f"<{what}: {len(self):,} images {shape}, {len(self.classes)} classes{where}>"
 
 
-def _images(value: Any) -> np.ndarray:
+def _images(value: Any) -> np.ndarray | PictureFiles:
+    if isinstance(value, PictureFiles):
+        return value
     images = view("Dataset", "images", value)
     if images.dtype != np.uint8:
         raise TypeError(f"Dataset: images must be uint8, not {images.dtype}")

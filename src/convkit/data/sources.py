@@ -1,13 +1,13 @@
-"""MNIST and Fashion-MNIST, from wherever they can be had.
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, from wherever they can be had.
 
 A set is read from the folder its user names. If none is named, it is looked for in the folder of the
 environment variable CONVKIT_DATA, in /usr/share/datasets (where Debian's dataset-fashion-mnist puts it) and
-in the user's cache, and downloaded into that cache when it is in none of them. A small balanced part of each
-set is shipped in the package, so that there is always something real to try a network on.
+in the user's cache, and downloaded into that cache when it is in none of them. A small balanced part of
+MNIST and of Fashion-MNIST is shipped in the package, so that there is always something real to try a network on.
 
-The published files are known by the SHA-256 of their *uncompressed* bytes, for mirrors compress them anew.
-What is downloaded, or found in the cache, must be those very bytes. A folder of the user's own may hold other
-data in the same format; the dataset's `source` then says so.
+The published files are known by their SHA-256, those of MNIST by that of their *uncompressed* bytes, for mirrors
+compress them anew. What is downloaded, or found in the cache, must be those very bytes. A folder of the user's own may
+hold other data in the same format; the dataset's `source` then says so.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from convkit.data.cifar import CIFAR10, CIFAR100, CIFAR100_COARSE
+from convkit.data.collection import Collection, DataNotFound, Split, download
 from convkit.data.dataset import Dataset
 from convkit.data.idx import IdxError, encode_idx, read_idx
 from convkit.errors import require
-from convkit.files import temporary_beside
 
 VARIABLE = "CONVKIT_DATA"
 SYSTEM_FOLDER = Path("/usr/share/datasets")
@@ -32,28 +34,37 @@ SAMPLE_FOLDER = Path(__file__).parent / "samples"
 
 _PREFIXES = {"train": "train", "test": "t10k"}
 _SUFFIXES = ("", ".gz", ".xz")
-_PIECE = 1 << 16  # bytes asked of a mirror at a time
-_TIMEOUT = (5, 60)  # seconds to connect to a mirror, and to wait for its next bytes
-
-Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
-class Collection:
-    """A published data set: its name, its classes, and the four files it consists of.
+class IdxCollection(Collection):
+    """MNIST, or a set in its form: four files, for each split images of 28×28 pixels and their labels.
 
-    `checksums` gives the SHA-256 of each file's uncompressed bytes, by its name without ``.gz``; `mirrors`
-    are addresses to put before a file's name.
+    `checksums` gives the SHA-256 of each file's uncompressed bytes, by its name without ``.gz``.
     """
 
-    name: str
-    classes: tuple[str, ...]
-    mirrors: tuple[str, ...]
     checksums: dict[str, str]
 
+    sampled: ClassVar[bool] = True
 
-COLLECTIONS = {
-    "mnist": Collection(
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(f"{stem}.gz" for stem in self.checksums)
+
+    def read(self, folder: Path, split: Split, *, published_only: bool = False) -> Dataset:
+        return read_folder(folder, self, split, published_only=published_only)
+
+    def fetch(self, folder: Path) -> None:
+        """Bring all four files, so that training and test split of one run always come from the same place."""
+        for stem, checksum in self.checksums.items():
+            target = folder / f"{stem}.gz"
+            if not _holds(target, checksum):
+                urls = [f"{mirror}{target.name}" for mirror in self.mirrors]
+                download(urls, target, partial(_holds, checksum=checksum))
+
+
+COLLECTIONS: dict[str, Collection] = {
+    "mnist": IdxCollection(
         name="mnist",
         classes=tuple("0123456789"),
         mirrors=(
@@ -67,7 +78,7 @@ COLLECTIONS = {
             "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
     ),
-    "fashion-mnist": Collection(
+    "fashion-mnist": IdxCollection(
         name="fashion-mnist",
         classes=(
             "T-shirt/top",
@@ -93,16 +104,16 @@ COLLECTIONS = {
             "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
     ),
+    "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+    "cifar100-coarse": CIFAR100_COARSE,
 }
 _PUBLISHED = {
     checksum: (collection.name, stem)
     for collection in COLLECTIONS.values()
+    if isinstance(collection, IdxCollection)
     for stem, checksum in collection.checksums.items()
 }
-
-
-class DataNotFound(FileNotFoundError):
-    """A data set that is in none of the places looked at; the message names them, and says what to do."""
 
 
 def fashion_mnist(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
@@ -167,6 +178,76 @@ def mnist(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
     return load("mnist", split, source)[0]
 
 
+def cifar10(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
+    """CIFAR-10: 50,000 training and 10,000 test images of ten kinds of animals and vehicles, in colour.
+
+    Parameters
+    ----------
+    split : "train" or "test"
+        Which part.
+    source : "auto" or a folder
+        "auto" looks in ``CONVKIT_DATA``, ``/usr/share/datasets`` and the user's cache, and downloads at last; a folder
+        holds the binary files, ``data_batch_1.bin`` to ``test_batch.bin``, or their archive
+        ``cifar-10-binary.tar.gz``; or it has a folder ``cifar10`` or ``cifar-10-batches-bin`` that does. Only "auto"
+        ever downloads.
+
+    Returns
+    -------
+    dataset : Dataset
+        ``.images`` uint8 (N, 3, 32, 32), ``.labels`` int64 (N,).
+
+    Raises
+    ------
+    DataNotFound
+        If it is nowhere.
+    CifarError
+        If a file is damaged.
+
+    References
+    ----------
+    Krizhevsky 2009: Learning multiple layers of features from tiny images. Technical report, University of Toronto.
+    """
+    return load("cifar10", split, source)[0]
+
+
+def cifar100(
+    split: Split, source: str | os.PathLike[str] = "auto", *, labels: Literal["fine", "coarse"] = "fine"
+) -> Dataset:
+    """CIFAR-100: 50,000 training and 10,000 test images of a hundred kinds of things, in colour.
+
+    Parameters
+    ----------
+    split : "train" or "test"
+        Which part.
+    source : "auto" or a folder
+        As for `cifar10`; the files are ``train.bin`` and ``test.bin``, the archive ``cifar-100-binary.tar.gz``, the
+        folder ``cifar100`` or ``cifar-100-binary``.
+    labels : "fine" or "coarse"
+        The hundred classes, or the twenty superclasses that they belong to.
+
+    Returns
+    -------
+    dataset : Dataset
+        ``.images`` uint8 (N, 3, 32, 32), ``.labels`` int64 (N,).
+
+    Raises
+    ------
+    ValueError
+        For other `labels`.
+    DataNotFound
+        If it is nowhere.
+    CifarError
+        If a file is damaged.
+
+    References
+    ----------
+    Krizhevsky 2009: Learning multiple layers of features from tiny images. Technical report, University of Toronto.
+    """
+    if labels not in ("fine", "coarse"):
+        raise ValueError(f"cifar100: labels must be 'fine' or 'coarse', not {labels!r}")
+    return load("cifar100" if labels == "fine" else "cifar100-coarse", split, source)[0]
+
+
 def load(
     name: str,
     split: Split,
@@ -179,11 +260,11 @@ def load(
     Parameters
     ----------
     name : str
-        "mnist" or "fashion-mnist" ("fashion_mnist" will do).
+        "mnist", "fashion-mnist" ("fashion_mnist" will do), "cifar10", "cifar100" or "cifar100-coarse".
     split, source
         As for `fashion_mnist`.
     fallback_to_sample : bool
-        With source "auto": take the embedded sample when the set is nowhere, rather than raise.
+        With source "auto": take the embedded sample, if there is one, when the set is nowhere, rather than raise.
 
     Returns
     -------
@@ -198,7 +279,7 @@ def load(
         If the name or the split is unknown.
     DataNotFound
         If it is nowhere.
-    IdxError
+    IdxError, CifarError
         If a file is damaged.
     """
     collection = COLLECTIONS.get(name.replace("_", "-"))
@@ -213,14 +294,14 @@ def load(
     dataset, looked = _search(collection, split)
     if dataset is not None:
         return dataset, ""
-    if fallback_to_sample:
+    if fallback_to_sample and collection.sampled:
         sample = _sample(collection, split)
         lack = f"{collection.name} is not on this machine ({looked[-1]})"
         return sample, f"{lack}; using the embedded sample, {len(sample):,} images"
     raise DataNotFound(_advice(collection, looked))
 
 
-def read_folder(folder: Path, collection: Collection, split: Split, *, published_only: bool = False) -> Dataset:
+def read_folder(folder: Path, collection: IdxCollection, split: Split, *, published_only: bool = False) -> Dataset:
     """Read one split from the IDX files in a folder, or in the folder in it that bears the set's name.
 
     Parameters
@@ -280,13 +361,13 @@ def _search(collection: Collection, split: Split) -> tuple[Dataset | None, list[
     named = os.environ.get(VARIABLE)
     if named:
         try:
-            return read_folder(Path(named).expanduser(), collection, split), looked
+            return collection.read(Path(named).expanduser(), split), looked
         except DataNotFound as error:
             looked.append(f"{VARIABLE}: {error}")
     else:
         looked.append(f"{VARIABLE} is not set")
     try:
-        return read_folder(SYSTEM_FOLDER, collection, split), looked
+        return collection.read(SYSTEM_FOLDER, split), looked
     except DataNotFound as error:
         looked.append(str(error))
     try:
@@ -298,11 +379,11 @@ def _search(collection: Collection, split: Split) -> tuple[Dataset | None, list[
 
 def _advice(collection: Collection, looked: list[str]) -> str:
     places = "".join(f"\n  - {reason}" for reason in looked)
-    files = ", ".join(f"{stem}.gz" for stem in collection.checksums)
+    sample = "; or use source='sample', the small part of it that comes with convkit" if collection.sampled else ""
     return (
         f"{collection.name} was found nowhere:{places}\n"
-        f"Name the folder that holds {files} as source, or the folder above it in {VARIABLE}; "
-        f"or use source='sample', the small part of it that comes with convkit."
+        f"Name the folder that holds {', '.join(collection.files)} as source, "
+        f"or the folder above it in {VARIABLE}{sample}."
     )
 
 
@@ -311,54 +392,30 @@ def _from_given(folder: Path, collection: Collection, split: Split) -> Dataset:
         raise DataNotFound(
             f"{collection.name}: source must be 'auto', 'sample' or a folder, but there is no folder {folder}"
         )
-    return read_folder(folder, collection, split)
+    return collection.read(folder, split)
 
 
 def _sample(collection: Collection, split: Split) -> Dataset:
-    sample = read_folder(SAMPLE_FOLDER, collection, split)
+    if not collection.sampled:
+        raise DataNotFound(f"{collection.name}: convkit comes with no sample of it; source must be 'auto' or a folder")
+    sample = collection.read(SAMPLE_FOLDER, split)
     sample.source = "embedded sample"
     return sample
 
 
 def _from_cache(collection: Collection, split: Split) -> Dataset:
-    """Read the user's cache; if that does not hold the published files, bring all four of them there first.
-
-    All four, so that training and test split of one run always come from the same place.
-    """
+    """Read the user's cache; if that does not hold the published files, bring them there first."""
     pooch = require("pooch", "data", f"downloading {collection.name}")
-    folder = Path(pooch.os_cache("convkit")) / collection.name
-    with contextlib.suppress(OSError, IdxError):
-        return read_folder(folder, collection, split, published_only=True)
+    folder = Path(pooch.os_cache("convkit")) / collection.folder
+    with contextlib.suppress(OSError, ValueError):  # missing, or damaged
+        return collection.read(folder, split, published_only=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataNotFound(f"no download: {folder} cannot be made ({type(error).__name__})") from error
     pooch.get_logger().info("Downloading %s to %s", collection.name, folder)
-    for stem, checksum in collection.checksums.items():
-        target = folder / f"{stem}.gz"
-        if not _holds(target, checksum):
-            _download([f"{mirror}{target.name}" for mirror in collection.mirrors], checksum, target)
-    return read_folder(folder, collection, split, published_only=True)
-
-
-def _download(urls: list[str], checksum: str, target: Path) -> None:
-    """Bring a file from the first address that gives the right bytes; it appears whole or not at all."""
-    pooch = require("pooch", "data", f"downloading {target.name}")
-    fetch = pooch.HTTPDownloader(chunk_size=_PIECE, timeout=_TIMEOUT)
-    failures = []
-    for url in urls:
-        unfinished = temporary_beside(target)
-        try:
-            fetch(url, str(unfinished), None)
-            if _holds(unfinished, checksum):
-                os.replace(unfinished, target)
-                return
-            failures.append(f"{url}: not the published file")
-        except OSError as error:  # of the file system, and all of the network's
-            failures.append(f"{url}: {type(error).__name__}")
-        finally:
-            unfinished.unlink(missing_ok=True)
-    raise DataNotFound(f"no download: {', '.join(failures)}")
+    collection.fetch(folder)
+    return collection.read(folder, split, published_only=True)
 
 
 def _find(folder: Path, name: str, stems: list[str]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -61,7 +62,47 @@ class ModelEntry:
     loss: Callable[..., Callable[..., Any]] = CrossEntropyLoss
     targets: Callable[[Dataset], np.ndarray] | None = None
 
-    def samples(self, dataset: Dataset) -> Dataset | tuple[np.ndarray, np.ndarray]:
+    def build_for(self, shape: tuple[int, ...], classes: int, **told: Any) -> Module:
+        """The network for images of a shape and so many classes, which is told of both what it wants to know.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Channels, height and width.
+        classes : int
+            How many outputs it shall have.
+        **told
+            Further arguments, for networks that have them.
+
+        Returns
+        -------
+        Module
+
+        Raises
+        ------
+        ValueError
+            If the network cannot take these images, or has another number of outputs.
+        """
+        told["in_channels"] = shape[0]
+        if self.targets is None:  # else the outputs are not the data set's classes
+            told["num_classes"] = classes
+        known = inspect.signature(self.build).parameters
+        arguments = {word: value for word, value in told.items() if word in known and known[word].default != value}
+        model = self.build(**arguments)
+        model.input_shape = shape
+        self._try(model, shape, classes)
+        return model
+
+    def _try(self, model: Module, shape: tuple[int, ...], classes: int) -> None:
+        sizes = " × ".join(map(str, shape))
+        try:
+            outputs = model(np.zeros((1, *shape), np.float32))
+        except ValueError as error:
+            raise ValueError(f"{self.name} cannot take images of {sizes}: {error}") from error
+        if self.targets is None and outputs.shape[1] != classes:
+            raise ValueError(f"{self.name} has {outputs.shape[1]} outputs, which does not fit {classes} classes")
+
+    def samples(self, dataset: Dataset) -> Dataset | tuple[Any, np.ndarray]:
         """What a trainer of this network is given of a data set."""
         return dataset if self.targets is None else (dataset.images, self.targets(dataset))
 

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 
 import numpy as np
 
@@ -421,3 +422,14 @@ class RMSprop(Optimizer):
     ) -> None:
         square, mean, velocity = slots["square"], slots.get("mean"), slots.get("velocity")
         kernels.rmsprop(values, grads, square, mean, velocity, lr, self.alpha, self.momentum, self.eps, weight_decay)
+
+
+# By the words of the command line and of the estimators for scikit-learn; each is called with the learning rate.
+BY_NAME: dict[str, Callable[..., Optimizer]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+    "sgd": SGD,
+    "momentum": partial(SGD, momentum=0.9),
+    "nesterov": partial(SGD, momentum=0.9, nesterov=True),
+}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convkit.data import Dataset
+from convkit.data import Dataset, PictureFiles
 from convkit.errors import integer, view
 from convkit.nn import ConvTranspose2d, FeatureExtractor, Module
 from convkit.parameter import Parameter
@@ -171,7 +171,7 @@ def _kernels(layer: Module | Parameter | np.ndarray) -> np.ndarray:
     return weight if weight.ndim == 4 else weight[:, :, np.newaxis]
 
 
-def _scores(model: Module, images: np.ndarray) -> np.ndarray:
+def _scores(model: Module, images: np.ndarray | PictureFiles) -> np.ndarray:
     return np.concatenate([model(images[start : start + BATCH]) for start in range(0, max(len(images), 1), BATCH)])
 
 

@@ -140,6 +140,8 @@ def load_model(path: FilePath) -> Module:
         raise ValueError(f"load_model: {os.fspath(path)} asks for a {name} that cannot be built: {error}") from error
     model.astype(about["dtype"])
     model.classes = about["classes"]
+    if about.get("input_shape"):
+        model.input_shape = tuple(about["input_shape"])
     _fill("load_model", path, model, arrays)
     return model
 
@@ -281,6 +283,9 @@ def _checked(function: str, path: FilePath, about: Any) -> dict[str, Any]:
         _check_entries(function, path, about["architecture"], {"name": (str,), "arguments": (dict,)})
     if about["dtype"] not in ("float32", "float64"):
         raise ValueError(f"{function}: {name} is no file of convkit: its dtype is {about['dtype']!r}")
+    shape = about.get("input_shape")
+    if shape is not None and not (isinstance(shape, list) and all(isinstance(n, int) and n > 0 for n in shape)):
+        raise ValueError(f"{function}: {name} is no file of convkit: its input_shape is {shape!r}")
     if not all(isinstance(label, str) for label in about["classes"] or ()):
         raise ValueError(f"{function}: {name} is no file of convkit: its classes are {about['classes']!r}")
     checked: dict[str, Any] = about

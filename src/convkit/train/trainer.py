@@ -15,6 +15,7 @@ import numpy as np
 
 from convkit.data import Dataset
 from convkit.data.augment import Augmentation
+from convkit.data.pictures import PictureFiles
 from convkit.errors import integer, view
 from convkit.graph.step import compile_step
 from convkit.graph.trace import target_input
@@ -259,7 +260,7 @@ class Trainer:
         """
         integer("predict", "batch_size", batch_size, 1)
         given = x if isinstance(x, tuple) else (x.images if isinstance(x, Dataset) else x,)
-        inputs = [view("predict", "x", array) for array in given]
+        inputs = [array if isinstance(array, PictureFiles) else view("predict", "x", array) for array in given]
         lengths = [len(array) for array in inputs]
         if len(set(lengths)) != 1:
             raise ValueError(f"predict: x must be arrays of one length, not of {lengths}")
