@@ -63,6 +63,9 @@ cdef Windows windows_of(x, y, kernel_size, stride, pad, pad_high, dilation) exce
     fill_axes(w.pad, pad, 0)
     fill_axes(w.pad_high, pad_high, 0)
     fill_axes(w.dilation, dilation, 1)
+    for axis in range(3):
+        if w.count[axis] == 1:
+            w.stride[axis] = w.kernel[axis]     # there is no second window; a huge stride would overflow
     return w
 
 
