@@ -337,9 +337,8 @@ cdef void scatter_planes(
     int64_t planes, int64_t size, int64_t count, const real *dy, const position *indices, real *dx
 ) noexcept nogil:
     cdef int64_t plane
-    for plane in prange(
-        planes, schedule="static", num_threads=threads_for(<double>planes * (size + 2 * count))
-    ):
+    cdef int threads = threads_for(<double>planes * (size + 2 * count))
+    for plane in prange(planes, schedule="static", num_threads=threads):
         memset(dx + plane * size, 0, size * sizeof(real))
         scatter_plane(count, dy + plane * count, indices + plane * count, dx + plane * size)
 
