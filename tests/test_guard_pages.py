@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="lays out memory
 
 HERE = Path(__file__).parent
 DEFAULT_GEOMETRIES = 2  # at each level, unless --geometries says more
-WITHOUT_KERNELS = {f"test_functional_{name}.py" for name in ("arrays", "errors", "levels", "oracles", "threads")}
+LEFT_OUT = {f"test_functional_{name}.py" for name in ("arrays", "errors", "levels", "oracles", "threads")}
 
 
 def between_pages(level: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +37,7 @@ def between_pages(level: str, *arguments: str) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize("level", core.isa_available())
 def test_kernels_stay_within_their_arrays(level: str, pytestconfig: pytest.Config) -> None:
-    files = [path for path in HERE.glob("test_functional_*.py") if path.name not in WITHOUT_KERNELS]
+    files = [path for path in HERE.glob("test_functional_*.py") if path.name not in LEFT_OUT]
     files += [*HERE.glob("test_graph*.py"), HERE / "test_optim.py"]
     geometries = f"--geometries={pytestconfig.getoption('geometries') or DEFAULT_GEOMETRIES}"
     run = between_pages(level, "-p", "guard_pages", geometries, *map(str, sorted(files)))
