@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -35,6 +36,20 @@ OTHER_LEVELS: dict[str, list[str]] = {"baseline": []}
 
 # Never -ffast-math: it would switch the whole process to flush-to-zero when the module is loaded.
 OPTIMISE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+
+# Builds that look for mistakes (CONTRIBUTING.md): compiled with gcc's or clang's sanitizers, or with Cython's checks.
+SANITIZERS = os.environ.get("CONVKIT_SANITIZE", "")
+CYTHON_CHECKS = os.environ.get("CONVKIT_BOUNDSCHECK", "") == "1"
+
+# Python's own flags let signed integers wrap silently, which would hide overflow from the sanitizers.
+CHECKED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-wrapv", "-DCK_FRESH_SCRATCH"]
+INSTRUMENTED = [f"-fsanitize={SANITIZERS}"] if SANITIZERS else []
+CHECKS = [*CHECKED, *INSTRUMENTED] if SANITIZERS or CYTHON_CHECKS else []
+
+DIRECTIVES = {"language_level": 3, "cdivision": True}
+if CYTHON_CHECKS:
+    # Not overflowcheck, which takes the difference of two pointers for one in bytes (Cython 3.3); a sanitizer does it.
+    DIRECTIVES |= {"boundscheck": True, "initializedcheck": True, "nonecheck": True}
 
 OPENMP_CANDIDATES = [
     (["-fopenmp"], ["-fopenmp"]),
@@ -65,10 +80,11 @@ class BuildKernels(build_ext):
     def build_extensions(self) -> None:
         compile_args, link_args = self.openmp_flags()
         for extension in self.extensions:
-            extension.extra_compile_args = [*OPTIMISE, *compile_args]
-            extension.extra_link_args = link_args
+            extension.extra_compile_args = [*OPTIMISE, *compile_args, *CHECKS]
+            extension.extra_link_args = [*link_args, *INSTRUMENTED]
         core = next(e for e in self.extensions if e.name.endswith(".core"))
-        core.extra_objects = [self.compile_level(name, flags) for name, flags in levels().items()]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            core.extra_objects = list(pool.map(self.compile_level, levels().keys(), levels().values()))
         super().build_extensions()
 
     def openmp_flags(self) -> tuple[list[str], list[str]]:
@@ -91,7 +107,7 @@ class BuildKernels(build_ext):
             [f"{KERNELS}/micro.c"],
             output_dir=str(folder),
             macros=[("CK_LEVEL", name)],
-            extra_postargs=[*OPTIMISE, *flags],
+            extra_postargs=[*OPTIMISE, *flags, *CHECKS],
             depends=HEADERS,
         )
         return path
@@ -115,7 +131,7 @@ def extension(driver: str) -> Extension:
 setup(
     ext_modules=cythonize(
         [extension(driver) for driver in DRIVERS],
-        compiler_directives={"language_level": 3, "cdivision": True},
+        compiler_directives=DIRECTIVES,
     ),
     cmdclass={"build_ext": BuildKernels},
 )

@@ -89,8 +89,11 @@ cdef void softmax_across(
     else:
         rows = &micro().rows_f64
     cdef int64_t c
-    memcpy(maximum, x, n * sizeof(real))
     memset(total, 0, n * sizeof(real))
+    if s.classes == 0:
+        memset(maximum, 0, n * sizeof(real))
+        return
+    memcpy(maximum, x, n * sizeof(real))
     for c in range(1, s.classes):
         rows.maximum_across(n, x + c * s.inner, maximum)
     for c in range(s.classes):

@@ -63,6 +63,9 @@ cdef Windows windows_of(x, y, kernel_size, stride, pad, pad_high, dilation) exce
     fill_axes(w.pad, pad, 0)
     fill_axes(w.pad_high, pad_high, 0)
     fill_axes(w.dilation, dilation, 1)
+    for axis in range(3):
+        if w.count[axis] == 1:
+            w.stride[axis] = w.kernel[axis]     # there is no second window; a huge stride would overflow
     return w
 
 
@@ -336,9 +339,8 @@ cdef void scatter_planes(
     int64_t planes, int64_t size, int64_t count, const real *dy, const position *indices, real *dx
 ) noexcept nogil:
     cdef int64_t plane
-    for plane in prange(
-        planes, schedule="static", num_threads=threads_for(<double>planes * (size + 2 * count))
-    ):
+    cdef int threads = threads_for(<double>planes * (size + 2 * count))
+    for plane in prange(planes, schedule="static", num_threads=threads):
         memset(dx + plane * size, 0, size * sizeof(real))
         scatter_plane(count, dy + plane * count, indices + plane * count, dx + plane * size)
 

@@ -164,7 +164,7 @@ static void NAME(scaled_difference)(int64_t n, REAL factor, const REAL *a, const
 
 static REAL NAME(row_maximum)(int64_t n, const REAL *x)
 {
-    REAL maximum = x[0];
+    REAL maximum = n > 0 ? x[0] : 0;
     int64_t i = 0;
     if (n >= VL) {
         VEC lanes = AT(VEC, x, 0);

@@ -48,11 +48,12 @@ const char *ck_compiler(void)
 
 /* --- threads ------------------------------------------------------------------------------ */
 
-static int threads = 1;
+/* Atomic because Python's threads set and ask for them side by side. */
+static _Atomic int threads = 1;
 
 #ifdef _OPENMP
 static int runtime_limit_at_import;
-static int team_started, serial_after_fork;
+static _Atomic int team_started, serial_after_fork;
 
 static void in_forked_child(void) { serial_after_fork = team_started; }
 
@@ -68,11 +69,12 @@ int ck_threads(void)
 {
     if (serial_after_fork)
         return 1;
-    int limit = omp_get_max_threads();
-    int n = limit < runtime_limit_at_import && limit < threads ? limit : threads;
+    int limit = omp_get_max_threads(), n = threads;
+    if (limit < runtime_limit_at_import && limit < n)
+        n = limit;
     if (n > omp_get_thread_limit())
         n = omp_get_thread_limit();
-    if (n > 1)
+    if (n > 1 && !team_started)
         team_started = 1;
     return n;
 }
@@ -89,6 +91,16 @@ typedef struct {
     void *memory[CK_SCRATCH_SLOTS];
     size_t bytes[CK_SCRATCH_SLOTS];
 } scratch_t;
+
+/* A build that looks for mistakes gets fresh memory of the exact size each time: a checker then sees every step beyond
+   it, and every read of what an earlier call has left there. */
+#ifdef CK_FRESH_SCRATCH
+#define SERVES(has, wanted) 0
+#define ROUNDED(bytes) (bytes)
+#else
+#define SERVES(has, wanted) ((has) >= (wanted))
+#define ROUNDED(bytes) (((bytes) + 4096) & ~(size_t)4095)
+#endif
 
 static pthread_key_t scratch_key;
 static __thread scratch_t *own_scratch;
@@ -111,8 +123,8 @@ void *ck_scratch(int slot, size_t bytes)
             return NULL;
         pthread_setspecific(scratch_key, own_scratch);
     }
-    if (own_scratch->bytes[slot] < bytes || !own_scratch->memory[slot]) {
-        size_t rounded = (bytes + 4096) & ~(size_t)4095;
+    if (!SERVES(own_scratch->bytes[slot], bytes) || !own_scratch->memory[slot]) {
+        size_t rounded = ROUNDED(bytes);
         void *memory = NULL;
         free(own_scratch->memory[slot]);
         own_scratch->memory[slot] = NULL;
