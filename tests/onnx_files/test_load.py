@@ -134,6 +134,21 @@ def test_what_is_not_there_is_refused_by_name_when_loading(node: onnx.NodeProto,
         ck_onnx.load(model_of([node], {"x": (dtype, [2])}))
 
 
+@pytest.mark.parametrize("batch", [2, "batch"])
+def test_what_only_a_trace_finds_is_refused_when_loading(batch: int | str) -> None:
+    node = helper.make_node("LRN", ["x"], ["y"], size=4)
+    with pytest.raises(NotImplementedError, match="LRN is here for an odd size only, not 4"):
+        ck_onnx.load(model_of([node], {"x": [batch, 3, 5, 5]}))
+
+
+def test_a_shape_that_does_not_fit_is_refused_when_loading_unless_the_batch_is_open() -> None:
+    node, shape = helper.make_node("Reshape", ["x", "shape"], ["y"]), np.int64([8, 3])
+    with pytest.raises(ValueError, match="6 values of shape"):
+        ck_onnx.load(model_of([node], {"x": [2, 3]}, {"shape": shape}))
+    loaded = ck_onnx.load(model_of([node], {"x": ["batch", 3]}, {"shape": shape}))
+    assert loaded(np.zeros((8, 3), np.float32)).shape == (8, 3)
+
+
 def test_shapes_that_depend_on_values_are_refused() -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["shape"], to=TensorProto.INT64),

@@ -48,7 +48,9 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto, values: Mapping[str, 
     NotImplementedError
         For operators, attributes and dtypes that convkit has not, by name.
     ValueError
-        Where an input decides shapes and has no value, and where a node reads what nothing before it computes.
+        Where an input decides shapes and has no value, where a node reads what nothing before it computes, and where
+        arrays or attributes do not fit each other. What depends on the shapes of inputs is found now if the file has
+        them (but for the number of images), and otherwise when the module first runs.
     OSError
         When the file cannot be read.
     """
@@ -116,6 +118,7 @@ class OnnxModule(Module):
             else:
                 self._constants[name] = array
         self._program = [call for call in self._program if not self._fold(call)]
+        self._try_out(inputs)
 
     def _fold(self, call: Call) -> bool:
         """Compute a node of constants alone now."""
@@ -123,6 +126,20 @@ class OnnxModule(Module):
             return False
         call.run(self._constants)
         return True
+
+    def _try_out(self, inputs: Sequence[onnx.ValueInfoProto]) -> None:
+        """Trace once where the file tells its inputs' shapes, of batches of one image where it leaves that open.
+
+        So a value of an attribute or a combination that is not there is refused now and not at the first run.
+        """
+        shapes, whole = zip(*map(_shape_of, inputs), strict=True) if inputs else ((), ())
+        if None in shapes:
+            return
+        try:
+            self.trace([Spec(shape, dtype) for shape, dtype in zip(shapes, self._input_dtypes, strict=True)])
+        except ValueError:
+            if all(whole):  # otherwise it may be this batch that does not fit
+                raise
 
     def forward(self, *inputs: Any) -> Any:
         if len(inputs) != len(self.input_names):
@@ -239,6 +256,15 @@ def _dtype_of(value: onnx.ValueInfoProto) -> np.dtype[Any]:
     if kind != "tensor_type":
         raise NotImplementedError(f"onnx.load: input {value.name} is no tensor ({kind})")
     return _dtype(f"input {value.name}", value.type.tensor_type.elem_type)
+
+
+def _shape_of(value: onnx.ValueInfoProto) -> tuple[tuple[int, ...] | None, bool]:
+    """The shape of an input, with one image where their number is open, and whether all of it is in the file."""
+    sizes = value.type.tensor_type.shape.dim
+    known = [size.HasField("dim_value") for size in sizes]
+    if not value.type.tensor_type.HasField("shape") or not all(known[1:]):
+        return None, False
+    return tuple(size.dim_value if there else 1 for size, there in zip(sizes, known, strict=True)), all(known)
 
 
 def _dtype(what: str, number: int) -> np.dtype[Any]:

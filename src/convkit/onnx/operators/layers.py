@@ -169,7 +169,7 @@ def local_response_normalization(
     x: Any, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
 ) -> Any:
     if size % 2 == 0:
-        raise ValueError(f"LRN: size must be odd, not {size}")
+        raise NotImplementedError(f"onnx.load: LRN is here for an odd size only, not {size}")
     return F.local_response_norm(x, size, alpha, beta, bias)
 
 
@@ -182,6 +182,8 @@ def dropout(
 ) -> Any:
     share = float(np.asarray(ratio))
     if np.asarray(training_mode) and share and not is_training():
-        raise ValueError("Dropout: training_mode drops at random outside of training; only a ratio of 0 runs here")
+        raise NotImplementedError(
+            "onnx.load: a Dropout with training_mode, but for a ratio of 0, runs in training only"
+        )
     y = F.dropout(x, share) if is_training() else x
     return (y, np.ones(x.shape, bool)) if outputs > 1 else y
