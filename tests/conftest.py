@@ -35,6 +35,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if CHECKED and item.get_closest_marker("ordinary_build"):
+        pytest.skip(f"the build for {CHECKED} takes other memory, and signals for itself")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `seed` runs once for each random geometry."""
     if "seed" in metafunc.fixturenames:
