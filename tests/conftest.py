@@ -16,7 +16,8 @@ import pytest
 
 DEFAULT_GEOMETRIES = 32  # a release runs 200 of them
 
-CHECKED = os.environ.get("CONVKIT_CHECKED", "")  # the kind of build that `tools/sanitize.py` has made
+# Whether this is a build of `tools/sanitize.py` with a sanitizer in it.
+SANITIZED = os.environ.get("CONVKIT_CHECKED") in ("address", "thread")
 
 Threaded: TypeAlias = Callable[[Callable[[], Any]], Any]
 
@@ -33,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """Hear Ctrl-C even where a shell has started the tests in the background, which makes processes deaf to it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if SANITIZED and item.get_closest_marker("ordinary_build"):
+        pytest.skip("a sanitizer takes memory of its own, and signals for itself")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -68,14 +74,14 @@ def run_apart() -> Callable[..., None]:
     def run(script: str, *, gigabytes: int = 4, seconds: int = 120) -> None:
         limit = ""
         # A sanitizer reserves terabytes of addresses, and takes its time.
-        if sys.platform == "linux" and not CHECKED:
+        if sys.platform == "linux" and not SANITIZED:
             limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({gigabytes}<<30, {gigabytes}<<30))\n"
         done = subprocess.run(
             [sys.executable, "-X", "faulthandler", "-c", limit + textwrap.dedent(script)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
             capture_output=True,
             text=True,
-            timeout=seconds * (10 if CHECKED else 1),
+            timeout=seconds * (10 if SANITIZED else 1),
         )
         last = done.stdout.splitlines()[-1:]
         assert done.returncode == 0, f"exit status {done.returncode} after {last}\n{done.stderr[:4000]}"

@@ -26,7 +26,7 @@ from convkit.ops.base import Primitive
 PAGE = mmap.PAGESIZE
 FORBIDDEN, READ, WRITE = 0, 1, 2
 
-libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
@@ -47,7 +47,7 @@ class Pages:
 
     def protect(self, allowed: int) -> None:
         if libc.mprotect(self.first, self.inside, allowed):
-            raise OSError(ctypes.get_errno(), "mprotect")
+            raise MemoryError(f"no {self.inside} bytes to use between forbidden pages")
 
     def __del__(self) -> None:
         libc.munmap(self.start, self.inside + 2 * PAGE)

@@ -16,7 +16,10 @@ import pytest
 
 from convkit._kernels import core
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="lays out memory by Linux's calls")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="lays out memory by Linux's calls"),
+    pytest.mark.ordinary_build,
+]
 
 HERE = Path(__file__).parent
 DEFAULT_GEOMETRIES = 2  # at each level, unless --geometries says more

@@ -73,6 +73,7 @@ def test_each_turn_goes_on_with_other_inputs_and_only_the_first_is_not_timed() -
     assert fakes[0].asked == fakes[1].asked == [(0, 1, 2), (2, 1, 2), (4, 1, 2), (6, 1, 2)]
 
 
+@pytest.mark.ordinary_build
 def test_memory_is_measured_in_processes_of_their_own() -> None:
     [memory] = works("memory fashion*")
     small = replace(memory, steps=1, details=memory.details | {"network": "fashion_cnn_large"})
