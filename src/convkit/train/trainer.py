@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import is_dataclass
 from itertools import islice
 from pathlib import Path
@@ -183,16 +183,11 @@ class Trainer:
                 while self.epoch < epochs and not self._stopping:
                     interruption.check()
                     began = time.perf_counter()
-                    good = self.model.state_dict()
                     self._tell("on_epoch_begin")
                     show.epoch_begin(self.epoch + 1, epochs, batches, self.batch)
-                    with closing(feed.epoch(self.epoch)) as served:
+                    with self._finite(checkpoint), closing(feed.epoch(self.epoch)) as served:
                         for x, *targets in islice(served, self.batch, None):
-                            try:
-                                loss = self._step(x, *targets)
-                            except FloatingPointError as error:
-                                self.model.load_state_dict(good)
-                                raise FloatingPointError(self._diverged(str(error), checkpoint)) from error
+                            loss = self._step(x, *targets)
                             samples = _samples(x)
                             self._means.add(loss, self._step.outputs, targets, samples)
                             self.batch += 1
@@ -201,9 +196,6 @@ class Trainer:
                             interruption.check()
                     if not self.batch:
                         raise ValueError(_NO_BATCHES.format(self.epoch + 1))
-                    if name := self._not_finite():
-                        self.model.load_state_dict(good)
-                        raise FloatingPointError(self._diverged(f"{name} is not finite after its update", checkpoint))
                     row = {"epoch": self.epoch + 1, **self._means.result()}
                     if held_out is not None:
                         show.validating()
@@ -392,23 +384,25 @@ class Trainer:
                 self._known_data |= _settings_of(f"{name} data", content, look_inside=True)
         return self._known_data
 
-    def _not_finite(self) -> str | None:
-        """The first trainable parameter that is not finite."""
-        for name, parameter in self.model.parameters().items():
-            if parameter.trainable and not np.isfinite(parameter.value).all():
-                return name
-        return None
-
-    def _diverged(self, what: str, checkpoint: FilePath | None) -> str:
-        """Where the run has failed, and what is left of it."""
-        held = ""
-        if checkpoint is not None and Path(checkpoint).absolute() in self._checkpoints.own:
-            held = f", and {os.fspath(checkpoint)} holds the run as it was then"
-        return (
-            f"fit: epoch {self.epoch + 1}, batch {self.batch + 1} (update {self._step.count + 1} of the run): "
-            f"{what.removeprefix('step: ')}. The model has the weights again that it had when fit came to this epoch"
-            f"{held}; a lower learning rate or clip_norm may help"
-        )
+    @contextmanager
+    def _finite(self, checkpoint: FilePath | None) -> Iterator[None]:
+        """Where a step or the epoch ends with values that are not finite, give the model its weights of before back."""
+        good = self.model.state_dict()
+        try:
+            yield
+            for name, parameter in self.model.parameters().items():
+                if parameter.trainable and not np.isfinite(parameter.value).all():
+                    raise FloatingPointError(f"step: the update has left {name} not finite")
+        except FloatingPointError as error:
+            self.model.load_state_dict(good)
+            held = ""
+            if checkpoint is not None and Path(checkpoint).absolute() in self._checkpoints.own:
+                held = f", and {os.fspath(checkpoint)} holds the run as it was then"
+            raise FloatingPointError(
+                f"fit: epoch {self.epoch + 1}, after {self.batch} batches ({self._step.count} updates of the run): "
+                f"{str(error).removeprefix('step: ')}. The model has the weights again that it had when fit came to "
+                f"this epoch{held}; a lower learning rate or clip_norm may help"
+            ) from error
 
     def _named_callbacks(self) -> Iterable[tuple[str, Callback]]:
         """Callbacks with names that stay the same from run to run: class, and which of that class."""
