@@ -102,6 +102,9 @@ class Parameter(_Owned):
             self._trainable = bool(value)
             structure.bump()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_owner": None}  # in the process that it is sent to, nobody owns its memory
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         return Parameter(self._data, self._trainable)
 
