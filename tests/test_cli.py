@@ -120,6 +120,7 @@ def test_a_run_writes_its_folder(run_folder: Path, data_folder: Path) -> None:
     pytest.importorskip("matplotlib")
     assert sorted(path.name for path in run_folder.iterdir()) == [
         "best.safetensors",
+        "checkpoint.previous.safetensors",
         "checkpoint.safetensors",
         "config.json",
         "curves.png",
@@ -341,13 +342,49 @@ def test_another_network_cannot_go_on(run_folder: Path, capsys: pytest.CaptureFi
 def test_damaged_runs_are_refused(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(run_folder, folder)
-    (folder / "checkpoint.safetensors").write_bytes(b"x" * 1000)
+    for name in ("checkpoint.safetensors", "checkpoint.previous.safetensors"):
+        (folder / name).write_bytes(b"x" * 1000)
     words = ["train", SMALL, "--resume", str(folder), "--quiet"]
     assert_fails(words, r"convkit train: resume: .*checkpoint.safetensors is damaged or not a", capsys)
     (folder / "config.json").write_text("{")
     assert_fails(words, r"convkit train: --resume: .*config.json is damaged", capsys)
     (folder / "config.json").write_text('{"model": "lenet5"}')
     assert_fails(words, r"convkit train: --resume: .*config.json is damaged \('dataset'\)", capsys)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(run_folder, folder)
+    damaged = folder / "checkpoint.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert main(["train", SMALL, "--resume", str(folder), "--quiet"]) == 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"convkit train: resume: .*checkpoint.safetensors is damaged or not a safetensors file \(.*\); the run goes on "
+        r"from the checkpoint before it, .*checkpoint.previous.safetensors, at epoch 6, batch 1",
+        line,
+    )
+    assert_same_weights(folder / "last.safetensors", run_folder / "last.safetensors")
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "early"
+    folder.mkdir()
+    shutil.copy(run_folder / "config.json", folder)
+    assert main(["train", SMALL, "--resume", str(folder), "--quiet"]) == 0
+    assert capsys.readouterr().err == f"{folder} holds no checkpoint: the run begins anew\n"
+    assert_same_weights(folder / "last.safetensors", run_folder / "last.safetensors")
+
+
+def test_a_run_that_diverges_says_so_in_a_line(
+    in_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*train_words(data_folder, Path("out")), "--lr", "1e30", "--optimizer", "sgd"]
+    assert_fails(words, r"convkit train: fit: epoch 1, after \d+ batches .*: the .*lower learning rate", capsys)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
+import time
+from contextlib import suppress
 from pathlib import Path
 
+# Temporary files of this age, in seconds, belong to nobody: whoever wrote them was killed.
+_ABANDONED_AFTER = 3600
 
-def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
+FilePath = str | os.PathLike[str]
+
+
+def write_whole(path: FilePath, content: bytes | str, previous: FilePath | None = None) -> None:
     """Write a file so that whoever opens `path`, at any time, finds all of the old content or all of the new.
 
     The content goes to a temporary file in the same folder, reaches the disk, and takes the name in one
-    move. If anything fails on the way, the old file stays and the temporary one is removed.
+    move. If anything fails on the way, the old file stays and the temporary one is removed. What a process that
+    was killed has left behind is removed by a later writer of the same file.
 
     Parameters
     ----------
@@ -19,20 +28,39 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
         The file; its folder is made where it is missing.
     content : bytes or str
         What it shall hold; text is written as UTF-8.
+    previous : path, optional
+        The name, in the same folder, that the old file takes once the new one is on the disk.
 
     Raises
     ------
     OSError
-        When the file cannot be written.
+        When the file cannot be written; `filename` is `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        _write(path, content, previous)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name that nobody else uses, in the folder of `path`, so that a rename onto `path` replaces it at once."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def _write(path: Path, content: bytes | str, previous: FilePath | None) -> None:
     temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            _give_second_name(path, Path(previous))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -40,9 +68,25 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
     _sync_folder(path.parent)
 
 
-def temporary_beside(path: Path) -> Path:
-    """A name that nobody else uses, in the folder of `path`, so that a rename onto `path` replaces it at once."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+def _give_second_name(path: Path, other: Path) -> None:
+    """Let `other` name the file, too; where files can have one name only, let it be named so instead."""
+    second = temporary_beside(path)
+    try:
+        os.link(path, second)
+    except OSError:
+        os.replace(path, other)
+        return
+    try:
+        os.replace(second, other)
+    finally:
+        second.unlink(missing_ok=True)  # it is still there where both were names of one file already
+
+
+def _remove_abandoned(path: Path) -> None:
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):  # somebody else was faster
+            if time.time() - temporary.stat().st_mtime > _ABANDONED_AFTER:
+                temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

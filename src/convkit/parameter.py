@@ -103,11 +103,11 @@ class Parameter(_Owned):
             self._trainable = bool(value)
             structure.bump()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_owner": None}  # in the process that it is sent to, nobody owns its memory
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         return Parameter(self._data, self._trainable)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_owner": None}  # whoever owns this one does not own its copy
 
     def claim(self, owner: Any) -> bool:
         """Let `owner` move the values into a buffer of its own, unless another living owner already has."""

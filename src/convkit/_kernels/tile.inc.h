@@ -427,13 +427,20 @@ static void NAME(add_rows)(int64_t rows, int64_t columns, const REAL *src, int64
     }
 }
 
+/* Blocks of rows are summed by themselves first: thousands of values in one line of additions lose two digits. */
 static void NAME(sum_rows)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst)
 {
+    enum { BLOCK = 32 };
     int64_t j = 0;
     for (; j + VL <= columns; j += VL) {
         VEC total = {0};
-        for (int64_t i = 0; i < rows; i++)
-            total += LOAD(src + i * lds + j);
+        for (int64_t first = 0; first < rows; first += BLOCK) {
+            const int64_t last = first + BLOCK < rows ? first + BLOCK : rows;
+            VEC part = {0};
+            for (int64_t i = first; i < last; i++)
+                part += LOAD(src + i * lds + j);
+            total += part;
+        }
         STORE(dst + j, LOAD(dst + j) + total);
     }
     for (; j < columns; j++) {

@@ -1,7 +1,7 @@
 """The command line: train, evaluate and apply the networks of `convkit.models` without writing Python.
 
 Exit status: 0 when all went well; 2, after one line on standard error, when the arguments (or the files
-they name) are bad; 130 after Ctrl-C.
+they name) are bad, and when a run diverges; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -51,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if getattr(options, "threads", None):
             ck.set_num_threads(options.threads)
-        status: int = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *place: print(
+                f"convkit {options.command}: {message}", file=sys.stderr
+            )
+            status: int = options.run(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -60,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, FloatingPointError) as error:
         print(f"convkit {options.command}: {_one_line(error)}", file=sys.stderr)
         return 2
 

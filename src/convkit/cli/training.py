@@ -2,8 +2,8 @@
 
 The folder holds ``config.json`` (what it takes to repeat the run), ``log.csv`` (a line for each epoch),
 ``best.safetensors`` and ``last.safetensors`` (weights of the epoch with the best test accuracy, and of the
-last one), ``checkpoint.safetensors`` (from which the run can be resumed) and, where matplotlib is there,
-``curves.png``.
+last one), ``checkpoint.safetensors`` (from which the run can be resumed), ``checkpoint.previous.safetensors``
+(the one before it, should it be damaged) and, where matplotlib is there, ``curves.png``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ from convkit.files import write_whole
 from convkit.models import ModelEntry
 from convkit.nn import Module
 from convkit.train import BestCheckpoint, CSVLog, Trainer
+from convkit.train.checkpoint import previous_of
+
+CHECKPOINT = "checkpoint.safetensors"
 
 # What may be named anew for a run that is resumed (the epochs where no schedule is spread over them). All else
 # is as it was, or the bits would be others.
@@ -133,8 +136,8 @@ def train(options: argparse.Namespace) -> int:
         seed=config.seed,
         augment=chain,
         callbacks=[BestCheckpoint(folder / "best.safetensors", "val_accuracy"), CSVLog(folder / "log.csv")],
-        checkpoint=folder / "checkpoint.safetensors",
-        resume=folder / "checkpoint.safetensors" if options.resume else None,
+        checkpoint=folder / CHECKPOINT,
+        resume=_checkpoint_in(folder) if options.resume else None,
         verbose=0 if options.quiet else 1,
     )
     with trainer.averaged():
@@ -153,6 +156,15 @@ def train(options: argparse.Namespace) -> int:
 
 def _parameters(model: Module) -> int:
     return sum(parameter.value.size for parameter in model.parameters().values() if parameter.trainable)
+
+
+def _checkpoint_in(folder: Path) -> Path | None:
+    """The checkpoint of a run; None where it ended before there was one, and begins anew."""
+    path = folder / CHECKPOINT
+    if path.exists() or previous_of(path).exists():
+        return path
+    print(f"{folder} holds no checkpoint: the run begins anew", file=sys.stderr)
+    return None
 
 
 def _optimizer(config: Config) -> optim.Optimizer:

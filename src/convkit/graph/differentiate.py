@@ -17,7 +17,7 @@ def differentiate(graph: Graph, loss: Symbol, wrt: Sequence[Symbol]) -> list[Sym
     A symbol that the loss does not depend on gets None.  Where a value is used several times its gradients
     add up, in the reverse order of their use.
     """
-    active = _depending_on(graph, wrt)
+    active = depending_on(graph, wrt)
     gradients: dict[Symbol, Symbol] = {loss: graph.leaf(np.ones((), loss.dtype))}
     with recording(graph):
         for node in reversed(list(graph.nodes)):
@@ -35,7 +35,8 @@ def differentiate(graph: Graph, loss: Symbol, wrt: Sequence[Symbol]) -> list[Sym
     return [gradients.get(symbol) for symbol in wrt]
 
 
-def _depending_on(graph: Graph, wrt: Sequence[Symbol]) -> set[Symbol]:
+def depending_on(graph: Graph, wrt: Sequence[Symbol]) -> set[Symbol]:
+    """The symbols whose values follow from those of `wrt`, these included."""
     active = set(wrt)
     for node in graph.nodes:
         if any(symbol in active for symbol in node.inputs):

@@ -6,6 +6,7 @@ results, which belong to the caller.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -164,8 +165,9 @@ class PlanCache:
         self._model = weakref.ref(model)
         self._limit = limit
         self._plans: OrderedDict[Hashable, list[Plan]] = OrderedDict()
-        self._lock = threading.RLock()  # tracing a forward may ask for another plan of the same model
         self._look_at_model()
+        self.renew_lock()
+        _caches.add(self)
 
     def run(
         self, key: Hashable, make: Callable[[], Plan], inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0
@@ -176,6 +178,10 @@ class PlanCache:
             return plan, plan.run(inputs, seed, step)
         finally:
             plan.lock.release()
+
+    def renew_lock(self) -> None:
+        """Take a lock that nobody holds: in a forked child, those who held the old one do not exist."""
+        self._lock = threading.RLock()  # tracing a forward may ask for another plan of the same model
 
     def is_current(self) -> bool:
         """Whether nothing has changed that plans made earlier depend on."""
@@ -204,6 +210,18 @@ class PlanCache:
             while len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
             return plan
+
+
+_caches: weakref.WeakSet[PlanCache] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for cache in _caches:
+        cache.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def spec_of(values: np.ndarray) -> Spec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from convkit._kernels import update as kernels
 from convkit.errors import integer, number
 from convkit.graph.differentiate import differentiate
+from convkit.graph.diverged import first_not_finite
 from convkit.graph.memory import ALIGNMENT, aligned_empty
 from convkit.graph.plan import Plan, PlanCache, spec_of
 from convkit.graph.rewrite import reorder
@@ -183,6 +185,7 @@ class CompiledStep:
         ema_decay: float | None,
         accumulate: int,
         seed: int,
+        check_finite: bool,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -195,6 +198,7 @@ class CompiledStep:
         self._clip_value = clip_value
         self._ema_decay = ema_decay
         self._accumulate = accumulate
+        self._check_finite = check_finite
         self._calls = 0
         self._cache = PlanCache(model)
         optimizer.check_groups(model.parameters())
@@ -273,6 +277,10 @@ class CompiledStep:
         plan, (loss, *outputs) = self._cache.run(
             (specs, n_inputs), lambda: self._make_plan(specs, n_inputs), arrays, self.seed, self._calls
         )
+        if self._check_finite and not self._is_finite(float(loss)):
+            traced = _trace_loss(self.model, self.loss_fn, specs, n_inputs)
+            first = first_not_finite(self.model, traced.graph, traced.loss, arrays, self.seed, self._calls)
+            raise FloatingPointError(f"step: the loss is {float(loss)}; the first that is not finite is {first}")
         self._calls += 1
         if self._keep_outputs:
             self.outputs = tuple(outputs) if plan.several else outputs[0]
@@ -298,6 +306,13 @@ class CompiledStep:
                 stored.append((gradient, target))
         outputs = traced.outputs if self._keep_outputs else ()
         return Plan(traced.graph, [traced.loss, *outputs], stored, several=traced.several)
+
+    def _is_finite(self, loss: float) -> bool:
+        """Whether loss and gradient are finite. The mean over a batch of which no label counts is NaN, and harmless."""
+        squares = sum(kernels.sum_of_squares(segment.grads) for segment in self._segments)
+        if not math.isfinite(loss):
+            return squares == 0
+        return math.isfinite(squares) or all(np.isfinite(segment.grads).all() for segment in self._segments)
 
     def _zero_sums(self) -> list[np.ndarray]:
         return [np.zeros_like(segment.grads) for segment in self._segments] if self._accumulate > 1 else []
@@ -418,6 +433,7 @@ def compile_step(
     ema_decay: float | None = None,
     accumulate: int = 1,
     seed: int = 0,
+    check_finite: bool = False,
 ) -> CompiledStep:
     """Plan a training step: ``loss = step(x, *targets)``.
 
@@ -442,6 +458,9 @@ def compile_step(
         Update once every so many calls, with the mean of their gradients.
     seed : int
         Decides, with the number of the call, what dropout draws.
+    check_finite : bool
+        Where the loss or its gradient is infinite or NaN, update no parameter and raise a FloatingPointError that
+        names the layer in which that began. (Running moments have taken in the batch by then.)
 
     Returns
     -------
@@ -456,4 +475,6 @@ def compile_step(
         raise ValueError(f"compile_step: clip_value must be positive, not {clip_value}")
     if ema_decay is not None:
         number("compile_step", "ema_decay", ema_decay, below=1.0)
-    return CompiledStep(model, loss_fn, optimizer, outputs, clip_norm, clip_value, ema_decay, accumulate, seed)
+    return CompiledStep(
+        model, loss_fn, optimizer, outputs, clip_norm, clip_value, ema_decay, accumulate, seed, check_finite
+    )

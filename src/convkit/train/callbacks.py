@@ -20,7 +20,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from convkit.train.checkpoint import FilePath, save
+from convkit.files import FilePath
+from convkit.train.checkpoint import save
 from convkit.train.history import Row
 
 if TYPE_CHECKING:

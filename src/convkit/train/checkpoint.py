@@ -7,30 +7,33 @@ the shape of one input and the dtype. A training checkpoint is such a file with 
 begin with ``step/``, and the run's position, seed, history and callbacks in the same JSON under
 ``training``. So every function here reads both.
 
-Files appear whole or not at all.
+Files appear whole or not at all, and the checkpoint before the last one is kept beside it. The JSON has the SHA-256 of
+itself and of all arrays: a file that some disk or copy has damaged is refused, and a run goes on from the one before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convkit._version import __version__
-from convkit.files import write_whole
+from convkit.files import FilePath, write_whole
 from convkit.nn.state import arranged
 
 if TYPE_CHECKING:
     from convkit.graph.step import CompiledStep
     from convkit.nn import Module
 
-FilePath = str | os.PathLike[str]
-
-FORMAT = 1  # raised when a file of today could no longer be read as one of then
+FORMAT = 2  # raised when a file of today could no longer be read, or not be checked, as one of then
+_UNSUMMED = 1  # the format that had no checksum
 _STEP = "step/"
 
 # What safetensors calls the dtypes that parameters, buffers and counts can be read from; NumPy has all but BF16.
@@ -146,67 +149,109 @@ def load_model(path: FilePath) -> Module:
     return model
 
 
-def save_training(path: FilePath, model: Module, step: CompiledStep, progress: dict[str, Any]) -> None:
-    """Write a checkpoint from which a run goes on as if it had never stopped.
+def previous_of(path: FilePath) -> Path:
+    """The name of the checkpoint before the one at `path`: ``run.previous.safetensors`` beside ``run.safetensors``."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
-    Parameters
-    ----------
-    path : path
-        The file.
-    model : Module
-        The model.
-    step : CompiledStep
-        Its training step, between two calls.
-    progress : dict
-        What else the run needs, as JSON can hold it: see `PROGRESS`.
 
-    Raises
-    ------
-    OSError
-        When the file cannot be written; a file that was there stays as it was.
+class Checkpoints:
+    """The checkpoints of one run: the last one, and the one before it, which is there in case the last is damaged.
+
+    Files that another run has left under these names are no checkpoints of this one: they are overwritten, or removed
+    when they could be taken for the one before.
     """
-    arrays = model.state_dict() | {_STEP + name: value for name, value in step.state_dict().items()}
-    _write(path, arrays, _description(model) | {"training": progress})
+
+    def __init__(self) -> None:
+        self.own: set[Path] = set()  # the files that are whole and of this run
+
+    def save(self, path: FilePath, model: Module, step: CompiledStep, progress: dict[str, Any]) -> None:
+        """Write a checkpoint from which a run goes on as if it had never stopped.
+
+        Parameters
+        ----------
+        path : path
+            The file. The checkpoint that it held goes to `previous_of` it.
+        model : Module
+            The model.
+        step : CompiledStep
+            Its training step, between two calls.
+        progress : dict
+            What else the run needs, as JSON can hold it: see `PROGRESS`.
+
+        Raises
+        ------
+        OSError
+            When the file cannot be written; a file that was there stays as it was.
+        """
+        last, before = Path(path).absolute(), previous_of(path).absolute()
+        arrays = model.state_dict() | {_STEP + name: value for name, value in step.state_dict().items()}
+        keep = last in self.own
+        _write(path, arrays, _description(model) | {"training": progress}, previous=before if keep else None)
+        if not keep and before not in self.own:
+            before.unlink(missing_ok=True)
+        self.own |= {last, before} if keep else {last}
+
+    def load(
+        self, path: FilePath, model: Module, step: CompiledStep, check: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """Read a checkpoint into a model and its training step; where it is damaged or gone, the one before it.
+
+        Which one was used, and why, is told by a warning where it is not the last.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        model, step : Module, CompiledStep
+            As they were when it was written: same network, same optimiser.
+        check : callable
+            Called with the `progress` that was written; where it raises, model and step stay as they were.
+
+        Returns
+        -------
+        dict
+            The `progress` that was written.
+
+        Raises
+        ------
+        OSError
+            When the file cannot be read.
+        ValueError
+            When it is damaged or no training checkpoint, as is the one before; for one of another network or optimiser.
+        """
+        before = previous_of(path)
+        try:
+            found, arrays, progress = path, *_read_training(path)
+        except (FileNotFoundError, ValueError) as error:
+            try:
+                found, arrays, progress = before, *_read_training(before)
+            except (FileNotFoundError, ValueError):
+                raise error from None
+            why = str(error) if isinstance(error, ValueError) else f"resume: {os.fspath(path)} is not there"
+            place = f"epoch {progress['epoch'] + 1}, batch {progress['batch'] + 1}"
+            warnings.warn(
+                f"{why}; the run goes on from the checkpoint before it, {before}, at {place}",
+                stacklevel=4,
+            )
+        check(progress)
+        state = {name.removeprefix(_STEP): value for name, value in arrays.items() if name.startswith(_STEP)}
+        try:
+            step.load_state_dict(state)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"resume: {os.fspath(found)} is of another network or optimiser: {error}") from error
+        _fill("resume", found, model, arrays)
+        self.own = {Path(found).absolute(), before.absolute()}
+        return progress
 
 
-def load_training(
-    path: FilePath, model: Module, step: CompiledStep, check: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
-    """Read a checkpoint of `save_training` into a model and its training step.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    model, step : Module, CompiledStep
-        As they were when it was written: same network, same optimiser.
-    check : callable
-        Called with the `progress` that was written; where it raises, model and step stay as they were.
-
-    Returns
-    -------
-    dict
-        The `progress` that was written.
-
-    Raises
-    ------
-    OSError
-        When the file cannot be read.
-    ValueError
-        When it is damaged or no training checkpoint, or one of another network or optimiser.
-    """
+def _read_training(path: FilePath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of a training checkpoint, and its run's progress."""
     arrays, about = _read("resume", path)
     if "training" not in about:
         raise ValueError(f"resume: {os.fspath(path)} holds no training run, only weights; convkit.load reads them")
     _check_entries("resume", path, about["training"], PROGRESS)
-    check(about["training"])
-    state = {name.removeprefix(_STEP): value for name, value in arrays.items() if name.startswith(_STEP)}
-    try:
-        step.load_state_dict(state)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"resume: {os.fspath(path)} is of another network or optimiser: {error}") from error
-    _fill("resume", path, model, arrays)
-    return about["training"]
+    return arrays, about["training"]
 
 
 def _description(model: Module) -> dict[str, Any]:
@@ -228,11 +273,23 @@ def _fill(function: str, path: FilePath, model: Module, arrays: dict[str, np.nda
         raise ValueError(f"{function}: {os.fspath(path)} does not fit the model: {error}") from error
 
 
-def _write(path: FilePath, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+def _write(
+    path: FilePath, arrays: dict[str, np.ndarray], about: dict[str, Any], previous: FilePath | None = None
+) -> None:
     from safetensors.numpy import save as serialize
 
     contiguous = {name: np.asarray(value, order="C") for name, value in arrays.items()}
-    write_whole(path, serialize(contiguous, metadata={"convkit": json.dumps(about)}))
+    text = json.dumps({"sha256": _checksum(contiguous, about), **about})
+    write_whole(path, serialize(contiguous, metadata={"convkit": text}), previous)
+
+
+def _checksum(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
+    """SHA-256 of the metadata but for this entry, and of all arrays with their names, dtypes and shapes."""
+    digest = hashlib.sha256(json.dumps(about).encode())
+    for name, values in sorted(arrays.items()):
+        digest.update(f"\n{name} {values.dtype} {values.shape}\n".encode())
+        digest.update(values.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _read(function: str, path: FilePath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -255,7 +312,7 @@ def _read(function: str, path: FilePath) -> tuple[dict[str, np.ndarray], dict[st
     readable = (*_DTYPES, _BFLOAT16)
     for key in dtypes.keys() - arrays.keys():
         raise ValueError(f"{function}: {name} holds {key} as {dtypes[key]}; only {', '.join(readable)} can be read")
-    return arrays, {} if text is None else _checked(function, path, about)
+    return arrays, {} if text is None else _checked(function, path, about, arrays)
 
 
 def _widened(path: str) -> dict[str, np.ndarray]:
@@ -271,13 +328,16 @@ def _widened(path: str) -> dict[str, np.ndarray]:
     }
 
 
-def _checked(function: str, path: FilePath, about: Any) -> dict[str, Any]:
-    """Metadata, if they are what `_description` makes."""
+def _checked(function: str, path: FilePath, about: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Metadata, if they are what `_description` makes, and they and the arrays those that were written."""
     name = os.fspath(path)
     _check_entries(function, path, about, {"format": (int,)})
     if about["format"] > FORMAT:
         version = about.get("version")
         raise ValueError(f"{function}: {name} was written by convkit {version}; {__version__} is too old for it")
+    written = about.pop("sha256", None)
+    if about["format"] != _UNSUMMED and written != _checksum(arrays, about):
+        raise ValueError(f"{function}: {name} is damaged (its SHA-256 is not the one that was written)")
     _check_entries(function, path, about, _ABOUT)
     if about["architecture"]:
         _check_entries(function, path, about["architecture"], {"name": (str,), "arguments": (dict,)})

@@ -42,7 +42,8 @@ class Feed:
     ) -> None:
         self._function = function
         augment = check_augment(function, augment)
-        if isinstance(source, Dataset) or (isinstance(source, tuple) and _are_arrays(source)):
+        self._made_here = isinstance(source, Dataset) or (isinstance(source, tuple) and _are_arrays(source))
+        if self._made_here:
             shuffle, key = seed is not None, 0 if seed is None else seed
             source = Batches(source, batch_size, shuffle=shuffle, seed=key, augment=augment)
         elif augment:
@@ -56,6 +57,12 @@ class Feed:
                 f"not {type(source).__name__}"
             )
         self._source = source
+
+    def comparable(self) -> Any:
+        """Return what can be compared with another run's: arrays, `Batches`; None for iterables of the user's own."""
+        if self._made_here:
+            return self._source.arrays
+        return self._source if isinstance(self._source, Batches) else None
 
     def batches(self) -> int | None:
         """Return the number of batches in an epoch, None where it is not known beforehand."""

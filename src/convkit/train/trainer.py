@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import is_dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from convkit.data import Dataset
 from convkit.data.augment import Augmentation
 from convkit.data.pictures import PictureFiles
 from convkit.errors import integer, view
+from convkit.files import FilePath
 from convkit.graph.step import compile_step
 from convkit.graph.trace import target_input
 from convkit.optim import Optimizer
 from convkit.train.callbacks import Callback
-from convkit.train.checkpoint import FilePath, load_training, save_training
+from convkit.train.checkpoint import Checkpoints
 from convkit.train.feed import Feed
 from convkit.train.history import History
 from convkit.train.interrupt import Interruption
@@ -93,6 +95,7 @@ class Trainer:
         self.epoch = self.batch = 0
         self._means = self._no_means()
         self._step: Any = None
+        self._checkpoints = Checkpoints()
 
     def fit(
         self,
@@ -135,12 +138,14 @@ class Trainer:
         callbacks : sequence of Callback
             What else to do on the way (see `convkit.train.callbacks`).
         checkpoint : path, optional
-            A file to which the whole run is written after each epoch and after Ctrl-C.
+            A file to which the whole run is written after each epoch and after Ctrl-C. The one before it is kept
+            beside it, as ``NAME.previous.safetensors``.
         resume : path, optional
             Such a file: the run goes on where it was written, and ends with the same bits as one that was
-            never stopped. All else must be as it was, but `epochs` may grow. Other settings of run,
-            optimiser, schedule and loss are refused; data, and what functions and objects of classes of
-            your own do, cannot be compared and are taken on trust.
+            never stopped. Where it is damaged or gone, the one before it is used, and a warning says so.
+            All else must be as it was, but `epochs` may grow. Other settings of run, optimiser, schedule and
+            loss are refused, and so are data sets and arrays with other content; iterables, and what functions
+            and objects of classes of your own do, cannot be compared and are taken on trust.
         verbose : int
             0: silence. 1: a bar where standard output is a terminal, else a line for each epoch. 2: lines.
 
@@ -156,6 +161,9 @@ class Trainer:
             For arguments out of range, data without batches, and a checkpoint of another run.
         OSError
             When a file cannot be read or written.
+        FloatingPointError
+            When the loss or its gradient is infinite or NaN. It names the place and the layer in which that began;
+            the model has its weights from the beginning of the epoch again, and the checkpoint is left alone.
         """
         integer("fit", "epochs", epochs, 1)
         batch_size, seed = integer("fit", "batch_size", batch_size, 1), integer("fit", "seed", seed, 0)
@@ -164,6 +172,7 @@ class Trainer:
         held_out = None if validation is None else Feed("fit", validation, batch_size, None)
         batches = feed.batches()
         self._begin(batches, seed, batch_size, augment, callbacks)
+        self._feeds = {"train": feed, "validation": held_out}
         if resume is not None:
             self._resume(resume)
         if isinstance(train, Dataset):
@@ -177,7 +186,7 @@ class Trainer:
                     began = time.perf_counter()
                     self._tell("on_epoch_begin")
                     show.epoch_begin(self.epoch + 1, epochs, batches, self.batch)
-                    with closing(feed.epoch(self.epoch)) as served:
+                    with self._finite(checkpoint), closing(feed.epoch(self.epoch)) as served:
                         for x, *targets in islice(served, self.batch, None):
                             loss = self._step(x, *targets)
                             samples = _samples(x)
@@ -298,14 +307,14 @@ class Trainer:
             When the file cannot be written; a file that was there stays as it was.
         """
         progress = {
-            "settings": self._settings,
+            "settings": self._settings | self._data_settings(),
             "epoch": self.epoch,
             "batch": self.batch,
             "means": self._means.sums,
             "history": self.history.rows,
             "callbacks": {name: callback.state_dict() for name, callback in self._named_callbacks()},
         }
-        save_training(path, self.model, self._step, progress)
+        self._checkpoints.save(path, self.model, self._step, progress)
 
     def _begin(
         self,
@@ -329,6 +338,7 @@ class Trainer:
             ema_decay=self.ema_decay,
             accumulate=self.accumulate,
             seed=seed,
+            check_finite=True,
         )
         self._settings = {
             "seed": seed,
@@ -343,6 +353,8 @@ class Trainer:
             **_settings_of("optimizer", self.optimizer, look_inside=True),
             **(_settings_of("augment", tuple(augment)) if augment else {}),
         }
+        self._known_data: dict[str, Any] = {}
+        self._checkpoints = Checkpoints()
         self._callbacks = list(callbacks)
         self._means = self._no_means()
         self.history = History()
@@ -351,19 +363,47 @@ class Trainer:
 
     def _resume(self, path: FilePath) -> None:
         def check(progress: dict[str, Any]) -> None:
-            stored, own = progress["settings"], self._settings
+            stored, own = progress["settings"], self._settings | self._data_settings()
             for name in {**stored, **own}:
                 there, here = stored.get(name, "absent"), own.get(name, "absent")
                 if there != here:
                     raise ValueError(f"fit: {name} must be {there}, as in the run of {os.fspath(path)}, not {here}")
 
-        progress = load_training(path, self.model, self._step, check)
+        progress = self._checkpoints.load(path, self.model, self._step, check)
         self.epoch, self.batch = progress["epoch"], progress["batch"]
         self._means.sums = progress["means"]
         self.history = History(progress["history"])
         for name, callback in self._named_callbacks():
             if name in progress["callbacks"]:
                 callback.load_state_dict(progress["callbacks"][name])
+
+    def _data_settings(self) -> dict[str, Any]:
+        """What can be compared about the data, checksums of arrays included; found out when it is first asked for."""
+        if not self._known_data:
+            for name, feed in self._feeds.items():
+                content = None if feed is None else feed.comparable()
+                self._known_data |= _settings_of(f"{name} data", content, look_inside=True)
+        return self._known_data
+
+    @contextmanager
+    def _finite(self, checkpoint: FilePath | None) -> Iterator[None]:
+        """Where a step or the epoch ends with values that are not finite, give the model its weights of before back."""
+        good = self.model.state_dict()
+        try:
+            yield
+            for name, parameter in self.model.parameters().items():
+                if parameter.trainable and not np.isfinite(parameter.value).all():
+                    raise FloatingPointError(f"step: the update has left {name} not finite")
+        except FloatingPointError as error:
+            self.model.load_state_dict(good)
+            held = ""
+            if checkpoint is not None and Path(checkpoint).absolute() in self._checkpoints.own:
+                held = f", and {os.fspath(checkpoint)} holds the run as it was then"
+            raise FloatingPointError(
+                f"fit: epoch {self.epoch + 1}, after {self.batch} batches ({self._step.count} updates of the run): "
+                f"{str(error).removeprefix('step: ')}. The model has the weights again that it had when fit came to "
+                f"this epoch{held}; a lower learning rate or clip_norm may help"
+            ) from error
 
     def _named_callbacks(self) -> Iterable[tuple[str, Callback]]:
         """Callbacks with names that stay the same from run to run: class, and which of that class."""
@@ -411,7 +451,7 @@ def _settings_of(name: str, value: Any, look_inside: bool = False) -> dict[str, 
     if value is None or isinstance(value, (bool, int, float, str)):
         return {name: value}
     if isinstance(value, np.ndarray):
-        return {name: f"{value.dtype} array {value.shape}, checksum {zlib.crc32(value.tobytes()):08x}"}
+        return {name: f"{value.dtype} array {value.shape}, checksum {_checksum(value):08x}"}
     if isinstance(value, (tuple, list)):
         settings: dict[str, Any] = {name: f"{len(value)} entries"}
         parts = {str(place): part for place, part in enumerate(value)}
@@ -423,6 +463,10 @@ def _settings_of(name: str, value: Any, look_inside: bool = False) -> dict[str, 
     for key, part in parts.items():
         settings |= _settings_of(f"{name}.{key}", part)
     return settings
+
+
+def _checksum(values: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
 
 def _samples(x: Any) -> int:

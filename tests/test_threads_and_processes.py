@@ -1,0 +1,264 @@
+"""Python threads, forked and spawned processes, limits from outside, and neighbours with threads of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convkit as ck
+from convkit import functional as F
+from convkit import models, nn, optim
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="what is tested is Linux' own")
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+# A script's beginning: a call that is shared out among two threads, and what it gives.
+TWO_THREADS = """
+    import os, signal, sys
+    import numpy as np
+    import convkit as ck
+    from convkit import functional as F
+    ck.set_num_threads(2)
+    x, w = np.ones((16, 8, 40, 40), np.float32), np.ones((16, 8, 3, 3), np.float32)
+    def right():
+        return (F.conv2d(x, w) == 72).all()
+    def ends_well(work):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)  # ends a child that hangs
+            os._exit(0 if work() else 1)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def script(code: str) -> str:
+    return textwrap.dedent(TWO_THREADS) + textwrap.dedent(code)
+
+
+# --- Python threads ---
+
+
+def side_by_side(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """What the work returns in so many threads at once."""
+    results: list[Any] = [None] * count
+
+    def run(number: int) -> None:
+        results[number] = work(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    return results
+
+
+@pytest.mark.usefixtures("threaded")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_eight_threads_call_one_model_with_more_shapes_than_it_keeps_plans(threads: int) -> None:
+    ck.set_num_threads(threads)
+    model = models.fashion_cnn_small()
+    rng = np.random.default_rng(3)
+    batches = [rng.random((size, 1, 28, 28), dtype=np.float32) for size in range(1, 25, 2)]
+    expected = [model(batch).tobytes() for batch in batches]
+
+    def work(number: int) -> bool:
+        order = np.random.default_rng(number).integers(0, len(batches), 60)
+        return all(model(batches[place]).tobytes() == expected[place] for place in order)
+
+    assert side_by_side(8, work) == [True] * 8
+
+
+def test_kernels_let_other_python_threads_run() -> None:
+    before = ck.get_num_threads()
+    ck.set_num_threads(1)
+    x, weight = np.ones((8, 64, 96, 96), np.float32), np.ones((128, 64, 5, 5), np.float32)  # some tenths of a second
+    worker = threading.Thread(target=F.conv2d, args=(x, weight))
+    worker.start()
+    ticks = 0
+    while worker.is_alive():
+        time.sleep(0.001)
+        ticks += 1
+    ck.set_num_threads(before)
+    assert ticks > 10
+
+
+@pytest.mark.usefixtures("threaded")
+def test_two_models_train_side_by_side_as_they_do_alone() -> None:
+    ck.set_num_threads(2)
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((200, 3, 12, 12)).astype(np.float32), rng.integers(0, 4, 200)
+
+    def model() -> nn.Module:
+        ck.set_seed(1)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(800, 4)
+        )
+
+    def trained(network: nn.Module, seed: int) -> list[bytes]:
+        trainer = ck.Trainer(network, nn.CrossEntropyLoss(), optim.Adam(1e-3), metrics=["accuracy"])
+        trainer.fit((x, labels), validation=(x, labels), epochs=3, batch_size=32, seed=seed, verbose=0)
+        return [values.tobytes() for values in network.state_dict().values()]
+
+    alone = [trained(model(), seed) for seed in (0, 1)]
+    networks = [model(), model()]
+    assert alone[0] != alone[1]
+    assert side_by_side(2, lambda number: trained(networks[number], number)) == alone
+
+
+# --- forks ---
+
+
+@forks
+def test_a_child_plans_though_another_thread_was_planning_when_it_was_forked(run_apart: Callable[..., None]) -> None:
+    run_apart(
+        script("""
+        import threading
+        from convkit import nn
+        begun, ended = threading.Event(), threading.Event()
+        class Slow(nn.Module):
+            def __init__(self):
+                self.layer = nn.Linear(3, 2)
+            def forward(self, x):
+                if threading.current_thread() is not threading.main_thread():
+                    begun.set()
+                    ended.wait(60)
+                return self.layer(x)
+        model, few = Slow(), np.ones((4, 3), np.float32)
+        other = threading.Thread(target=model, args=(few,))
+        other.start()
+        begun.wait(60)
+        well = ends_well(lambda: model(few).shape == (4, 2))
+        ended.set()
+        other.join()
+        assert well
+        """)
+    )
+
+
+# --- multiprocessing and joblib ---
+
+WORKERS = """
+import multiprocessing, os, sys
+import numpy as np
+import convkit as ck
+from convkit import models, nn, optim
+
+def predict(model, x):
+    return model(x)
+
+def main(how):
+    ck.set_num_threads(2)
+    x = np.random.default_rng(0).random((32, 1, 28, 28), dtype=np.float32)
+    model = models.fashion_cnn_small()
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.Adam(1e-3))
+    step(x, np.zeros(32, np.int64))  # the parent's threads run, and the parameters lie in the step's memory
+    pieces, expected = np.split(x, 4), [model(piece).tobytes() for piece in np.split(x, 4)]
+    if how in multiprocessing.get_all_start_methods():
+        with multiprocessing.get_context(how).Pool(2) as pool:
+            results = pool.starmap(predict, [(model, piece) for piece in pieces])
+    else:
+        import joblib
+        results = joblib.Parallel(n_jobs=2, backend=how)(joblib.delayed(predict)(model, piece) for piece in pieces)
+    assert [result.tobytes() for result in results] == expected
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver", "loky", "multiprocessing", "threading"])
+def test_worker_processes_take_a_model_and_compute(how: str, tmp_path: Path) -> None:
+    if how in ("loky", "multiprocessing", "threading"):
+        pytest.importorskip("joblib")
+    elif how != "spawn" and sys.platform == "win32":
+        pytest.skip("this system does not fork")
+    (tmp_path / "workers.py").write_text(WORKERS)
+    subprocess.run(
+        [sys.executable, str(tmp_path / "workers.py"), how],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=120,
+        check=True,
+    )
+
+
+# --- beside others ---
+
+
+@pytest.mark.usefixtures("threaded")
+def test_beside_scipy_and_blas_in_other_threads() -> None:
+    signal = pytest.importorskip("scipy.signal")
+    ck.set_num_threads(2)
+    rng = np.random.default_rng(5)
+    image, kernel = rng.standard_normal((1, 1, 160, 160)), rng.standard_normal((1, 1, 7, 7))
+    matrix = rng.standard_normal((300, 300))
+    works: list[Callable[[], np.ndarray]] = [
+        lambda: F.conv2d(image, kernel),
+        lambda: signal.correlate2d(image[0, 0], kernel[0, 0], "valid"),
+        lambda: matrix @ matrix,
+    ]
+    alone = [work() for work in works]
+    np.testing.assert_allclose(alone[0][0, 0], alone[1], atol=1e-10)
+
+    def repeat(number: int) -> bool:
+        return all(np.allclose(works[number % 3](), alone[number % 3], rtol=0, atol=1e-9) for _ in range(20))
+
+    assert side_by_side(6, repeat) == [True] * 6
+
+
+BESIDE_TORCH = """
+import os, signal, sys, threading
+import numpy as np
+if sys.argv[1] == "torch first":
+    import torch
+import convkit as ck
+from convkit import functional as F
+ck.set_num_threads(2)
+rng = np.random.default_rng(0)
+x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((16, 8, 40, 40), (16, 8, 3, 3)))
+if sys.argv[1] == "convkit first":
+    F.conv2d(x, w)
+import torch
+torch.set_num_threads(2)
+
+def agree(rounds=20):
+    for _ in range(rounds):
+        theirs = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(w)).numpy()
+        assert np.allclose(F.conv2d(x, w), theirs, atol=1e-4)
+
+agree()
+workers = [threading.Thread(target=agree) for _ in range(4)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    expected = F.conv2d(x, w)
+    os._exit(0 if np.isfinite(expected).all() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+agree()
+"""
+
+
+@pytest.mark.torch
+@linux
+@pytest.mark.parametrize("order", ["torch first", "convkit first"])
+def test_beside_pytorch_in_one_process(order: str) -> None:
+    python = os.environ.get("CONVKIT_TORCH_PYTHON")
+    if not python:
+        pytest.skip("CONVKIT_TORCH_PYTHON names no interpreter with PyTorch")
+    package = str(Path(ck.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": package}
+    subprocess.run([python, "-c", BESIDE_TORCH, order], env=environment, timeout=120, check=True)
