@@ -20,7 +20,7 @@ from convkit.parameter import Buffer, Parameter
 Kind = type | tuple[type, ...]
 
 # Attributes of a module that are not part of the model.
-_OWN_AFFAIRS = ("_plans", "_changes", "_calls")
+OWN_AFFAIRS = ("_plans", "_changes", "_calls")
 
 
 class Module:
@@ -76,7 +76,7 @@ class Module:
         self.changes()[0] += 1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in _OWN_AFFAIRS}
+        return {name: value for name, value in self.__dict__.items() if name not in OWN_AFFAIRS}
 
     def __call__(self, *inputs: Any, training: bool = False) -> Any:
         """Apply to arrays, returning fresh arrays; within another module's `forward`, to symbols.
@@ -231,7 +231,7 @@ def _members(attributes: dict[str, Any], kind: Kind) -> Iterator[tuple[str, Any]
     for name, value in attributes.items():
         if isinstance(value, kind):
             yield name, value
-        elif isinstance(value, (list, tuple)) and name not in _OWN_AFFAIRS:
+        elif isinstance(value, (list, tuple)) and name not in OWN_AFFAIRS:
             yield from _members({f"{name}.{i}": item for i, item in enumerate(value)}, kind)
-        elif isinstance(value, dict) and name not in _OWN_AFFAIRS:
+        elif isinstance(value, dict) and name not in OWN_AFFAIRS:
             yield from _members({f"{name}.{key}": item for key, item in value.items()}, kind)

@@ -13,17 +13,21 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, inliner, numpy_helper
+from google.protobuf.message import DecodeError
+from onnx import checker, helper, inliner, numpy_helper
 
 from convkit.errors import FLOATS
 from convkit.graph.plan import spec_of
 from convkit.graph.symbols import Graph, Symbol
 from convkit.graph.trace import model_input
-from convkit.nn.module import Module
+from convkit.nn.module import OWN_AFFAIRS, Module
 from convkit.onnx.operators import OPERATORS, Operator
 from convkit.ops.base import Operand, Spec, recording
 from convkit.ops.elementwise import ScaleImages
 from convkit.parameter import Buffer, Parameter
+
+# What comes of a node whose inputs or attributes are not what its operator takes.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 DTYPES = ("float32", "float64", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -48,11 +52,19 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto, values: Mapping[str, 
     NotImplementedError
         For operators, attributes and dtypes that convkit has not, by name.
     ValueError
-        Where an input decides shapes and has no value, and where a node reads what nothing before it computes.
+        When the file is damaged, or says that values lie outside of its folder; where an input decides shapes and has
+        no value, where a node reads what nothing before it computes, and where its inputs or attributes do not fit.
     OSError
         When the file cannot be read.
     """
-    return OnnxModule(source if isinstance(source, onnx.ModelProto) else onnx.load(os.fspath(source)), values or {})
+    return OnnxModule(source if isinstance(source, onnx.ModelProto) else _read(os.fspath(source)), values or {})
+
+
+def _read(path: str) -> onnx.ModelProto:
+    try:
+        return onnx.load(path)
+    except (DecodeError, checker.ValidationError, RuntimeError, ValueError) as error:  # as onnx and protobuf report it
+        raise ValueError(f"onnx.load: {path} is damaged or not an ONNX file ({error})") from error
 
 
 def shape_inputs(proto: onnx.ModelProto) -> list[str]:
@@ -77,9 +89,19 @@ class Call:
         for position, operand in enumerate(inputs):
             if isinstance(operand, Operand) and self.operator.argument(position) in self.operator.known:
                 raise ValueError(f"{self.kind}: {self.inputs[position]!r} must not depend on the values of an input")
-        results = self.operator.function(*inputs, **self.arguments)
+        try:
+            results = self.operator.function(*inputs, **self.arguments)
+        except _MISFITS as error:
+            raise ValueError(f"{self} cannot be computed: {error or type(error).__name__}") from error
         results = results if isinstance(results, tuple) else (results,)
+        if len(results) < len(self.outputs):
+            raise ValueError(f"{self} should have {len(self.outputs)} outputs, but {self.kind} has {len(results)}")
+        if any(result is None for result in results):
+            raise ValueError(f"{self} cannot be computed: an input that it needs is left out")
         values.update(zip(self.outputs, results, strict=False))
+
+    def __str__(self) -> str:
+        return f"onnx.load: node {self.kind} -> {', '.join(self.outputs)}"
 
 
 class OnnxModule(Module):
@@ -96,7 +118,7 @@ class OnnxModule(Module):
         graph = proto.graph
         if len(graph.sparse_initializer):
             raise NotImplementedError("onnx.load: sparse initialisers are not supported")
-        initializers = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
+        initializers = {value.name: _array(f"initialiser {value.name}", value) for value in graph.initializer}
         initializers |= {name: np.asarray(value) for name, value in values.items()}
         self._program = _calls_of(proto)
         known, state = _known_and_state(self._program)
@@ -111,7 +133,7 @@ class OnnxModule(Module):
         self._attributes: dict[str, str] = {}  # of initialisers that are parameters or buffers
         for name, array in initializers.items():
             if array.dtype in FLOATS and array.ndim and name not in known and name not in values:
-                self._attributes[name] = attribute = name if not hasattr(self, name) else f"{name}_"
+                self._attributes[name] = attribute = f"{name}_" if hasattr(self, name) or name in OWN_AFFAIRS else name
                 setattr(self, attribute, Buffer(array) if name in state else Parameter(array))
             else:
                 self._constants[name] = array
@@ -172,6 +194,7 @@ def _symbol(graph: Graph, output: Any) -> Symbol:
 
 def _calls_of(proto: onnx.ModelProto) -> list[Call]:
     """The nodes as calls, in the file's order; what is not there is refused, all of it at once."""
+    _check_names(proto.graph)
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     versions = {entry.domain: entry.version for entry in proto.opset_import}
@@ -186,9 +209,18 @@ def _calls_of(proto: onnx.ModelProto) -> list[Call]:
     return [_call_of(node, opset) for node in proto.graph.node]
 
 
+def _check_names(graph: onnx.GraphProto) -> None:
+    """Refuse names that are no text, which protobuf hands on as bytes."""
+    names = [value.name for values in (graph.input, graph.output, graph.initializer) for value in values]
+    for node in graph.node:
+        names += [node.domain, node.op_type, *node.input, *node.output, *(entry.name for entry in node.attribute)]
+    if damaged := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"onnx.load: the name {damaged[0]!r} is damaged: it is not UTF-8")
+
+
 def _call_of(node: onnx.NodeProto, opset: int) -> Call:
     entry = OPERATORS[node.op_type]
-    arguments = {attribute.name: _attribute_value(attribute) for attribute in node.attribute}
+    arguments = {attribute.name: _attribute_value(node.op_type, attribute) for attribute in node.attribute}
     if unknown := [name for name in arguments if not entry.takes(name)]:
         raise NotImplementedError(f"onnx.load: {node.op_type} has attributes unknown here: {', '.join(unknown)}")
     for name in ("to", "dtype"):
@@ -200,11 +232,23 @@ def _call_of(node: onnx.NodeProto, opset: int) -> Call:
     return Call(node.op_type, entry, tuple(node.input), tuple(node.output), arguments)
 
 
-def _attribute_value(attribute: onnx.AttributeProto) -> Any:
-    value = helper.get_attribute_value(attribute)
-    if isinstance(value, bytes):
-        return value.decode()
-    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+def _attribute_value(where: str, attribute: onnx.AttributeProto) -> Any:
+    what = f"attribute {attribute.name} of {where}"
+    try:
+        value = helper.get_attribute_value(attribute)
+        value = value.decode() if isinstance(value, bytes) else value
+    except ValueError as error:
+        raise ValueError(f"onnx.load: {what} is damaged: {error}") from error
+    return _array(what, value) if isinstance(value, onnx.TensorProto) else value
+
+
+def _array(what: str, tensor: onnx.TensorProto) -> np.ndarray:
+    if any(size < 0 for size in tensor.dims):
+        raise ValueError(f"onnx.load: {what} claims the impossible shape {tuple(tensor.dims)}")
+    try:
+        return numpy_helper.to_array(tensor)
+    except _MISFITS as error:
+        raise ValueError(f"onnx.load: {what} is damaged: {error}") from error
 
 
 def _known_and_state(calls: Sequence[Call]) -> tuple[set[str], set[str]]:
@@ -229,8 +273,10 @@ def _check_order(calls: Sequence[Call], given: set[str], outputs: Sequence[str])
         if absent := [name for name in call.inputs if name not in there]:
             raise ValueError(f"onnx.load: {call.kind} reads {', '.join(absent)}, which nothing before it computes")
         there.update(call.outputs)
-    if absent := [name for name in outputs if name not in there]:
-        raise ValueError(f"onnx.load: nothing computes the output {', '.join(absent)}")
+    if not outputs:
+        raise ValueError("onnx.load: the graph has no outputs")
+    if absent := [name for name in outputs if name not in there or not name]:
+        raise ValueError(f"onnx.load: nothing computes the output {', '.join(absent) or repr('')}")
 
 
 def _dtype_of(value: onnx.ValueInfoProto) -> np.dtype[Any]:
@@ -242,7 +288,10 @@ def _dtype_of(value: onnx.ValueInfoProto) -> np.dtype[Any]:
 
 
 def _dtype(what: str, number: int) -> np.dtype[Any]:
-    dtype = helper.tensor_dtype_to_np_dtype(number)
+    try:
+        dtype = helper.tensor_dtype_to_np_dtype(number)
+    except KeyError:
+        raise NotImplementedError(f"onnx.load: {what} is of dtype {number}, which ONNX has not") from None
     if dtype.name not in DTYPES:
         raise NotImplementedError(f"onnx.load: {what} is of dtype {dtype}, which convkit has not")
     return dtype
