@@ -1,4 +1,4 @@
-"""Files of weights and of runs that are well formed and yet lie: refused by name, before memory or time is spent on them."""
+"""Files of weights and of runs that are well formed and yet lie: refused by name, before they cost memory or time."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class OnnxModule(Module):
             return graph, tuple(_symbol(graph, output) for output in result)
         return graph, _symbol(graph, result)
 
-    def _input_spec(self, position: int, array: np.ndarray) -> Spec:
+    def _input_spec(self, position: int, array: np.ndarray, dtype: np.dtype[Any]) -> Spec:
         dtype = self._input_dtypes[position]
         if dtype in FLOATS:
             return spec_of(model_input("OnnxModule", array, dtype))
