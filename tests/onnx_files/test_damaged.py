@@ -137,6 +137,33 @@ def test_a_node_that_cannot_be_computed_is_named(node: onnx.NodeProto) -> None:
         ck_onnx.load(proto(node))(np.zeros((2, 3), np.float32))
 
 
+def test_a_dtype_that_kernels_lack_is_refused() -> None:
+    model = proto(helper.make_node("Sigmoid", ["x"], ["y"]))
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
+    with pytest.raises(ValueError, match=r"^OnnxModule: the graph cannot be computed for inputs int8 \(2, 3\): "):
+        ck_onnx.load(model)(np.zeros((2, 3), np.int8))
+
+
+def test_places_out_of_range_are_refused() -> None:
+    model = proto(helper.make_node("GatherElements", ["x", "i"], ["y"], axis=1))
+    model.graph.input.append(helper.make_tensor_value_info("i", TensorProto.INT64, [2, 3]))
+    loaded = ck_onnx.load(model)
+    x = np.zeros((2, 3), np.float32)
+    np.testing.assert_array_equal(loaded(x, np.full((2, 3), 2)), x)
+    with pytest.raises(ValueError, match=r"^OnnxModule: inputs do not fit: index 3 is out of bounds"):
+        loaded(x, np.full((2, 3), 3))
+    node = helper.make_node("MaxUnpool", ["x", "i"], ["y"], kernel_shape=[1])
+    with pytest.raises(ValueError, match=r"MaxUnpool: indices must have shape \(1, 1, 4\), not \(1, 1, 3\)"):
+        ck_onnx.Backend.run_node(node, [np.zeros((1, 1, 4), np.float32), np.zeros((1, 1, 3), np.int64)])
+
+
+def test_an_attribute_that_is_a_graph_is_refused() -> None:
+    node = helper.make_node("Relu", ["x"], ["y"])
+    node.attribute.append(helper.make_attribute("body", proto().graph))
+    with pytest.raises(NotImplementedError, match=r"attribute body of Relu is a GraphProto, which convkit has not"):
+        ck_onnx.load(proto(node))
+
+
 @pytest.mark.parametrize("name", ["forward", "_plans", "_calls", "_changes", "_program", "dtype", "_attributes"])
 def test_a_weight_may_have_any_name(name: str) -> None:
     loaded = ck_onnx.load(proto(weight=name))

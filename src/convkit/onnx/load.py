@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from onnx import checker, helper, inliner, numpy_helper
 
 from convkit.errors import FLOATS
-from convkit.graph.plan import spec_of
+from convkit.graph.plan import Plan, spec_of
 from convkit.graph.symbols import Graph, Symbol
 from convkit.graph.trace import model_input
 from convkit.nn.module import OWN_AFFAIRS, Module
@@ -63,7 +63,13 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto, values: Mapping[str, 
 def _read(path: str) -> onnx.ModelProto:
     try:
         return onnx.load(path)
-    except (DecodeError, checker.ValidationError, RuntimeError, ValueError) as error:  # as onnx and protobuf report it
+    except (
+        DecodeError,
+        checker.ValidationError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # as onnx and protobuf report it
         raise ValueError(f"onnx.load: {path} is damaged or not an ONNX file ({error})") from error
 
 
@@ -146,9 +152,28 @@ class OnnxModule(Module):
         call.run(self._constants)
         return True
 
-    def forward(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, training: bool = False) -> Any:
+        try:
+            return super().__call__(*inputs, training=training)
+        except LookupError as error:  # of NumPy, where values of an input are places in another
+            raise ValueError(f"OnnxModule: inputs do not fit: {error}") from error
+
+    def _make_plan(self, arrays: Sequence[np.ndarray], training: bool) -> Plan:
+        self._check_count(arrays)
+        for position, array in enumerate(arrays):
+            self._input_spec(position, array, self.dtype)
+        try:
+            return super()._make_plan(arrays, training)
+        except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+            shapes = ", ".join(f"{array.dtype} {array.shape}" for array in arrays)
+            raise ValueError(f"OnnxModule: the graph cannot be computed for inputs {shapes}: {error}") from error
+
+    def _check_count(self, inputs: Sequence[Any]) -> None:
         if len(inputs) != len(self.input_names):
             raise TypeError(f"OnnxModule: inputs must be {len(self.input_names)} {self.input_names}, not {len(inputs)}")
+
+    def forward(self, *inputs: Any) -> Any:
+        self._check_count(inputs)
         values: dict[str, Any] = dict(self._constants)
         values.update({name: getattr(self, attribute) for name, attribute in self._attributes.items()})
         values.update(zip(self.input_names, inputs, strict=True))
@@ -239,7 +264,11 @@ def _attribute_value(where: str, attribute: onnx.AttributeProto) -> Any:
         value = value.decode() if isinstance(value, bytes) else value
     except ValueError as error:
         raise ValueError(f"onnx.load: {what} is damaged: {error}") from error
-    return _array(what, value) if isinstance(value, onnx.TensorProto) else value
+    if isinstance(value, onnx.TensorProto):
+        return _array(what, value)
+    if not isinstance(value, (int, float, str, list)):
+        raise NotImplementedError(f"onnx.load: {what} is a {type(value).__name__}, which convkit has not")
+    return value
 
 
 def _array(what: str, tensor: onnx.TensorProto) -> np.ndarray:
@@ -290,7 +319,7 @@ def _dtype_of(value: onnx.ValueInfoProto) -> np.dtype[Any]:
 def _dtype(what: str, number: int) -> np.dtype[Any]:
     try:
         dtype = helper.tensor_dtype_to_np_dtype(number)
-    except KeyError:
+    except (KeyError, TypeError):
         raise NotImplementedError(f"onnx.load: {what} is of dtype {number}, which ONNX has not") from None
     if dtype.name not in DTYPES:
         raise NotImplementedError(f"onnx.load: {what} is of dtype {dtype}, which convkit has not")
