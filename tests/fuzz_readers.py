@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-SECONDS = 10  # that one file may take
+SECONDS = 30  # that one file may take, on a machine that does other things too
 GIGABYTES = 2  # of address space that files may take, on top of what the process has before the first
 SEVERAL = 4  # changes of one file, at most
 

@@ -34,13 +34,15 @@ def test_a_fault_is_found_and_counted() -> None:
             if len(content) % 2:
                 open(path.parent.parent / "secret").close()
             return content[190]
-        f.READERS["idx"] = lambda folder, thorough: f.Reader([bytes(200)], lambda content, rng: content, careless, ())
-        print(json.dumps(f.run("idx", 0, inputs=40)))
+        def cut(content, rng):
+            return content[: rng.integers(150, 201)]
+        f.READERS["idx"] = lambda folder, thorough: f.Reader([bytes(200)], cut, careless, ())
+        print(json.dumps(f.run("idx", 0, inputs=100)))
     """
     child = [sys.executable, "-c", textwrap.dedent(script)]
     here = Path(fuzz_readers.__file__).parent
     done = subprocess.run(child, cwd=here, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["inputs"] == 40
+    assert found["inputs"] == 100
     assert {"NOT DOCUMENTED: IndexError", "opened another file", "read"} == set(found["outcomes"])
     assert any(fault.startswith("opened ") and fault.endswith("/secret") for fault in found["faults"])
