@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -18,6 +19,11 @@ DEFAULT_GEOMETRIES = 32  # a release runs 200 of them
 
 # Whether this is a build of `tools/sanitize.py` with a sanitizer in it.
 SANITIZED = os.environ.get("CONVKIT_CHECKED") in ("address", "thread")
+
+# Properties are tried on the same few examples each time; `--hypothesis-profile long` seeks new ones for minutes.
+hypothesis.settings.register_profile("few", derandomize=True, max_examples=10, deadline=None, database=None)
+hypothesis.settings.register_profile("long", max_examples=1500, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("few")
 
 Threaded: TypeAlias = Callable[[Callable[[], Any]], Any]
 

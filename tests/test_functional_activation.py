@@ -223,3 +223,12 @@ def test_pixels_that_cannot_be_shuffled() -> None:
         F.pixel_shuffle(np.zeros((1, 6, 2, 2)), 2)
     with pytest.raises(ValueError, match=r"^pixel_unshuffle: x has the size \(3, 2\), which 2 does not divide"):
         F.pixel_unshuffle(np.zeros((1, 6, 3, 2)), 2)
+
+
+def test_prelu_takes_a_single_number() -> None:
+    x, weight = np.array(-2.0), np.array([0.25])
+    y = F.prelu(x, weight)
+    assert y.shape == () and y == -0.5
+    grad_x, grad_weight = F.prelu_backward(np.array(3.0), x, weight)
+    assert grad_x.shape == () and grad_x == 0.75
+    np.testing.assert_array_equal(grad_weight, [-6.0])

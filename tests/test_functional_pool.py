@@ -290,3 +290,14 @@ def test_pooling_an_empty_batch(rank: int, dtype: Any) -> None:
     mean = function("avg_pool", rank)(x, 2)
     assert mean.shape == y.shape and mean.dtype == dtype
     assert function("avg_pool", rank, True)(mean, x.shape, 2).shape == x.shape
+
+
+@ranks
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_pooling_no_channels(rank: int, kernel: int) -> None:
+    x = np.empty((2, 0, *(6,) * rank), np.float32)
+    for name in ("max_pool", "avg_pool"):
+        y = function(name, rank)(x, kernel, 1)
+        assert y.shape == (2, 0, *(7 - kernel,) * rank)
+        last = x if name == "max_pool" else x.shape
+        assert function(name, rank, True)(y, last, kernel, 1).shape == x.shape

@@ -215,6 +215,24 @@ def test_a_model_has_one_dtype_and_converts_its_inputs() -> None:
         model.astype("float16")
 
 
+def test_a_model_without_parameters_keeps_the_dtype_of_its_input() -> None:
+    class Sum(nn.Module):
+        def forward(self, a, b):  # type: ignore[no-untyped-def]
+            return a + b
+
+    x = np.float64([[1 + 1e-12, -1]])
+    for dtype in ("f4", "f8", ">f8"):
+        y = nn.ReLU()(x.astype(dtype))
+        assert y.dtype == np.dtype(dtype).newbyteorder("=")
+        np.testing.assert_array_equal(y, [[x.astype(dtype)[0, 0], 0]])
+        loss, _, grad = ck.value_and_grad(nn.Flatten(), lambda y: (y * y).sum(), inputs=True)(x.astype(dtype))
+        assert grad.dtype == y.dtype
+    assert loss == (x * x).sum()
+    images = np.uint8([[0, 255]])
+    assert nn.ReLU()(images).dtype == np.float32
+    assert Sum()(images, x).dtype == Sum()(x.astype("f4"), x).dtype == np.float64  # the wider, of which nothing is lost
+
+
 def test_uint8_images_are_scaled_to_one() -> None:
     images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     np.testing.assert_allclose(nn.ReLU()(images), images / 255, rtol=1e-6)

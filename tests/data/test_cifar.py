@@ -180,6 +180,21 @@ def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monke
         cifar10("train", lay_out(tmp_path / "plain", TOYS["cifar10"]))
     with pytest.raises(CifarError, match=r"cifar-10-binary\.tar\.gz/data_batch_1\.bin should hold at most 5,000"):
         cifar10("train", lay_out(tmp_path / "packed", {ARCHIVES["cifar10"]: PACKED["cifar10"]}))
+    monkeypatch.setattr(cifar, "_LARGEST", 10**6)
+    monkeypatch.setattr(cifar, "_LARGEST_ARCHIVE", 20_000)
+    with pytest.raises(CifarError, match=r"cifar-10-binary\.tar\.gz is damaged: it holds more than 20,000 bytes"):
+        cifar10("train", tmp_path / "packed")
+
+
+@pytest.mark.parametrize("size", [b"77777777777\0", b"\x80" + b"\x0f" * 11])
+def test_an_archive_whose_sizes_lie_is_refused_at_once(tmp_path: Path, size: bytes) -> None:
+    content = bytearray(gzip.decompress(PACKED["cifar10"]))
+    content[124:136] = size
+    content[148:156] = b" " * 8  # the checksum counts as spaces
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    lay_out(tmp_path, {ARCHIVES["cifar10"]: gzip.compress(bytes(content))})
+    with pytest.raises(CifarError, match=r"tar\.gz is damaged: it ends before the files that it claims to hold"):
+        cifar10("train", tmp_path)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convkit.data import IdxError, read_idx, write_idx
+from convkit.data import IdxError, idx, read_idx, write_idx
 
 Compress = Callable[[bytes], bytes]
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
@@ -126,6 +126,20 @@ def test_lying_header_allocates_nothing(tmp_path: Path, compress: Compress) -> N
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress], ids=["gzip", "xz"])
+def test_what_is_packed_too_tightly_is_refused(
+    tmp_path: Path, compress: Compress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idx, "_PACKED", 1 << 20)
+    path = write(tmp_path / "file", compress(idx_bytes(0x08, (1 << 20,), bytes(1 << 20))))
+    assert read_idx(path).size == 1 << 20
+    path = write(tmp_path / "file", compress(idx_bytes(0x08, (1 << 24,), bytes(1 << 24))))
+    with pytest.raises(IdxError, match=r"file holds more than [\d,]+ bytes, packed more tightly than data are"):
+        read_idx(path)
+    noise = np.random.default_rng(0).integers(0, 256, 1 << 21, dtype=np.uint8).tobytes()
+    assert read_idx(write(tmp_path / "file", compress(idx_bytes(0x08, (1 << 21,), noise)))).size == 1 << 21
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress], ids=["gzip", "xz"])

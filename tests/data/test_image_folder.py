@@ -295,6 +295,20 @@ def test_a_picture_of_too_many_pixels_is_refused(pets: Path, monkeypatch: pytest
         image_folder(pets, 16).images[0]
 
 
+def test_a_picture_that_would_be_made_too_large_is_refused(pets: Path) -> None:
+    Image.new("L", (60_000, 1)).save(pets / "cat" / "a.png")
+    with pytest.raises(ValueError, match=r"cat/a\.png of 1 × 60000 pixels is too narrow: .* made 100 × 6000000$"):
+        image_folder(pets, 100).images[0]
+
+
+def test_pieces_of_a_picture_without_content_are_damage(pets: Path) -> None:
+    content = (pets / "cat" / "a.png").read_bytes()
+    piece = b"\0\0\0\0iCCP" + struct.pack(">I", zlib.crc32(b"iCCP"))  # which should hold a profile
+    (pets / "cat" / "a.png").write_bytes(content[:-12] + piece + content[-12:])
+    with pytest.raises(ValueError, match=r"cat/a\.png is a damaged picture: "):
+        image_folder(pets, 16).images[0]
+
+
 # An array that is not there -----------------------------------------------------------------------
 
 

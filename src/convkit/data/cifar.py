@@ -12,6 +12,7 @@ Krizhevsky 2009: Learning multiple layers of features from tiny images. Technica
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import tarfile
 import zlib
@@ -27,6 +28,7 @@ from convkit.data.dataset import Dataset
 SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32
 _LARGEST = 1 << 28  # bytes of a file in an archive; the largest published one has 154 million
+_LARGEST_ARCHIVE = 1 << 29  # bytes of an unzipped archive; the larger published one has 186 million
 _PIECE = 1 << 20  # bytes that a checksum is computed of at a time
 
 
@@ -97,14 +99,14 @@ class CifarCollection(Collection):
         wanted = {PurePosixPath(self.inner, name): name for name in names}
         contents: dict[str, np.ndarray] = {}
         try:
-            with tarfile.open(archive, "r|gz") as files:
+            with _Unzipped(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r|") as files:
                 for member in files:
                     name = wanted.get(PurePosixPath(member.name))
                     stream = files.extractfile(member) if name and member.isfile() else None
                     if name and stream:
                         content = np.frombuffer(stream.read(_LARGEST + 1), np.uint8)
                         contents[name] = _not_too_large(f"{archive / name}", content)
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise CifarError(f"{archive} is damaged: {error}") from error
         if missing := [str(path) for path, name in wanted.items() if name not in contents]:
             raise CifarError(f"{archive} should hold {', '.join(missing)}, but does not")
@@ -137,6 +139,27 @@ class CifarCollection(Collection):
             while piece := file.read(_PIECE):
                 checksum.update(piece)
         return checksum.hexdigest() == self.archive_checksum
+
+
+class _Unzipped(gzip.GzipFile):
+    """An archive without its compression, of at most `_LARGEST_ARCHIVE` bytes.
+
+    Where a size in the archive lies, tarfile reads on and on behind the end: that is an error here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self._left, self._at_end = _LARGEST_ARCHIVE, 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self._left -= len(content)
+        self._at_end += not content
+        if self._left < 0:
+            raise EOFError(f"it holds more than {_LARGEST_ARCHIVE:,} bytes")
+        if self._at_end > 2:
+            raise EOFError("it ends before the files that it claims to hold")
+        return content
 
 
 def _plain(path: Path) -> np.ndarray:

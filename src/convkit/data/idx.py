@@ -5,7 +5,8 @@ A file is a magic number (two zero bytes, a code for the dtype, the number of ax
 which is told by its first bytes, never by its name.
 
 Nothing in a header is believed until the bytes bear it out: the payload is read piece by piece, so a header
-that promises a terabyte costs no more memory than the file really holds.
+that promises a terabyte costs no more memory than the file really holds. A compressed file may hold a thousand times
+its size: beyond a gigabyte, what is packed so much more tightly than any data is refused.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _CODES = {dtype.newbyteorder("="): code for code, dtype in _DTYPES.items()}
 _MAX_AXES = 64  # of a NumPy array
 _MAX_SIZE = 2**32 - 1  # of an axis in an IDX header
 _PIECE = 1 << 20  # bytes read at a time
+_PACKED = 1 << 30  # bytes that a compressed file may hold in any case,
+_TIGHTNESS = 100  # and beyond these, for each byte of its own
 
 
 class IdxError(ValueError):
@@ -61,14 +64,15 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     ------
     IdxError
         If the file is not IDX, has an unknown dtype, is truncated or damaged, or holds fewer or more bytes
-        than its header promises.
+        than its header promises; if it is compressed and promises more than a gigabyte and 100 times its size.
     OSError
         If the file cannot be opened.
     """
     opener, damage = _opener(path)
     try:
         with opener(path, "rb") as stream:
-            return _decode(stream, f"read_idx: {os.fspath(path)}")
+            most = sys.maxsize if opener is open else max(_PACKED, _TIGHTNESS * os.stat(path).st_size)
+            return _decode(stream, f"read_idx: {os.fspath(path)}", most)
     except damage as error:
         raise IdxError(f"read_idx: {os.fspath(path)} is damaged: {error}") from error
 
@@ -132,7 +136,7 @@ def _lzma(path: str | os.PathLike[str]) -> Any:
     return lzma
 
 
-def _decode(stream: IO[bytes], where: str) -> np.ndarray:
+def _decode(stream: IO[bytes], where: str, most: int) -> np.ndarray:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\x00\x00":
         raise IdxError(f"{where} is not an IDX file: it should begin with two zero bytes, not with {magic!r}")
@@ -143,15 +147,19 @@ def _decode(stream: IO[bytes], where: str) -> np.ndarray:
     sizes = stream.read(4 * axes)
     if len(sizes) < 4 * axes:
         raise IdxError(f"{where} ends within the sizes of its {axes} axes")
-    return _array(stream, struct.unpack(f">{axes}I", sizes), _DTYPES[code], where)
+    return _array(stream, struct.unpack(f">{axes}I", sizes), _DTYPES[code], where, most)
 
 
-def _array(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> np.ndarray:
+def _array(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], where: str, most: int) -> np.ndarray:
     # NumPy cannot lay out an array whose sizes overflow, not even an empty one: zeros count as ones here.
     if len(shape) > _MAX_AXES or math.prod(max(n, 1) for n in shape) * dtype.itemsize > sys.maxsize:
         raise IdxError(f"{where} claims the impossible shape {shape}")
     promised = math.prod(shape) * dtype.itemsize
-    payload = _read_at_most(promised + 1, stream)  # one more tells trailing bytes, and checks gzip's checksum
+    payload = _read_at_most(
+        min(promised, most) + 1, stream
+    )  # one more tells trailing bytes, and checks gzip's checksum
+    if most < len(payload) <= promised:
+        raise IdxError(f"{where} holds more than {most:,} bytes, packed more tightly than data are; unpack it first")
     if len(payload) != promised:
         claim = f"{promised:,} bytes of {dtype.name} data, shape {shape}"
         found = "more" if len(payload) > promised else f"only {len(payload):,}"

@@ -22,7 +22,9 @@ FORMATS = ("PNG", "JPEG")
 CHANNELS = {"RGB": 3, "L": 1}
 
 # What Pillow raises for files that are not what they seem.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error)
+
+_MOST_PIXELS = 1 << 28  # of a picture after resizing: a line of one pixel's width would be made as long as it is wide
 
 
 class PictureFiles:
@@ -92,6 +94,9 @@ class PictureFiles:
         picture = decode(path, self.channels, FORMATS)
         height, width = self.crop
         resized = _covering(picture.height, picture.width, self.crop, self.resize)
+        if prod(resized) > _MOST_PIXELS:
+            came = f"{picture.height} × {picture.width} pixels"
+            raise ValueError(f"{path} of {came} is too narrow: it would have to be made {resized[0]} × {resized[1]}")
         left, top = round((resized[1] - width) / 2), round((resized[0] - height) / 2)
         bilinear = require("PIL.Image", "images", "reading pictures").Resampling.BILINEAR
         picture = picture.resize(resized[::-1], bilinear).crop((left, top, left + width, top + height))

@@ -161,9 +161,15 @@ def _max_pool(
 ) -> Any:
     x = operand(function, "x", x)
     windows = _windows(function, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    index_dtype = "int64" if return_indices or prod(x.shape[2:]) > np.iinfo(np.int32).max else "int32"
-    op = MaxPool(windows, bool(ceil_mode), index_dtype)
+    _check_plane(function, x)
+    op = MaxPool(windows, bool(ceil_mode), "int64" if return_indices else "int32")
     return op(x) if return_indices else op.first_output(x)
+
+
+def _check_plane(function: str, x: Any) -> None:
+    """Refuse planes in which places do not fit into the 32 bits that the kernel counts them with."""
+    if prod(x.shape[2:]) > np.iinfo(np.int32).max:
+        raise ValueError(f"{function}: x must have fewer than 2**31 values in a plane, not shape {tuple(x.shape)}")
 
 
 def _max_pool_backward(
@@ -179,6 +185,7 @@ def _max_pool_backward(
 ) -> Any:
     grad, x = operands(function, grad_output=grad, x=x)
     windows = _windows(function, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    _check_plane(function, x)
     op = MaxPool(windows, bool(ceil_mode), "int64")
     errors.shape(function, "grad_output", grad, op.infer(x)[0].shape)
     [grad_x] = op.gradient((x,), op(x), (grad, None))

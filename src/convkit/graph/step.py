@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit._kernels import update as kernels
-from convkit.errors import integer, number
+from convkit.errors import integer, number, view
 from convkit.graph.differentiate import differentiate
 from convkit.graph.diverged import first_not_finite
 from convkit.graph.memory import ALIGNMENT, aligned_empty
@@ -54,7 +54,7 @@ def _trace_loss(
         model_results.append((operands[:n_inputs], model(*operands[:n_inputs])))
         return loss_fn(model_results[0][1], *operands[n_inputs:])
 
-    graph, loss = trace(forward, specs, model.dtype, training)
+    graph, loss = trace(forward, specs, model.dtype_for(specs[:n_inputs]), training)
     name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
     [loss_symbol] = symbols_of(name, loss)
     if loss_symbol.shape != ():
@@ -100,7 +100,8 @@ def value_and_grad(
     calls = count()
 
     def evaluate(x: Any, *targets: Any) -> Any:
-        arrays, n_inputs = _arrays("value_and_grad", model.dtype, x, targets)
+        given = [view("value_and_grad", "inputs", values) for values in (x if isinstance(x, tuple) else (x,))]
+        arrays, n_inputs = _arrays("value_and_grad", model.dtype_for(given), x, targets)
         parameters = {name: p for name, p in model.parameters().items() if p.trainable}
         specs = [spec_of(array) for array in arrays]
 

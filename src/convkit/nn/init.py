@@ -5,14 +5,25 @@ For a weight of shape (O, I, *k), fan_in = I·prod(k) and fan_out = O·prod(k).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import prod, sqrt
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf, prod, sqrt
 
 import numpy as np
 
 from convkit.seeding import generator
 
 Initializer = Callable[[tuple[int, ...]], np.ndarray]
+
+
+class _Allowance(threading.local):
+    """How many values layers may still be given."""
+
+    values = inf
+
+
+_allowance = _Allowance()
 
 PART = 1 << 20  # values drawn at a time
 
@@ -86,8 +97,24 @@ BY_NAME: dict[str, Initializer] = {
 }  # fmt: skip
 
 
+@contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """Context in which layers with more than `count` values in all are refused before memory is taken for them.
+
+    So the arguments of an architecture that a file names can be no larger than the file.
+    """
+    before, _allowance.values = _allowance.values, count
+    try:
+        yield
+    finally:
+        _allowance.values = before
+
+
 def initial(layer: str, init: str | Initializer, shape: tuple[int, ...]) -> np.ndarray:
     """Values of this shape from an initialiser given as a function or by its name."""
+    if prod(shape) > _allowance.values:
+        raise ValueError(f"{layer}: values of shape {shape} are more than the file holds")
+    _allowance.values -= prod(shape)
     if callable(init):
         values = np.asarray(init(shape), np.float32)
         if values.shape != shape:

@@ -20,7 +20,7 @@ from convkit.parameter import Buffer, Parameter
 Kind = type | tuple[type, ...]
 
 # Attributes of a module that are not part of the model.
-_OWN_AFFAIRS = ("_plans", "_changes", "_calls")
+OWN_AFFAIRS = ("_plans", "_changes", "_calls")
 
 
 class Module:
@@ -76,7 +76,7 @@ class Module:
         self.changes()[0] += 1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in _OWN_AFFAIRS}
+        return {name: value for name, value in self.__dict__.items() if name not in OWN_AFFAIRS}
 
     def __call__(self, *inputs: Any, training: bool = False) -> Any:
         """Apply to arrays, returning fresh arrays; within another module's `forward`, to symbols.
@@ -84,7 +84,8 @@ class Module:
         Parameters
         ----------
         *inputs : arrays
-            float32 or float64, converted to the model's dtype; or uint8 images, scaled to [0, 1].
+            float32 or float64, converted to the model's dtype (a model without parameters keeps theirs); or uint8
+            images, scaled to [0, 1].
         training : bool
             Run the training forward (dropout at work) instead of inference.
         """
@@ -112,18 +113,19 @@ class Module:
             recorder.scope = outer
 
     def _make_plan(self, arrays: Sequence[np.ndarray], training: bool) -> Plan:
-        graph, result = self.trace([self._input_spec(i, array) for i, array in enumerate(arrays)], training)
+        dtype = self.dtype_for(arrays)
+        graph, result = self.trace([self._input_spec(i, array, dtype) for i, array in enumerate(arrays)], training)
         outputs = symbols_of(f"{type(self).__name__}.forward", result)
         reorder(graph, outputs)
         return Plan(graph, outputs, several=isinstance(result, (tuple, list)))
 
-    def _input_spec(self, position: int, array: np.ndarray) -> Spec:
-        """Shape and dtype that a plan gives the input at a position."""
-        return spec_of(model_input(type(self).__name__, array, self.dtype))
+    def _input_spec(self, position: int, array: np.ndarray, dtype: np.dtype[Any]) -> Spec:
+        """Shape and dtype that a plan gives the input at a position, in a model that computes in `dtype`."""
+        return spec_of(model_input(type(self).__name__, array, dtype))
 
     def trace(self, specs: Sequence[Spec], training: bool = False) -> tuple[Graph, Any]:
         """The graph of `forward` for inputs of these shapes and dtypes, and what it returned: symbols."""
-        return trace(self, specs, self.dtype, training)
+        return trace(self, specs, self.dtype_for(specs), training)
 
     # --- what it is made of ----------------------------------------------------------------------------------
 
@@ -192,8 +194,15 @@ class Module:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The one dtype of all parameters and buffers; float32 for a model that has none."""
+        """The one dtype of all parameters and buffers; float32 for a model that has none (see `dtype_for`)."""
         return next((owned.dtype for _, owned in self._named((Parameter, Buffer))), np.dtype(np.float32))
+
+    def dtype_for(self, inputs: Sequence[Any]) -> np.dtype[Any]:
+        """The dtype that inputs, arrays or specs, are computed in: the model's own, or where it has none, theirs."""
+        given = {operand.dtype.newbyteorder("=") for operand in inputs}
+        no_own = next(self._named((Parameter, Buffer)), None) is None
+        wide = np.dtype(np.float64)
+        return wide if no_own and wide in given else self.dtype
 
     def astype(self, dtype: Any) -> Module:
         """Convert the model to 'float32' or 'float64', in place; return it."""
@@ -231,7 +240,7 @@ def _members(attributes: dict[str, Any], kind: Kind) -> Iterator[tuple[str, Any]
     for name, value in attributes.items():
         if isinstance(value, kind):
             yield name, value
-        elif isinstance(value, (list, tuple)) and name not in _OWN_AFFAIRS:
+        elif isinstance(value, (list, tuple)) and name not in OWN_AFFAIRS:
             yield from _members({f"{name}.{i}": item for i, item in enumerate(value)}, kind)
-        elif isinstance(value, dict) and name not in _OWN_AFFAIRS:
+        elif isinstance(value, dict) and name not in OWN_AFFAIRS:
             yield from _members({f"{name}.{key}": item for key, item in value.items()}, kind)

@@ -7,23 +7,28 @@ nodes by which a file computes shapes leave nothing in the graph.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, inliner, numpy_helper
+from google.protobuf.message import DecodeError
+from onnx import checker, helper, inliner, numpy_helper
 
 from convkit.errors import FLOATS
-from convkit.graph.plan import spec_of
+from convkit.graph.plan import Plan, spec_of
 from convkit.graph.symbols import Graph, Symbol
 from convkit.graph.trace import model_input
-from convkit.nn.module import Module
+from convkit.nn.module import OWN_AFFAIRS, Module
 from convkit.onnx.operators import OPERATORS, Operator
 from convkit.ops.base import Operand, Spec, recording
 from convkit.ops.elementwise import ScaleImages
 from convkit.parameter import Buffer, Parameter
+
+# What comes of a node whose inputs or attributes are not what its operator takes.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 DTYPES = ("float32", "float64", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -48,13 +53,27 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto, values: Mapping[str, 
     NotImplementedError
         For operators, attributes and dtypes that convkit has not, by name.
     ValueError
-        Where an input decides shapes and has no value, where a node reads what nothing before it computes, and where
-        arrays or attributes do not fit each other. What depends on the shapes of inputs is found now if the file has
-        them (but for the number of images), and otherwise when the module first runs.
+        When the file is damaged, or says that values lie outside of its folder; where an input decides shapes and has
+        no value, where a node reads what nothing before it computes, and where its inputs or attributes do not fit.
+        What depends on the shapes of inputs is found now if the file has them (but for the number of images), and
+        otherwise when the module first runs.
     OSError
         When the file cannot be read.
     """
-    return OnnxModule(source if isinstance(source, onnx.ModelProto) else onnx.load(os.fspath(source)), values or {})
+    return OnnxModule(source if isinstance(source, onnx.ModelProto) else _read(os.fspath(source)), values or {})
+
+
+def _read(path: str) -> onnx.ModelProto:
+    try:
+        return onnx.load(path)
+    except (
+        DecodeError,
+        checker.ValidationError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # as onnx and protobuf report it
+        raise ValueError(f"onnx.load: {path} is damaged or not an ONNX file ({error})") from error
 
 
 def shape_inputs(proto: onnx.ModelProto) -> list[str]:
@@ -79,9 +98,19 @@ class Call:
         for position, operand in enumerate(inputs):
             if isinstance(operand, Operand) and self.operator.argument(position) in self.operator.known:
                 raise ValueError(f"{self.kind}: {self.inputs[position]!r} must not depend on the values of an input")
-        results = self.operator.function(*inputs, **self.arguments)
+        try:
+            results = self.operator.function(*inputs, **self.arguments)
+        except _MISFITS as error:
+            raise ValueError(f"{self} cannot be computed: {error or type(error).__name__}") from error
         results = results if isinstance(results, tuple) else (results,)
+        if len(results) < len(self.outputs):
+            raise ValueError(f"{self} should have {len(self.outputs)} outputs, but {self.kind} has {len(results)}")
+        if any(result is None for result in results):
+            raise ValueError(f"{self} cannot be computed: an input that it needs is left out")
         values.update(zip(self.outputs, results, strict=False))
+
+    def __str__(self) -> str:
+        return f"onnx.load: node {self.kind} -> {', '.join(self.outputs)}"
 
 
 class OnnxModule(Module):
@@ -98,7 +127,7 @@ class OnnxModule(Module):
         graph = proto.graph
         if len(graph.sparse_initializer):
             raise NotImplementedError("onnx.load: sparse initialisers are not supported")
-        initializers = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
+        initializers = {value.name: _array(f"initialiser {value.name}", value) for value in graph.initializer}
         initializers |= {name: np.asarray(value) for name, value in values.items()}
         self._program = _calls_of(proto)
         known, state = _known_and_state(self._program)
@@ -113,7 +142,7 @@ class OnnxModule(Module):
         self._attributes: dict[str, str] = {}  # of initialisers that are parameters or buffers
         for name, array in initializers.items():
             if array.dtype in FLOATS and array.ndim and name not in known and name not in values:
-                self._attributes[name] = attribute = name if not hasattr(self, name) else f"{name}_"
+                self._attributes[name] = attribute = f"{name}_" if hasattr(self, name) or name in OWN_AFFAIRS else name
                 setattr(self, attribute, Buffer(array) if name in state else Parameter(array))
             else:
                 self._constants[name] = array
@@ -135,15 +164,33 @@ class OnnxModule(Module):
         shapes, whole = zip(*map(_shape_of, inputs), strict=True) if inputs else ((), ())
         if None in shapes:
             return
+        specs = [Spec(shape, dtype) for shape, dtype in zip(shapes, self._input_dtypes, strict=True)]
         try:
-            self.trace([Spec(shape, dtype) for shape, dtype in zip(shapes, self._input_dtypes, strict=True)])
+            with _explained("onnx.load", specs):
+                self.trace(specs)
         except ValueError:
             if all(whole):  # otherwise it may be this batch that does not fit
                 raise
 
-    def forward(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, training: bool = False) -> Any:
+        try:
+            return super().__call__(*inputs, training=training)
+        except LookupError as error:  # of NumPy, where values of an input are places in another
+            raise ValueError(f"OnnxModule: inputs do not fit: {error}") from error
+
+    def _make_plan(self, arrays: Sequence[np.ndarray], training: bool) -> Plan:
+        self._check_count(arrays)
+        for position, array in enumerate(arrays):
+            self._input_spec(position, array, self.dtype)
+        with _explained("OnnxModule", arrays):
+            return super()._make_plan(arrays, training)
+
+    def _check_count(self, inputs: Sequence[Any]) -> None:
         if len(inputs) != len(self.input_names):
             raise TypeError(f"OnnxModule: inputs must be {len(self.input_names)} {self.input_names}, not {len(inputs)}")
+
+    def forward(self, *inputs: Any) -> Any:
+        self._check_count(inputs)
         values: dict[str, Any] = dict(self._constants)
         values.update({name: getattr(self, attribute) for name, attribute in self._attributes.items()})
         values.update(zip(self.input_names, inputs, strict=True))
@@ -169,7 +216,7 @@ class OnnxModule(Module):
             return graph, tuple(_symbol(graph, output) for output in result)
         return graph, _symbol(graph, result)
 
-    def _input_spec(self, position: int, array: np.ndarray) -> Spec:
+    def _input_spec(self, position: int, array: np.ndarray, dtype: np.dtype[Any]) -> Spec:
         dtype = self._input_dtypes[position]
         if dtype in FLOATS:
             return spec_of(model_input("OnnxModule", array, dtype))
@@ -177,6 +224,16 @@ class OnnxModule(Module):
 
     def extra_repr(self) -> str:
         return f"{', '.join(self.input_names)} -> {', '.join(self.output_names)}"
+
+
+@contextmanager
+def _explained(where: str, inputs: Sequence[Any]) -> Iterator[None]:
+    """What operators raise where arrays do not fit, as a ValueError about the inputs."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        shapes = ", ".join(f"{given.dtype} {given.shape}" for given in inputs)
+        raise ValueError(f"{where}: the graph cannot be computed for inputs {shapes}: {error}") from error
 
 
 def _symbol(graph: Graph, output: Any) -> Symbol:
@@ -189,6 +246,7 @@ def _symbol(graph: Graph, output: Any) -> Symbol:
 
 def _calls_of(proto: onnx.ModelProto) -> list[Call]:
     """The nodes as calls, in the file's order; what is not there is refused, all of it at once."""
+    _check_names(proto.graph)
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     versions = {entry.domain: entry.version for entry in proto.opset_import}
@@ -203,9 +261,18 @@ def _calls_of(proto: onnx.ModelProto) -> list[Call]:
     return [_call_of(node, opset) for node in proto.graph.node]
 
 
+def _check_names(graph: onnx.GraphProto) -> None:
+    """Refuse names that are no text, which protobuf hands on as bytes."""
+    names = [value.name for values in (graph.input, graph.output, graph.initializer) for value in values]
+    for node in graph.node:
+        names += [node.domain, node.op_type, *node.input, *node.output, *(entry.name for entry in node.attribute)]
+    if damaged := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"onnx.load: the name {damaged[0]!r} is damaged: it is not UTF-8")
+
+
 def _call_of(node: onnx.NodeProto, opset: int) -> Call:
     entry = OPERATORS[node.op_type]
-    arguments = {attribute.name: _attribute_value(attribute) for attribute in node.attribute}
+    arguments = {attribute.name: _attribute_value(node.op_type, attribute) for attribute in node.attribute}
     if unknown := [name for name in arguments if not entry.takes(name)]:
         raise NotImplementedError(f"onnx.load: {node.op_type} has attributes unknown here: {', '.join(unknown)}")
     for name in ("to", "dtype"):
@@ -217,11 +284,27 @@ def _call_of(node: onnx.NodeProto, opset: int) -> Call:
     return Call(node.op_type, entry, tuple(node.input), tuple(node.output), arguments)
 
 
-def _attribute_value(attribute: onnx.AttributeProto) -> Any:
-    value = helper.get_attribute_value(attribute)
-    if isinstance(value, bytes):
-        return value.decode()
-    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+def _attribute_value(where: str, attribute: onnx.AttributeProto) -> Any:
+    what = f"attribute {attribute.name} of {where}"
+    try:
+        value = helper.get_attribute_value(attribute)
+        value = value.decode() if isinstance(value, bytes) else value
+    except ValueError as error:
+        raise ValueError(f"onnx.load: {what} is damaged: {error}") from error
+    if isinstance(value, onnx.TensorProto):
+        return _array(what, value)
+    if not isinstance(value, (int, float, str, list)):
+        raise NotImplementedError(f"onnx.load: {what} is a {type(value).__name__}, which convkit has not")
+    return value
+
+
+def _array(what: str, tensor: onnx.TensorProto) -> np.ndarray:
+    if any(size < 0 for size in tensor.dims):
+        raise ValueError(f"onnx.load: {what} claims the impossible shape {tuple(tensor.dims)}")
+    try:
+        return numpy_helper.to_array(tensor)
+    except _MISFITS as error:
+        raise ValueError(f"onnx.load: {what} is damaged: {error}") from error
 
 
 def _known_and_state(calls: Sequence[Call]) -> tuple[set[str], set[str]]:
@@ -246,8 +329,10 @@ def _check_order(calls: Sequence[Call], given: set[str], outputs: Sequence[str])
         if absent := [name for name in call.inputs if name not in there]:
             raise ValueError(f"onnx.load: {call.kind} reads {', '.join(absent)}, which nothing before it computes")
         there.update(call.outputs)
-    if absent := [name for name in outputs if name not in there]:
-        raise ValueError(f"onnx.load: nothing computes the output {', '.join(absent)}")
+    if not outputs:
+        raise ValueError("onnx.load: the graph has no outputs")
+    if absent := [name for name in outputs if name not in there or not name]:
+        raise ValueError(f"onnx.load: nothing computes the output {', '.join(absent) or repr('')}")
 
 
 def _dtype_of(value: onnx.ValueInfoProto) -> np.dtype[Any]:
@@ -268,7 +353,10 @@ def _shape_of(value: onnx.ValueInfoProto) -> tuple[tuple[int, ...] | None, bool]
 
 
 def _dtype(what: str, number: int) -> np.dtype[Any]:
-    dtype = helper.tensor_dtype_to_np_dtype(number)
+    try:
+        dtype = helper.tensor_dtype_to_np_dtype(number)
+    except (KeyError, TypeError):
+        raise NotImplementedError(f"onnx.load: {what} is of dtype {number}, which ONNX has not") from None
     if dtype.name not in DTYPES:
         raise NotImplementedError(f"onnx.load: {what} is of dtype {dtype}, which convkit has not")
     return dtype

@@ -83,4 +83,4 @@ class PReluGrad(NumpyPrimitive):
 
 
 def _on_channels(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return weight if weight.size == 1 else weight.reshape(-1, *(1,) * (x.ndim - 2))
+    return weight.reshape(()) if weight.size == 1 else weight.reshape(-1, *(1,) * (x.ndim - 2))

@@ -14,7 +14,7 @@ import numpy as np
 
 from convkit import geometry
 from convkit._kernels import pool as kernels
-from convkit._kernels.core import Kernel
+from convkit._kernels.core import Kernel, Series
 from convkit.geometry import Windows
 from convkit.ops.base import NumpyPrimitive, Primitive, Spec
 
@@ -71,6 +71,8 @@ class AvgPool(Primitive):
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         w = self.windows
+        if not inputs[0].shape[1]:
+            return Series(())  # no channels to divide the work by
         return kernels.AvgPoolForward(
             inputs[0], outputs[0], w.kernel_size, w.stride, w.low, w.high, self.count_include_pad
         )
@@ -92,6 +94,8 @@ class AvgPoolGrad(Primitive):
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         w = self.windows
+        if not inputs[0].shape[1]:
+            return Series(())
         return kernels.AvgPoolBackward(
             inputs[0], outputs[0], w.kernel_size, w.stride, w.low, w.high, self.count_include_pad
         )

@@ -18,8 +18,10 @@ returns from `state_dict`, as plain numbers, strings, lists and dicts.
 from __future__ import annotations
 
 import math
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from convkit.errors import integer
 from convkit.files import FilePath
 from convkit.train.checkpoint import save
 from convkit.train.history import Row
@@ -90,7 +92,10 @@ class _Watch(Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best = state["best"]
+        best = state["best"]
+        if not isinstance(best, (int, float, NoneType)):
+            raise TypeError(f"{type(self).__name__}: best must be a number, not {best!r}")
+        self.best = best
 
 
 class BestCheckpoint(_Watch):
@@ -185,7 +190,7 @@ class EarlyStopping(_Watch):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.waited = state["waited"]
+        self.waited = integer("EarlyStopping", "waited", state["waited"], 0)
 
 
 class CSVLog(Callback):

@@ -26,6 +26,7 @@ import numpy as np
 
 from convkit._version import __version__
 from convkit.files import FilePath, write_whole
+from convkit.nn.init import at_most
 from convkit.nn.state import arranged
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def load_model(path: FilePath) -> Module:
     if name not in REGISTRY:
         raise ValueError(f"load_model: {os.fspath(path)} is for a network {name!r}, unknown here")
     try:
-        model = REGISTRY[name].build(**arguments)
+        with at_most(sum(values.size for values in arrays.values())):
+            model = REGISTRY[name].build(**arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"load_model: {os.fspath(path)} asks for a {name} that cannot be built: {error}") from error
     model.astype(about["dtype"])
@@ -307,7 +309,7 @@ def _read(function: str, path: FilePath) -> tuple[dict[str, np.ndarray], dict[st
             arrays |= _widened(name) if _BFLOAT16 in dtypes.values() else {}
             text = (file.metadata() or {}).get("convkit")
             about = None if text is None else json.loads(text)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:  # RecursionError: JSON too deep for Python's parser
         raise ValueError(f"{function}: {name} is damaged or not a safetensors file ({error})") from error
     readable = (*_DTYPES, _BFLOAT16)
     for key in dtypes.keys() - arrays.keys():

@@ -368,6 +368,7 @@ class Trainer:
                 there, here = stored.get(name, "absent"), own.get(name, "absent")
                 if there != here:
                     raise ValueError(f"fit: {name} must be {there}, as in the run of {os.fspath(path)}, not {here}")
+            _check_position(path, progress)
 
         progress = self._checkpoints.load(path, self.model, self._step, check)
         self.epoch, self.batch = progress["epoch"], progress["batch"]
@@ -375,7 +376,10 @@ class Trainer:
         self.history = History(progress["history"])
         for name, callback in self._named_callbacks():
             if name in progress["callbacks"]:
-                callback.load_state_dict(progress["callbacks"][name])
+                try:
+                    callback.load_state_dict(progress["callbacks"][name])
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ValueError(f"fit: {os.fspath(path)} has no state of {name}: {error!r}") from error
 
     def _data_settings(self) -> dict[str, Any]:
         """What can be compared about the data, checksums of arrays included; found out when it is first asked for."""
@@ -440,6 +444,25 @@ class Trainer:
         if checkpoint is None:
             return f"{place}; the model keeps what it has learnt"
         return f"{place}; {os.fspath(checkpoint)} holds the run, to be resumed"
+
+
+def _check_position(path: FilePath, progress: dict[str, Any]) -> None:
+    """Refuse a run's position that is none: counts below 0, means and rows that are not of numbers."""
+
+    def refuse(entry: str) -> None:
+        raise ValueError(f"fit: {os.fspath(path)} is no training run: its {entry} cannot be {progress[entry]!r}")
+
+    for entry in ("epoch", "batch"):
+        if progress[entry] < 0:
+            refuse(entry)
+    for pair in progress["means"].values():
+        if not (isinstance(pair, list) and len(pair) == 2 and all(type(value) in (int, float) for value in pair)):
+            refuse("means")
+    for row in progress["history"]:
+        if not (isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())):
+            refuse("history")
+    if not all(isinstance(state, dict) for state in progress["callbacks"].values()):
+        refuse("callbacks")
 
 
 def _settings_of(name: str, value: Any, look_inside: bool = False) -> dict[str, Any]:

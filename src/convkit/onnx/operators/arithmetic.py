@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convkit import functional as F
-from convkit.onnx.operators.table import axes_of, constant, is_float, number_or, operator
+from convkit.onnx.operators.table import axes_of, axis_of, constant, is_float, number_or, operator
 from convkit.ops import array
 from convkit.ops.activation import Map
 from convkit.ops.shape import Reshape
@@ -22,7 +22,7 @@ def _broadcast(a: Any, b: Any, broadcast: int, axis: int | None) -> Any:
     """b with the axes that it was given before opset 7, where it lined up with a from `axis` on."""
     if not broadcast or axis is None:
         return b
-    first = axis % len(a.shape)
+    first = axis_of(axis, len(a.shape))
     return Reshape((*b.shape, *(1,) * (len(a.shape) - first - len(b.shape))))(b)
 
 
@@ -198,7 +198,7 @@ def _softmax(function: Callable[..., Any]) -> Callable[..., Any]:
     def compute(x: Any, *, axis: int | None = None, opset: int) -> Any:
         if opset >= 13:
             return function(x, -1 if axis is None else axis)
-        first = (1 if axis is None else axis) % len(x.shape)
+        first = axis_of(1 if axis is None else axis, len(x.shape))
         rows = F.reshape(x, (prod(x.shape[:first]), prod(x.shape[first:])))
         return F.reshape(function(rows, 1), x.shape)
 

@@ -11,7 +11,7 @@ import numpy as np
 from onnx import helper
 
 from convkit import functional as F
-from convkit.onnx.operators.table import axes_of, integers, is_float, operator, pairs
+from convkit.onnx.operators.table import axes_of, axis_of, integers, is_float, operator, pairs
 from convkit.ops import array
 from convkit.ops.shape import Reshape
 
@@ -145,7 +145,7 @@ def concat(*parts: Any, axis: int = 1) -> Any:
 
 @operator("Split", known="split")
 def split(x: Any, split: Any = None, *, axis: int = 0, num_outputs: int | None = None, outputs: int) -> Any:
-    axis = axis % len(x.shape)
+    axis = axis_of(axis, len(x.shape))
     if split is None:
         count = num_outputs or outputs
         chunk = -(-x.shape[axis] // count)
@@ -170,7 +170,7 @@ def slice_of(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None
 
 @operator("Gather", known="indices")
 def gather(x: Any, indices: Any, *, axis: int = 0) -> Any:
-    return array.pick(x, (*(slice(None),) * (axis % len(x.shape)), np.asarray(indices)))
+    return array.pick(x, (*(slice(None),) * axis_of(axis, len(x.shape)), np.asarray(indices)))
 
 
 @operator("GatherElements")
@@ -242,7 +242,8 @@ def one_hot(indices: Any, depth: Any, values: Any, *, axis: int = -1) -> Any:
     size = int(np.asarray(depth).item())
 
     def rows(places: np.ndarray, off_on: np.ndarray) -> np.ndarray:
-        classes = np.arange(size).reshape([-1 if i == axis % (places.ndim + 1) else 1 for i in range(places.ndim + 1)])
+        along = axis_of(axis, places.ndim + 1)
+        classes = np.arange(size).reshape([-1 if i == along else 1 for i in range(places.ndim + 1)])
         hit = np.expand_dims(np.where(places < 0, places + size, places), axis) == classes
         return np.where(hit, off_on[1], off_on[0])
 

@@ -10,7 +10,7 @@ import numpy as np
 from convkit import errors
 from convkit import functional as F
 from convkit.onnx.operators.pooling import windows_of
-from convkit.onnx.operators.table import axes_of, integers, of_rank, operator, pairs, sizes
+from convkit.onnx.operators.table import axes_of, axis_of, integers, of_rank, operator, pairs, sizes
 from convkit.ops import array
 from convkit.ops.base import is_training
 from convkit.ops.norm import BatchNorm
@@ -136,7 +136,7 @@ def group_normalization(
 def layer_normalization(
     x: Any, scale: Any, bias: Any = None, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1, outputs: int
 ) -> Any:
-    axes = tuple(range(axis % len(x.shape), len(x.shape)))
+    axes = tuple(range(axis_of(axis, len(x.shape)), len(x.shape)))
     y = F.multiply(F.layer_norm(x, x.shape[axes[0] :], eps=epsilon), scale)
     y = y if bias is None else F.add(y, bias)
     if outputs == 1:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from convkit import errors, geometry
 from convkit import functional as F
-from convkit import geometry
 from convkit.geometry import Windows
 from convkit.onnx.operators.table import integers, is_float, of_rank, operator, pairs, sizes
 from convkit.ops import array, pool
@@ -70,6 +70,7 @@ def max_unpool(
     x: Any, indices: Any, output_shape: Any = None, *, kernel_shape: Sequence[int], strides: Any = None,
     pads: Any = None,
 ) -> Any:  # fmt: skip
+    errors.shape("MaxUnpool", "indices", indices, tuple(x.shape))
     rank = len(kernel_shape)
     windows = Windows(tuple(kernel_shape), tuple(strides or [1] * rank), pairs(pads or [0] * 2 * rank), (1,) * rank)
     size = geometry.transposed_output_size("MaxUnpool", sizes(x), windows, (0,) * rank)

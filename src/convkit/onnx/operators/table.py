@@ -37,10 +37,10 @@ class Operator:
     state: frozenset[str]
 
     def argument(self, position: int) -> str:
-        """The name of the argument that takes the input at a position."""
+        """The name of the argument that takes the input at a position; empty where there are no inputs."""
         parameters = list(inspect.signature(self.function).parameters.values())
         positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-        return positional[min(position, len(positional) - 1)]
+        return positional[min(position, len(positional) - 1)] if positional else ""
 
     def takes(self, name: str) -> bool:
         """Whether it has an argument of this name, or hands on whatever attributes a node has."""
@@ -76,9 +76,16 @@ def integers(values: Any) -> list[int]:
     return [int(value) for value in np.ravel(values)]
 
 
+def axis_of(axis: Any, ndim: int) -> int:
+    """An axis counted from the front."""
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis must be from {-ndim} to {ndim - 1}, not {axis}")
+    return int(axis) % ndim
+
+
 def axes_of(axes: Any, ndim: int) -> tuple[int, ...]:
     """Axes counted from the front."""
-    return tuple(axis % ndim for axis in integers(axes))
+    return tuple(axis_of(axis, ndim) for axis in integers(axes))
 
 
 def constant(value: Any) -> np.ndarray | None:
