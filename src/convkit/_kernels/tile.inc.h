@@ -427,22 +427,23 @@ static void NAME(add_rows)(int64_t rows, int64_t columns, const REAL *src, int64
     }
 }
 
-/* Blocks of rows are summed by themselves first: thousands of values in one line of additions lose two digits. */
+/* The sum of rows, by halves: thousands of values added one after the other would lose two digits. */
+static VEC NAME(pairwise)(int64_t rows, const REAL *src, int64_t lds)
+{
+    enum { FEW = 32 };
+    if (rows > FEW)
+        return NAME(pairwise)(rows / 2, src, lds) + NAME(pairwise)(rows - rows / 2, src + rows / 2 * lds, lds);
+    VEC total = {0};
+    for (int64_t i = 0; i < rows; i++)
+        total += LOAD(src + i * lds);
+    return total;
+}
+
 static void NAME(sum_rows)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst)
 {
-    enum { BLOCK = 32 };
     int64_t j = 0;
-    for (; j + VL <= columns; j += VL) {
-        VEC total = {0};
-        for (int64_t first = 0; first < rows; first += BLOCK) {
-            const int64_t last = first + BLOCK < rows ? first + BLOCK : rows;
-            VEC part = {0};
-            for (int64_t i = first; i < last; i++)
-                part += LOAD(src + i * lds + j);
-            total += part;
-        }
-        STORE(dst + j, LOAD(dst + j) + total);
-    }
+    for (; j + VL <= columns; j += VL)
+        STORE(dst + j, LOAD(dst + j) + NAME(pairwise)(rows, src + j, lds));
     for (; j < columns; j++) {
         REAL total = 0;
         for (int64_t i = 0; i < rows; i++)
