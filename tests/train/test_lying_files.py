@@ -76,6 +76,7 @@ def fit(**options: Any) -> ck.Trainer:
         (lambda run: run.update(batch=-1), "is no training run: its batch cannot be -1"),
         (lambda run: run.update(means={"loss": []}), "is no training run: its means cannot be"),
         (lambda run: run.update(means={"loss": [1.0, "x"]}), "is no training run: its means cannot be"),
+        (lambda run: run.update(means={"loss": [10**400, 1]}), "is no training run: its means cannot be"),
         (lambda run: run.update(history=[1]), "is no training run: its history cannot be"),
         (lambda run: run.update(history=[{"loss": "x"}]), "is no training run: its history cannot be"),
         (lambda run: run.update(callbacks={"Counter 1": 3}), "is no training run: its callbacks cannot be"),

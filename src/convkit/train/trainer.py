@@ -446,6 +446,10 @@ class Trainer:
         return f"{place}; {os.fspath(checkpoint)} holds the run, to be resumed"
 
 
+def _is_figure(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
 def _check_position(path: FilePath, progress: dict[str, Any]) -> None:
     """Refuse a run's position that is none: counts below 0, means and rows that are not of numbers."""
 
@@ -456,10 +460,10 @@ def _check_position(path: FilePath, progress: dict[str, Any]) -> None:
         if progress[entry] < 0:
             refuse(entry)
     for pair in progress["means"].values():
-        if not (isinstance(pair, list) and len(pair) == 2 and all(type(value) in (int, float) for value in pair)):
+        if not (isinstance(pair, list) and len(pair) == 2 and all(map(_is_figure, pair))):
             refuse("means")
     for row in progress["history"]:
-        if not (isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())):
+        if not (isinstance(row, dict) and all(map(_is_figure, row.values()))):
             refuse("history")
     if not all(isinstance(state, dict) for state in progress["callbacks"].values()):
         refuse("callbacks")
