@@ -67,12 +67,16 @@ def test_threads_follow_the_environment() -> None:
 
 
 def test_threads_follow_affinity_and_the_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, bool]] = []
+    monkeypatch.setattr(core, "set_default_threads", lambda most, affinity: asked.append((most, affinity)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(config, "_cgroup_cores", lambda: None)
-    assert config._default_threads() == 8
-    monkeypatch.setattr(config, "_cgroup_cores", lambda: 3)
-    assert config._default_threads() == 3
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for quota in (None, 3, 100):
+        monkeypatch.setattr(config, "_cgroup_cores", lambda quota=quota: quota)
+        config._use_default_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "5,2")
+    config._use_default_threads()
+    assert asked == [(8, True), (3, True), (8, True), (5, False)]
 
 
 @pytest.mark.parametrize(

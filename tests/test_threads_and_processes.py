@@ -120,6 +120,37 @@ def test_two_models_train_side_by_side_as_they_do_alone() -> None:
 
 
 @forks
+def test_a_child_computes_with_threads_of_its_own(run_apart: Callable[..., None]) -> None:
+    run_apart(
+        script("""
+        assert ends_well(right)                                            # before the parent has started a team
+        assert right()
+        assert ends_well(lambda: right() and ck.get_num_threads() == 2)    # and after
+        assert ends_well(lambda: right() and ends_well(right) and right())
+        assert right()
+        """)
+    )
+
+
+@linux
+def test_a_child_computes_whoever_started_the_parents_threads(run_apart: Callable[..., None]) -> None:
+    """A library that shares the OpenMP runtime may have left a team behind, for which a child would wait for ever."""
+    run_apart(
+        script("""
+        import ctypes
+        try:
+            runtime = ctypes.CDLL("libgomp.so.1", os.RTLD_NOLOAD)
+        except OSError:  # another runtime
+            sys.exit()
+        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda data: None)
+        runtime.GOMP_parallel(work, None, 2, 0)
+        assert ends_well(right)
+        assert right()
+        """)
+    )
+
+
+@forks
 def test_a_child_plans_though_another_thread_was_planning_when_it_was_forked(run_apart: Callable[..., None]) -> None:
     run_apart(
         script("""
@@ -190,6 +221,66 @@ def test_worker_processes_take_a_model_and_compute(how: str, tmp_path: Path) -> 
         timeout=120,
         check=True,
     )
+
+
+# --- limits ---
+
+
+def threads_in(code: str, **environment: str) -> str:
+    """What a fresh process prints whose number of threads is not set from here, or as said."""
+    rest = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    begin = "import os\nimport convkit as ck\n"
+    done = subprocess.run(
+        [sys.executable, "-c", begin + textwrap.dedent(code)],
+        env={**rest, **environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@linux
+def test_the_default_follows_affinity_while_the_process_runs() -> None:
+    code = """
+    import threading
+    cores = os.sched_getaffinity(0)
+    print(ck.get_num_threads() == len(cores))
+    os.sched_setaffinity(0, {min(cores)})
+    print(ck.get_num_threads())
+    os.sched_setaffinity(0, cores)
+    print(ck.get_num_threads() == len(cores))
+    ck.set_num_threads(3)
+    os.sched_setaffinity(0, {min(cores)})
+    print(ck.get_num_threads())
+    """
+    assert threads_in(code).split() == ["True", "1", "True", "3"]
+
+
+@pytest.mark.parametrize("at_start", ["1", "2", "4"])
+def test_threadpoolctl_sees_and_governs_the_number_of_threads(at_start: str) -> None:
+    pytest.importorskip("threadpoolctl")
+    code = """
+    import threading
+    from threadpoolctl import threadpool_info, threadpool_limits
+    def seen():
+        return max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+    print(ck.get_num_threads(), seen())
+    ck.set_num_threads(3)
+    print(ck.get_num_threads(), seen())
+    for limit in (1, 2):
+        with threadpool_limits(limit):
+            print(ck.get_num_threads(), seen())
+            ck.set_num_threads(3)
+            print(ck.get_num_threads(), seen())
+    print(ck.get_num_threads(), seen())
+    other = threading.Thread(target=lambda: print(ck.get_num_threads()))
+    other.start()
+    other.join()
+    """
+    lines = threads_in(code, OMP_NUM_THREADS=at_start).splitlines()
+    assert lines == [f"{at_start} {at_start}", "3 3", "1 1", "1 1", "2 2", "2 2", "3 3", "3"]
 
 
 # --- beside others ---

@@ -64,14 +64,14 @@ def show_config() -> str:
     return text
 
 
-def _default_threads() -> int:
-    """OMP_NUM_THREADS, else the cores that affinity and the control group give this process."""
+def _use_default_threads() -> None:
+    """OMP_NUM_THREADS, else the cores that affinity, at any time, and the control group, now, give this process."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if first.isdigit() and int(first) > 0:
-        return min(int(first), MOST_THREADS)
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cores, _cgroup_cores() or cores))
+        core.set_default_threads(min(int(first), MOST_THREADS), affinity=False)
+    else:
+        most = min(os.cpu_count() or 1, _cgroup_cores() or MOST_THREADS, MOST_THREADS)
+        core.set_default_threads(most, affinity=True)
 
 
 def _cgroup_cores() -> int | None:
@@ -108,4 +108,4 @@ def _quota(folder: Path) -> int | None:
     return None if quota in ("max", "-1") else max(1, -(-int(quota) // int(period)))
 
 
-core.set_threads(_default_threads())
+_use_default_threads()

@@ -18,7 +18,9 @@ cdef extern from "runtime.h" nogil:
     const ck_micro *ck_chosen()
     int ck_has_openmp()
     void ck_set_threads(int n)
+    void ck_set_default_threads(int most, int affinity)
     int ck_threads()
+    int ck_threads_now()
     void *ck_scratch(int slot, size_t count)
     const char *ck_compiler()
 
@@ -149,9 +151,14 @@ def set_threads(int n):
     ck_set_threads(n)
 
 
+def set_default_threads(int most, bint affinity):
+    """What holds until a number is set: so many, or as many as affinity gives cores at any time, and no more."""
+    ck_set_default_threads(most, affinity)
+
+
 def effective_threads():
     """Threads that the next large enough loop will use."""
-    return ck_threads()
+    return ck_threads_now()
 
 
 def _choose():

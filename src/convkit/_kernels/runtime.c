@@ -1,7 +1,11 @@
+#define _GNU_SOURCE /* affinity masks */
 #include "runtime.h"
 
+#include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <time.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -50,40 +54,114 @@ const char *ck_compiler(void)
 
 /* Atomic because Python's threads set and ask for them side by side. */
 static _Atomic int threads = 1;
+static _Atomic int within_affinity; /* whether there shall be no more than the calling thread has cores */
+
+void ck_set_default_threads(int most, int affinity)
+{
+    threads = most;
+    within_affinity = affinity;
+}
 
 #ifdef _OPENMP
-static int runtime_limit_at_import;
-static _Atomic int team_started, serial_after_fork;
+#ifdef __linux__
+static long milliseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
-static void in_forked_child(void) { serial_after_fork = team_started; }
+/* The cores that the calling thread may run on. Asking the kernel for them costs as much as a small loop saves, so
+   it is done ten times a second at most, unless `now` is wanted. */
+static int cores(int now)
+{
+    static __thread int known;
+    static __thread long asked_at;
+    long time = milliseconds();
+    if (now || !known || time - asked_at > 100) {
+        cpu_set_t mask;
+        asked_at = time;
+        known = sched_getaffinity(0, sizeof mask, &mask) ? INT_MAX : CPU_COUNT(&mask);
+    }
+    return known;
+}
+#else
+static int cores(int now)
+{
+    (void)now;
+    return INT_MAX;
+}
+#endif
+
+/* What the runtime's own limit is in this thread as long as nobody else has set it: what it was when we were loaded,
+   or what ck_set_threads has told it in this thread. */
+static int limit_at_import;
+static __thread int limit_told;
+static _Atomic int team_started, fork_is_safe, serial_after_fork;
+
+static int untouched_limit(void) { return limit_told ? limit_told : limit_at_import; }
+
+/* libgomp keeps the threads of a team for the next one. In a forked child they are gone, and it would wait for them
+   for ever, be they ours or of a neighbour with the same libgomp: so the forking thread lets its own go before. OpenMP
+   5.0 has a call for this; with an older runtime, kernels run serially in the child of a process with a team. */
+#ifdef __ELF__
+extern int pause_all(int kind) __asm__("omp_pause_resource_all") __attribute__((weak));
+enum { PAUSE_SOFT = 1 };
+static void before_fork(void) { fork_is_safe = pause_all && pause_all(PAUSE_SOFT) == 0; }
+#else
+static void before_fork(void) { fork_is_safe = 0; }
+#endif
+
+static void in_forked_child(void) { serial_after_fork |= team_started && !fork_is_safe; }
 
 __attribute__((constructor)) static void watch_runtime(void)
 {
-    runtime_limit_at_import = omp_get_max_threads();
-    pthread_atfork(NULL, NULL, in_forked_child);
+    limit_at_import = omp_get_max_threads();
+    pthread_atfork(before_fork, NULL, in_forked_child);
 }
 
 int ck_has_openmp(void) { return 1; }
 
-int ck_threads(void)
+void ck_set_threads(int n)
+{
+    /* The runtime learns of it, so that others see it, and see us keep to what they set later. */
+    if (omp_get_max_threads() == untouched_limit()) {
+        omp_set_num_threads(n);
+        limit_told = n;
+    }
+    threads = n;
+    within_affinity = 0;
+}
+
+static int allowed_threads(int now)
 {
     if (serial_after_fork)
         return 1;
-    int limit = omp_get_max_threads(), n = threads;
-    if (limit < runtime_limit_at_import && limit < n)
+    int n = threads, limit = omp_get_max_threads(), have = within_affinity ? cores(now) : INT_MAX;
+    if (n > have)
+        n = have;
+    if (limit != untouched_limit() && n > limit)
         n = limit;
     if (n > omp_get_thread_limit())
         n = omp_get_thread_limit();
+    return n;
+}
+
+int ck_threads(void)
+{
+    int n = threads == 1 ? 1 : allowed_threads(0);
     if (n > 1 && !team_started)
         team_started = 1;
     return n;
 }
+
+int ck_threads_now(void) { return allowed_threads(1); }
 #else
 int ck_has_openmp(void) { return 0; }
-int ck_threads(void) { return 1; }
-#endif
-
 void ck_set_threads(int n) { threads = n; }
+int ck_threads(void) { return 1; }
+int ck_threads_now(void) { return 1; }
+#endif
 
 /* --- scratch ------------------------------------------------------------------------------ */
 

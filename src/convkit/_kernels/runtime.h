@@ -19,9 +19,14 @@ const char *ck_compiler(void);
 /* --- threads ------------------------------------------------------------------------------ */
 int ck_has_openmp(void);
 void ck_set_threads(int n);
-/* Threads the next parallel loop may use: the number set, less where the OpenMP runtime was limited
-   since import; one in a child forked after a team had started (libgomp would deadlock). */
+/* What holds until a number is set: so many, where `affinity` is not 0 as many as the calling thread has cores, which may
+   change, and at most so many. */
+void ck_set_default_threads(int most, int affinity);
+/* Threads the next parallel loop may use: the number set, less where the OpenMP runtime was limited since;
+   cores are counted ten times a second. */
 int ck_threads(void);
+/* The same at this very moment. */
+int ck_threads_now(void);
 
 /* --- scratch ------------------------------------------------------------------------------ */
 /* 64-byte aligned memory of the calling thread, kept for its next call with the same slot and freed with
