@@ -22,8 +22,8 @@ if [ "$part" != python ]; then
     trap 'rm -rf "$work"' EXIT
     tar -c --exclude=.git --exclude='*.so' --exclude=build --exclude=__pycache__ . | tar -x -C "$work"
     cd "$work"
-    CFLAGS="-g --coverage" LDFLAGS=--coverage python setup.py -q build_ext --inplace > build.log 2>&1 || { cat build.log; exit 1; }
-    export PYTHONPATH="$work/src" OMP_NUM_THREADS=1  # threads would lose counts
+    CFLAGS="-g --coverage -fprofile-update=atomic" LDFLAGS=--coverage python setup.py -q build_ext --inplace > build.log 2>&1 || { cat build.log; exit 1; }
+    export PYTHONPATH="$work/src" OMP_NUM_THREADS=1
     for level in $(python -c "from convkit._kernels import core; print(*core.isa_available())"); do
         CONVKIT_ISA=$level pytest -q --geometries "${GEOMETRIES:-8}" tests/test_functional_*.py tests/test_graph*.py \
             tests/test_optim.py tests/test_nn.py --deselect tests/test_functional_levels.py

@@ -8,7 +8,9 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-tests=${TESTS:-tests/test_functional_conv.py tests/test_graph.py tests/test_nn.py tests/test_package.py tests/test_optim.py tests/train}
+# Files that need nothing but pytest; the one test among them that imports every extra is left out.
+tests=${TESTS:-tests/test_functional_conv.py tests/test_graph.py tests/test_nn.py tests/test_optim.py tests/train tests/test_package.py
+    --deselect tests/test_package.py::test_every_public_name_exists_and_is_documented}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
