@@ -6,7 +6,7 @@ Everything else about the package stands in pyproject.toml.
 from __future__ import annotations
 
 import os
-import platform
+import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +36,10 @@ OTHER_LEVELS: dict[str, list[str]] = {"baseline": []}
 
 # Never -ffast-math: it would switch the whole process to flush-to-zero when the module is loaded.
 OPTIMISE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+
+# Python's own flags ask for debug information, which is six times as large as the code; CFLAGS=-g keeps it.
+if not any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split()):
+    OPTIMISE.append("-g0")
 
 # Builds that look for mistakes (CONTRIBUTING.md): compiled with gcc's or clang's sanitizers, or with Cython's checks.
 SANITIZERS = os.environ.get("CONVKIT_SANITIZE", "")
@@ -67,7 +71,8 @@ int main(void) {
 
 
 def levels() -> dict[str, list[str]]:
-    return X86_LEVELS if platform.machine() in ("x86_64", "AMD64") else OTHER_LEVELS
+    """The levels of the architecture that is built for, which need not be this machine's."""
+    return X86_LEVELS if sysconfig.get_platform().endswith(("x86_64", "amd64")) else OTHER_LEVELS
 
 
 class BuildKernels(build_ext):
