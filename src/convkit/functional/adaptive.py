@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -193,8 +192,7 @@ def _adaptive_max_pool_backward(function: str, rank: int, grad: Any, x: Any, out
 
 def _max_pool_op(shape: tuple[int, ...], size: tuple[int, ...]) -> Primitive:
     windows = _even_windows(shape[2:], size)
-    counted = prod(shape[2:]) <= np.iinfo(np.int32).max  # by the kernel, in 32 bits
-    return MaxPool(windows, index_dtype="int64") if windows and counted else AdaptiveMaxPool(size)
+    return MaxPool(windows, index_dtype="int64") if windows else AdaptiveMaxPool(size)
 
 
 def _output_size(function: str, rank: int, shape: tuple[int, ...], output_size: Any) -> tuple[int, ...]:
