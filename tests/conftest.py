@@ -43,6 +43,8 @@ def pytest_configure() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("slow") and not item.config.getoption("markexpr"):
+        pytest.skip("takes minutes or much memory: pytest -m slow")
     if SANITIZED and item.get_closest_marker("ordinary_build"):
         pytest.skip("a sanitizer takes memory of its own, and signals for itself")
 

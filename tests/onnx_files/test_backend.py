@@ -95,9 +95,7 @@ def suite() -> BackendTest:
     return BackendTest(Backend, __name__)
 
 
-@pytest.mark.parametrize(
-    "kind", [kind if kind != "Real" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_backend_tests(kind: str, suite: BackendTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONNX_MODELS", str(tmp_path))  # where the suite keeps the inputs of real networks
     folder, at_least = KINDS[kind]
