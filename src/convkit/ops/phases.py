@@ -15,11 +15,11 @@ import numpy as np
 
 from convkit import winograd
 from convkit._kernels.core import Kernel, Series
-from convkit._kernels.lanes import lanes_of
 from convkit._kernels.phases import MergePhases, SplitPhases
 from convkit._kernels.winograd import WinogradConvolution, WinogradWeightGrad
 from convkit.geometry import Windows
 from convkit.ops.base import Spec
+from convkit.ops.lanes import fills_lanes, in_lanes
 
 
 class Phases:
@@ -36,8 +36,7 @@ class Phases:
         low = tuple(n // d for n, d in zip(windows.low, windows.dilation, strict=True))
         self.windows = replace(windows, dilation=(1, 1), padding=tuple((n, n) for n in low))
         self.count, self.dtype = images * prod(windows.dilation), dtype
-        lanes = lanes_of(dtype)
-        self.lanes = lanes if -self.count % lanes <= self.count / 3 else 0  # few empty ones
+        self.lie_in_lanes = fills_lanes(self.count, dtype)
 
     def size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Of the phases of images of this size."""
@@ -45,15 +44,13 @@ class Phases:
 
     def room(self, channels: int, size: tuple[int, ...]) -> np.ndarray:
         """An array for the phases of images of this size."""
-        shape: tuple[int, ...] = (self.count, channels, *self.size(size))
-        if self.lanes:
-            shape = (-(-self.count // self.lanes), *shape[1:], self.lanes)
-        return np.empty(shape, self.dtype)
+        shape = (self.count, channels, *self.size(size))
+        return np.empty(in_lanes(shape, self.dtype) if self.lie_in_lanes else shape, self.dtype)
 
     def suit(self, ins: int, outs: int, size: tuple[int, ...]) -> bool:
         """Whether a group of the convolution, with outputs of this size, goes Winograd's way by phases."""
         least = winograd.Rule.least_for_phases
-        if self.lanes:
+        if self.lie_in_lanes:
             return winograd.suits(self.windows, ins, outs, least)
         y = Spec((self.count, outs, *self.size(size)), self.dtype)
         return winograd.suits_planes(self.windows, ins, outs, least, y)
