@@ -68,8 +68,8 @@ def _training_step(name: str, batch: int) -> tuple[Any, np.ndarray, np.ndarray]:
 
 
 def _times(plan: Plan, inputs: tuple[np.ndarray, ...]) -> list[float]:
-    for place, values in zip(plan.program.inputs, inputs, strict=True):
-        np.copyto(place, values)
+    for taken, values in zip(plan.program.inputs, inputs, strict=True):
+        np.copyto(taken.place, values)
     return [_seconds(kernel.run) for _, kernel in plan.bound]
 
 

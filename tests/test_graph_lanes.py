@@ -121,7 +121,7 @@ def test_pooling_is_done_at_once_where_nobody_reads_what_is_pooled(
     bind = LaneConvolution.bind
     monkeypatch.setattr(LaneConvolution, "bind", lambda op, *places: (seen.append(op.pool), bind(op, *places))[1])
     pooled(pool, channels, (8, 6), "float32", training)
-    assert sum(op is not None for op in seen) == expected
+    assert len(set(seen) - {None}) == expected  # whether bound once or for each thread
 
 
 # Volumes --------------------------------------------------------------------------------------------------

@@ -33,10 +33,11 @@ def convolve_each(images, weight):
     cdef float[:, :, :, ::1] given = images, x = image, y = output, done = results
     cdef size_t x_bytes = image.nbytes, y_bytes = output.nbytes
     cdef Py_ssize_t i
-    for i in range(given.shape[0]):
-        memcpy(&x[0, 0, 0, 0], &given[i, 0, 0, 0], x_bytes)
-        kernel.execute()        # holds the interpreter's lock only until the work begins
-        memcpy(&done[i, 0, 0, 0], &y[0, 0, 0, 0], y_bytes)
+    with nogil:
+        for i in range(given.shape[0]):
+            memcpy(&x[0, 0, 0, 0], &given[i, 0, 0, 0], x_bytes)
+            kernel.execute()
+            memcpy(&done[i, 0, 0, 0], &y[0, 0, 0, 0], y_bytes)
     return results
 
 

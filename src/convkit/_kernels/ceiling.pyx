@@ -41,13 +41,12 @@ cdef class Triad(Kernel):
         self.n = y.size
         self.factor = factor
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int64_t chunk
         ceiling = &micro().ceiling
-        with nogil:
-            for chunk in prange(chunks_of(self.n), schedule="static", num_threads=threads_for(LARGE)):
-                ceiling.triad(
-                    chunk_length(self.n, chunk), self.factor,
-                    self.a + chunk * CHUNK, self.b + chunk * CHUNK, self.y + chunk * CHUNK,
-                )
+        for chunk in prange(chunks_of(self.n), schedule="static", num_threads=threads_for(LARGE)):
+            ceiling.triad(
+                chunk_length(self.n, chunk), self.factor,
+                self.a + chunk * CHUNK, self.b + chunk * CHUNK, self.y + chunk * CHUNK,
+            )
         return 0

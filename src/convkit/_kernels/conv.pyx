@@ -304,19 +304,19 @@ cdef class ConvForward(Kernel):
             return
         self.arrays = (x, weight, bias, y, set_forward(&self.f, self.double_, relu))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
         if self.depthwise is not None:
             return self.depthwise.execute()
-        with nogil:
-            if self.double_:
-                failed = forward(&self.f, <const double *> self.x, <const double *> self.weight,
-                                 <const double *> self.bias, <double *> self.y)
-            else:
-                failed = forward(&self.f, <const float *> self.x, <const float *> self.weight,
-                                 <const float *> self.bias, <float *> self.y)
+        if self.double_:
+            failed = forward(&self.f, <const double *> self.x, <const double *> self.weight,
+                             <const double *> self.bias, <double *> self.y)
+        else:
+            failed = forward(&self.f, <const float *> self.x, <const float *> self.weight,
+                             <const float *> self.bias, <float *> self.y)
         if failed:
-            raise MemoryError("ConvForward: no memory for the packed panels")
+            with gil:
+                raise MemoryError("ConvForward: no memory for the packed panels")
         return 0
 
 
@@ -551,25 +551,25 @@ cdef class ConvInputGrad(Kernel):
         self.f.channel_parts = min(g.cin, max(parts_of(g.cin * columns_bytes, PANEL_BYTES), parts_of(TASKS,
                                                                                                      tasks)))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
         if self.depthwise is not None:
             return self.depthwise.execute()
-        with nogil:
-            if self.is_forward and self.double_:
-                failed = forward(&self.transposed, <const double *> self.dy, <const double *> self.weight,
-                                 <const double *> self.bias, <double *> self.dx)
-            elif self.is_forward:
-                failed = forward(&self.transposed, <const float *> self.dy, <const float *> self.weight,
-                                 <const float *> self.bias, <float *> self.dx)
-            elif self.double_:
-                failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
-                                    <const double *> self.bias, <double *> self.dx)
-            else:
-                failed = input_grad(&self.f, <const float *> self.dy, <const float *> self.weight,
-                                    <const float *> self.bias, <float *> self.dx)
+        if self.is_forward and self.double_:
+            failed = forward(&self.transposed, <const double *> self.dy, <const double *> self.weight,
+                             <const double *> self.bias, <double *> self.dx)
+        elif self.is_forward:
+            failed = forward(&self.transposed, <const float *> self.dy, <const float *> self.weight,
+                             <const float *> self.bias, <float *> self.dx)
+        elif self.double_:
+            failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
+                                <const double *> self.bias, <double *> self.dx)
+        else:
+            failed = input_grad(&self.f, <const float *> self.dy, <const float *> self.weight,
+                                <const float *> self.bias, <float *> self.dx)
         if failed:
-            raise MemoryError("ConvInputGrad: no memory for the columns")
+            with gil:
+                raise MemoryError("ConvInputGrad: no memory for the columns")
         return 0
 
 
@@ -770,25 +770,25 @@ cdef class ConvWeightGrad(Kernel):
         self.f.row_at = <int64_t *> address(row_at)
         return row_at
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
         if self.depthwise is not None:
             return self.depthwise.execute()
-        with nogil:
-            if self.f.swapped and self.double_:
-                failed = swapped_weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
-                                             <double *> self.dw, <double *> self.db)
-            elif self.f.swapped:
-                failed = swapped_weight_grad(&self.f, <const float *> self.dy, <const float *> self.x,
-                                             <float *> self.dw, <float *> self.db)
-            elif self.double_:
-                failed = weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
-                                     <double *> self.dw, <double *> self.db)
-            else:
-                failed = weight_grad(&self.f, <const float *> self.dy, <const float *> self.x,
-                                     <float *> self.dw, <float *> self.db)
+        if self.f.swapped and self.double_:
+            failed = swapped_weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
+                                         <double *> self.dw, <double *> self.db)
+        elif self.f.swapped:
+            failed = swapped_weight_grad(&self.f, <const float *> self.dy, <const float *> self.x,
+                                         <float *> self.dw, <float *> self.db)
+        elif self.double_:
+            failed = weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
+                                 <double *> self.dw, <double *> self.db)
+        else:
+            failed = weight_grad(&self.f, <const float *> self.dy, <const float *> self.x,
+                                 <float *> self.dw, <float *> self.db)
         if failed:
-            raise MemoryError("ConvWeightGrad: no memory for the partial sums")
+            with gil:
+                raise MemoryError("ConvWeightGrad: no memory for the partial sums")
         return 0
 
 
@@ -823,14 +823,13 @@ cdef class ChannelSum(Kernel):
         for size in dy.shape[2:]:
             self.pixels *= size
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                channel_sum(self.batch, self.channels, self.pixels, <const double *> self.dy,
-                            <double *> self.db)
-            else:
-                channel_sum(self.batch, self.channels, self.pixels, <const float *> self.dy,
-                            <float *> self.db)
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            channel_sum(self.batch, self.channels, self.pixels, <const double *> self.dy,
+                        <double *> self.db)
+        else:
+            channel_sum(self.batch, self.channels, self.pixels, <const float *> self.dy,
+                        <float *> self.db)
         return 0
 
 
@@ -928,15 +927,15 @@ cdef class Im2col(Kernel):
         self.double_ = is_double(cols)
         self.arrays = (x, cols, set_unfold(&self.f, x, kernel_size, stride, pad, dilation, out_size))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = im2col(&self.f, <const double *> self.x, <double *> self.cols)
-            else:
-                failed = im2col(&self.f, <const float *> self.x, <float *> self.cols)
+        if self.double_:
+            failed = im2col(&self.f, <const double *> self.x, <double *> self.cols)
+        else:
+            failed = im2col(&self.f, <const float *> self.x, <float *> self.cols)
         if failed:
-            raise MemoryError("Im2col: no memory for a padded image")
+            with gil:
+                raise MemoryError("Im2col: no memory for a padded image")
         return 0
 
 
@@ -954,13 +953,13 @@ cdef class Col2im(Kernel):
         self.double_ = is_double(x)
         self.arrays = (cols, x, set_unfold(&self.f, x, kernel_size, stride, pad, dilation, out_size))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = col2im(&self.f, <const double *> self.cols, <double *> self.x)
-            else:
-                failed = col2im(&self.f, <const float *> self.cols, <float *> self.x)
+        if self.double_:
+            failed = col2im(&self.f, <const double *> self.cols, <double *> self.x)
+        else:
+            failed = col2im(&self.f, <const float *> self.cols, <float *> self.x)
         if failed:
-            raise MemoryError("Col2im: no memory for a padded image")
+            with gil:
+                raise MemoryError("Col2im: no memory for a padded image")
         return 0

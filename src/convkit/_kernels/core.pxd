@@ -108,7 +108,12 @@ cdef void *scratch(int slot, size_t count) noexcept nogil
 
 cdef class Kernel:
     """A piece of work bound to its arrays: `execute` does it, again and again, allocating nothing."""
-    cdef int execute(self) except -1
+    cdef int execute(self) except -1 nogil
+
+
+cdef class Reader(Kernel):
+    """A kernel that may read its input wherever that lies: who sets `source` keeps the array alive."""
+    cdef const void *source
 
 
 cdef void *address(array) except? NULL

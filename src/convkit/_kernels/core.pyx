@@ -8,8 +8,18 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cython.parallel cimport prange
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+
+cdef extern from *:
+    """
+    /* Of the code that Cython makes for errors in a parallel loop. */
+    #if defined(__GNUC__) && !defined(__clang__)
+    #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+    #endif
+    """
 
 cdef extern from "runtime.h" nogil:
     int ck_level_count()
@@ -20,6 +30,7 @@ cdef extern from "runtime.h" nogil:
     void ck_set_threads(int n)
     void ck_set_default_threads(int most, int affinity)
     int ck_threads()
+    int ck_threads_known()
     int ck_threads_now()
     void *ck_scratch(int slot, size_t count)
     const char *ck_compiler()
@@ -59,12 +70,18 @@ cdef bint is_double(array) except -1:
 
 
 cdef class Kernel:
-    cdef int execute(self) except -1:
-        raise NotImplementedError(f"{type(self).__name__}.execute")
+    cdef int execute(self) except -1 nogil:
+        with gil:
+            raise NotImplementedError(f"{type(self).__name__}.execute")
 
     def run(self):
         """Do the work once."""
-        self.execute()
+        with nogil:
+            self.execute()
+
+
+cdef class Reader(Kernel):
+    pass
 
 
 cdef class PythonKernel(Kernel):
@@ -74,26 +91,81 @@ cdef class PythonKernel(Kernel):
     def __init__(self, function):
         self.function = function
 
-    cdef int execute(self) except -1:
-        self.function()
+    cdef int execute(self) except -1 nogil:
+        with gil:
+            self.function()
         return 0
 
 
 cdef class Series(Kernel):
     """Kernels run one after the other."""
-    cdef tuple kernels
+    cdef tuple kernels      # keeps alive what `first` points to
+    cdef void **first
+    cdef Py_ssize_t count
 
     def __init__(self, kernels):
+        cdef Py_ssize_t i
+        cdef Kernel kernel
         self.kernels = tuple(kernels)
+        self.count = len(self.kernels)
+        free(self.first)
+        self.first = <void **> malloc(max(1, self.count) * sizeof(void *))
+        if self.first == NULL:
+            self.count = 0
+            raise MemoryError("Series: no memory for its kernels")
+        for i, kernel in enumerate(self.kernels):
+            self.first[i] = <void *> kernel
 
-    cdef int execute(self) except -1:
-        for kernel in self.kernels:
-            (<Kernel?>kernel).execute()
+    def __dealloc__(self):
+        free(self.first)
+
+    cdef int execute(self) except -1 nogil:
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            (<Kernel> self.first[i]).execute()
+        return 0
+
+
+cdef class SideBySide(Series):
+    """Kernels, each a series for its share of a batch, run at the same time: a thread goes through its own and waits
+    for no other.  Inside, there is one thread (see ck_threads)."""
+
+    cdef int execute(self) except -1 nogil:
+        cdef Py_ssize_t i
+        cdef int threads = max(1, min(ck_threads(), self.count))
+        for i in prange(self.count, num_threads=threads, schedule="static", chunksize=1):
+            (<Kernel> self.first[i]).execute()
+        return 0
+
+
+cdef class Input:
+    """An input of a program: its place, which is copied to, and if these are all who need it, those that read it as it
+    is given."""
+    cdef readonly object place
+    cdef list readers
+    cdef list offsets       # of what each of them reads, in bytes
+
+    def __init__(self, place, readers=()):
+        cdef Reader reader
+        cdef const char *start = <const char *> address(place)
+        self.place = place
+        self.readers = list(readers)
+        self.offsets = [<const char *> reader.source - start for reader in self.readers]
+
+    cdef int take(self, values) except -1:
+        cdef Py_ssize_t i
+        as_given = self.readers and values.dtype is self.place.dtype
+        as_given = as_given and values.flags.c_contiguous and values.flags.aligned
+        if not as_given:
+            fill(self.place, values)
+        cdef const char *start = <const char *> address(values if as_given else self.place)
+        for i in range(len(self.readers)):
+            (<Reader> self.readers[i]).source = start + <Py_ssize_t> self.offsets[i]
         return 0
 
 
 cdef class Program:
-    """A series of kernels with the arrays that it reads its inputs from and leaves its outputs in."""
+    """A series of kernels with what it reads, and the arrays that it leaves its outputs in."""
     cdef Series work
     cdef readonly tuple inputs, outputs
 
@@ -103,11 +175,12 @@ cdef class Program:
         self.outputs = tuple(outputs)
 
     def run(self, inputs):
-        """Copy the inputs, arrays of the right shapes, to their places; compute; return copies of the outputs."""
+        """Take the inputs, arrays of the right shapes; compute; return copies of the outputs."""
         cdef Py_ssize_t i
         for i in range(len(self.inputs)):
-            fill(self.inputs[i], inputs[i])
-        self.work.execute()
+            (<Input> self.inputs[i]).take(inputs[i])
+        with nogil:
+            self.work.execute()
         return [output.copy() for output in self.outputs]
 
 
@@ -154,6 +227,11 @@ def set_threads(int n):
 def set_default_threads(int most, bint affinity):
     """What holds until a number is set: so many, or as many as affinity gives cores at any time, and no more."""
     ck_set_default_threads(most, affinity)
+
+
+def known_threads():
+    """The same as effective_threads, of a tenth of a second ago at most, in no time."""
+    return ck_threads_known()
 
 
 def effective_threads():

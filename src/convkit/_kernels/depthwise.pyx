@@ -173,17 +173,17 @@ cdef class DepthwiseForward(Kernel):
         self.f.relu = relu
         self.arrays = (x, weight, bias, y, set_windows(&self.f))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = forward(&self.f, <const double *> self.x, <const double *> self.weight,
-                                 <const double *> self.bias, <double *> self.y)
-            else:
-                failed = forward(&self.f, <const float *> self.x, <const float *> self.weight,
-                                 <const float *> self.bias, <float *> self.y)
+        if self.double_:
+            failed = forward(&self.f, <const double *> self.x, <const double *> self.weight,
+                             <const double *> self.bias, <double *> self.y)
+        else:
+            failed = forward(&self.f, <const float *> self.x, <const float *> self.weight,
+                             <const float *> self.bias, <float *> self.y)
         if failed:
-            raise MemoryError("DepthwiseForward: no memory for a padded plane")
+            with gil:
+                raise MemoryError("DepthwiseForward: no memory for a padded plane")
         return 0
 
 
@@ -325,17 +325,17 @@ cdef class DepthwiseInputGrad(Kernel):
         self.f.relu = relu
         self.arrays = (dy, weight, bias, dx, set_residues(&self.f))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
-                                    <const double *> self.bias, <double *> self.dx)
-            else:
-                failed = input_grad(&self.f, <const float *> self.dy, <const float *> self.weight,
-                                    <const float *> self.bias, <float *> self.dx)
+        if self.double_:
+            failed = input_grad(&self.f, <const double *> self.dy, <const double *> self.weight,
+                                <const double *> self.bias, <double *> self.dx)
+        else:
+            failed = input_grad(&self.f, <const float *> self.dy, <const float *> self.weight,
+                                <const float *> self.bias, <float *> self.dx)
         if failed:
-            raise MemoryError("DepthwiseInputGrad: no memory for a padded plane")
+            with gil:
+                raise MemoryError("DepthwiseInputGrad: no memory for a padded plane")
         return 0
 
 
@@ -413,15 +413,15 @@ cdef class DepthwiseWeightGrad(Kernel):
         set_geometry(&self.f.g, x.shape, dy.shape, dweight.shape[2:], stride, pad, dilation, x.shape[1])
         self.arrays = (dy, x, dweight, dbias, set_windows(&self.f))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
-                                     <double *> self.dw, <double *> self.db)
-            else:
-                failed = weight_grad(&self.f, <const float *> self.dy, <const float *> self.x,
-                                     <float *> self.dw, <float *> self.db)
+        if self.double_:
+            failed = weight_grad(&self.f, <const double *> self.dy, <const double *> self.x,
+                                 <double *> self.dw, <double *> self.db)
+        else:
+            failed = weight_grad(&self.f, <const float *> self.dy, <const float *> self.x,
+                                 <float *> self.dw, <float *> self.db)
         if failed:
-            raise MemoryError("DepthwiseWeightGrad: no memory for a padded plane")
+            with gil:
+                raise MemoryError("DepthwiseWeightGrad: no memory for a padded plane")
         return 0

@@ -157,15 +157,15 @@ cdef class DirectConvolution(Kernel):
         d.copy_length = max(0, min(in_size[-1], size[-1] - low[-1]))
         return places
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = convolve(&self.d, <const double *> self.x, <const double *> self.weight,
-                                  <const double *> self.bias, <double *> self.y)
-            else:
-                failed = convolve(&self.d, <const float *> self.x, <const float *> self.weight,
-                                  <const float *> self.bias, <float *> self.y)
+        if self.double_:
+            failed = convolve(&self.d, <const double *> self.x, <const double *> self.weight,
+                              <const double *> self.bias, <double *> self.y)
+        else:
+            failed = convolve(&self.d, <const float *> self.x, <const float *> self.weight,
+                              <const float *> self.bias, <float *> self.y)
         if failed:
-            raise MemoryError("DirectConvolution: no memory for the padded images")
+            with gil:
+                raise MemoryError("DirectConvolution: no memory for the padded images")
         return 0

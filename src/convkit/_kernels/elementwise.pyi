@@ -1,4 +1,4 @@
-from convkit._kernels.core import Array, Kernel
+from convkit._kernels.core import Array, Kernel, Reader
 
 class Unary(Kernel):
     def __init__(self, x: Array, y: Array) -> None: ...
@@ -23,7 +23,7 @@ class Activate(Kernel):
 class Scale(Kernel):
     def __init__(self, a: Array, factor: float, out: Array) -> None: ...
 
-class ScaleImages(Kernel):
+class ScaleImages(Reader):
     def __init__(self, src: Array, dst: Array, factor: float) -> None: ...
 
 class Copy2d(Kernel):

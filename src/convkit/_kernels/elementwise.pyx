@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from convkit._kernels.chunks cimport CHUNK, chunk_length, chunks_of
-from convkit._kernels.core cimport Kernel, address, is_double, micro, real, threads_for
+from convkit._kernels.core cimport Kernel, Reader, address, is_double, micro, real, threads_for
 from convkit._kernels.maps cimport (
     CK_ELU, CK_GELU, CK_GELU_TANH, CK_HARD_SIGMOID, CK_HARD_SWISH, CK_HARD_TANH, CK_LEAKY_RELU, CK_SELU, CK_SHIFT,
     CK_SILU, CK_SOFTPLUS,
@@ -68,12 +68,11 @@ cdef class Unary(Kernel):
         self.n = y.size
         self.double_ = is_double(y)
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                map_unary(self.which, self.n, <const double *>self.x, <double *>self.y)
-            else:
-                map_unary(self.which, self.n, <const float *>self.x, <float *>self.y)
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            map_unary(self.which, self.n, <const double *>self.x, <double *>self.y)
+        else:
+            map_unary(self.which, self.n, <const float *>self.x, <float *>self.y)
         return 0
 
 
@@ -113,16 +112,15 @@ cdef class Binary(Kernel):
         self.n = out.size
         self.double_ = is_double(out)
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                map_binary(
-                    self.which, self.n, <const double *>self.a, <const double *>self.b, <double *>self.out
-                )
-            else:
-                map_binary(
-                    self.which, self.n, <const float *>self.a, <const float *>self.b, <float *>self.out
-                )
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            map_binary(
+                self.which, self.n, <const double *>self.a, <const double *>self.b, <double *>self.out
+            )
+        else:
+            map_binary(
+                self.which, self.n, <const float *>self.a, <const float *>self.b, <float *>self.out
+            )
         return 0
 
 
@@ -218,14 +216,13 @@ cdef class Activate(Kernel):
         self.p = p
         self.q = q
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                activate(self.which, self.n, self.p, self.q, <const double *>self.x, <const double *>self.dy,
-                         <double *>self.out)
-            else:
-                activate(self.which, self.n, self.p, self.q, <const float *>self.x, <const float *>self.dy,
-                         <float *>self.out)
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            activate(self.which, self.n, self.p, self.q, <const double *>self.x, <const double *>self.dy,
+                     <double *>self.out)
+        else:
+            activate(self.which, self.n, self.p, self.q, <const float *>self.x, <const float *>self.dy,
+                     <float *>self.out)
         return 0
 
 
@@ -282,19 +279,17 @@ cdef class Scale(Kernel):
         self.double_ = is_double(out)
         self.factor = factor
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                scale_values(self.n, self.factor, <const double *>self.a, <double *>self.out)
-            else:
-                scale_values(self.n, self.factor, <const float *>self.a, <float *>self.out)
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            scale_values(self.n, self.factor, <const double *>self.a, <double *>self.out)
+        else:
+            scale_values(self.n, self.factor, <const float *>self.a, <float *>self.out)
         return 0
 
 
-cdef class ScaleImages(Kernel):
+cdef class ScaleImages(Reader):
     """dst = factor * src for src of uint8."""
     cdef object arrays
-    cdef const uint8_t *src
     cdef void *dst
     cdef int64_t n
     cdef bint double_
@@ -302,18 +297,17 @@ cdef class ScaleImages(Kernel):
 
     def __init__(self, src, dst, double factor):
         self.arrays = (src, dst)
-        self.src = <const uint8_t *>address(src)
+        self.source = address(src)
         self.dst = address(dst)
         self.n = dst.size
         self.double_ = is_double(dst)
         self.factor = factor
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                scale_bytes(self.n, self.factor, self.src, <double *>self.dst)
-            else:
-                scale_bytes(self.n, self.factor, self.src, <float *>self.dst)
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            scale_bytes(self.n, self.factor, <const uint8_t *>self.source, <double *>self.dst)
+        else:
+            scale_bytes(self.n, self.factor, <const uint8_t *>self.source, <float *>self.dst)
         return 0
 
 
@@ -344,7 +338,7 @@ cdef class Copy2d(Kernel):
         self.src_step = src_stride * itemsize
         self.dst_step = dst_stride * itemsize
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int64_t row
         cdef double volume = <double>self.rows * self.row_bytes
         for row in prange(self.rows, nogil=True, schedule="static", num_threads=threads_for(volume)):
@@ -392,7 +386,7 @@ cdef class Dropout(Kernel):
         self.double_ = is_double(y)
         self.p = p
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef uint64_t seed = <uint64_t>self.state[0]
         cdef uint64_t step = <uint64_t>self.state[1]
         cdef ck_philox stream
@@ -403,14 +397,13 @@ cdef class Dropout(Kernel):
         stream.counter[2] = <uint32_t>(step >> 32)
         cdef uint32_t threshold = <uint32_t>min(self.p * 4294967296.0, 4294967295.0)
         cdef double factor = 1 / (1 - self.p) if self.p < 1 else 0
-        with nogil:
-            if self.p >= 1:
-                if self.double_:
-                    fill_values(self.n, 0, <double *>self.y)
-                else:
-                    fill_values(self.n, 0, <float *>self.y)
-            elif self.double_:
-                drop_values(self.n, &stream, threshold, factor, <const double *>self.x, <double *>self.y)
+        if self.p >= 1:
+            if self.double_:
+                fill_values(self.n, 0, <double *>self.y)
             else:
-                drop_values(self.n, &stream, threshold, factor, <const float *>self.x, <float *>self.y)
+                fill_values(self.n, 0, <float *>self.y)
+        elif self.double_:
+            drop_values(self.n, &stream, threshold, factor, <const double *>self.x, <double *>self.y)
+        else:
+            drop_values(self.n, &stream, threshold, factor, <const float *>self.x, <float *>self.y)
         return 0

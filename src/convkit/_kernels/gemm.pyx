@@ -280,17 +280,17 @@ cdef class Gemm(Kernel):
         if p.row_parts * p.panel_parts < wanted:
             p.row_parts = max(p.row_parts, min(p.m // FEWEST_ROWS, parts_of(wanted, p.panel_parts)))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = multiply(&self.product, <const double *> self.a, <const double *> self.b,
-                                  <double *> self.c, <const double *> self.bias)
-            else:
-                failed = multiply(&self.product, <const float *> self.a, <const float *> self.b,
-                                  <float *> self.c, <const float *> self.bias)
+        if self.double_:
+            failed = multiply(&self.product, <const double *> self.a, <const double *> self.b,
+                              <double *> self.c, <const double *> self.bias)
+        else:
+            failed = multiply(&self.product, <const float *> self.a, <const float *> self.b,
+                              <float *> self.c, <const float *> self.bias)
         if failed:
-            raise MemoryError("Gemm: no memory for a panel")
+            with gil:
+                raise MemoryError("Gemm: no memory for a panel")
         return 0
 
 
@@ -318,10 +318,9 @@ cdef class ColumnSum(Kernel):
         self.double_ = is_double(out)
         self.rows, self.columns = a.shape
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                column_sum(self.rows, self.columns, <const double *> self.a, <double *> self.out)
-            else:
-                column_sum(self.rows, self.columns, <const float *> self.a, <float *> self.out)
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            column_sum(self.rows, self.columns, <const double *> self.a, <double *> self.out)
+        else:
+            column_sum(self.rows, self.columns, <const float *> self.a, <float *> self.out)
         return 0

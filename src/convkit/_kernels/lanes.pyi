@@ -3,14 +3,14 @@ from typing import Any
 
 import numpy as np
 
-from convkit._kernels.core import Array, Kernel
+from convkit._kernels.core import Array, Kernel, Reader
 from convkit.geometry import Windows
 from convkit.taps import TapTable
 
 def lanes_of(dtype: Any) -> int: ...
 def gather_pixels(dtype: Any) -> int: ...
 
-class ToLanes(Kernel):
+class ToLanes(Reader):
     def __init__(self, x: Array, y: Array) -> None: ...
 
 class FromLanes(Kernel):

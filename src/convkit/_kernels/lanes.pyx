@@ -14,7 +14,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
-from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
+from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, Reader, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport (
     CK_MAX_PIXELS, CK_MAX_SUMS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU, ck_window_row,
 )
@@ -87,9 +87,8 @@ cdef void transfer(const Transfer *t, bint entering, const real *x, real *y) noe
             leave(t, task, x, y)
 
 
-cdef class Transposition(Kernel):
+cdef class Transposition(Reader):
     cdef object arrays
-    cdef const void *x
     cdef void *y
     cdef bint double_, entering
     cdef Transfer t
@@ -97,7 +96,7 @@ cdef class Transposition(Kernel):
     def __init__(self, x, y):
         outside, inside = (x, y) if self.entering else (y, x)
         self.arrays = (x, y)
-        self.x = address(x)
+        self.source = address(x)
         self.y = address(y)
         self.double_ = is_double(y)
         self.t.images = outside.shape[0]
@@ -105,12 +104,11 @@ cdef class Transposition(Kernel):
         self.t.blocks = inside.shape[0]
         self.t.runs = max(1, parts_of(self.t.values, RUN))
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                transfer(&self.t, self.entering, <const double *> self.x, <double *> self.y)
-            else:
-                transfer(&self.t, self.entering, <const float *> self.x, <float *> self.y)
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            transfer(&self.t, self.entering, <const double *> self.source, <double *> self.y)
+        else:
+            transfer(&self.t, self.entering, <const float *> self.source, <float *> self.y)
         return 0
 
 
@@ -303,34 +301,34 @@ cdef class LanePool(LanePooling):
     as the largest.  A window without any value gives -inf, and a code that names no tap.
     """
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = pool(&self.f, self.planes, <const double *> self.source, <double *> self.target,
-                              <uint8_t *> self.codes)
-            else:
-                failed = pool(&self.f, self.planes, <const float *> self.source, <float *> self.target,
-                              <uint8_t *> self.codes)
+        if self.double_:
+            failed = pool(&self.f, self.planes, <const double *> self.source, <double *> self.target,
+                          <uint8_t *> self.codes)
+        else:
+            failed = pool(&self.f, self.planes, <const float *> self.source, <float *> self.target,
+                          <uint8_t *> self.codes)
         if failed:
-            raise MemoryError("LanePool: no memory for a row")
+            with gil:
+                raise MemoryError("LanePool: no memory for a row")
         return 0
 
 
 cdef class LanePoolGrad(LanePooling):
     """target (B, C, *in, lanes) = source (B, C, *out, lanes) spread over the windows, or sent to the taps in codes."""
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = spread(&self.f, self.planes, <const double *> self.source, <const uint8_t *> self.codes,
-                                <double *> self.target)
-            else:
-                failed = spread(&self.f, self.planes, <const float *> self.source, <const uint8_t *> self.codes,
-                                <float *> self.target)
+        if self.double_:
+            failed = spread(&self.f, self.planes, <const double *> self.source, <const uint8_t *> self.codes,
+                            <double *> self.target)
+        else:
+            failed = spread(&self.f, self.planes, <const float *> self.source, <const uint8_t *> self.codes,
+                            <float *> self.target)
         if failed:
-            raise MemoryError("LanePoolGrad: no memory for a row")
+            with gil:
+                raise MemoryError("LanePoolGrad: no memory for a row")
         return 0
 
 
@@ -543,17 +541,17 @@ cdef class LaneConvolution(Kernel):
         g.parts = min(wanted, len(costs) - 1)
         return np.searchsorted(costs, costs[-1] * np.arange(g.parts + 1) // g.parts).astype(np.int64)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = gather(&self.g, self.pooling, <const double *> self.x, <const double *> self.weight,
-                                <const double *> self.bias, <double *> self.y, self.codes)
-            else:
-                failed = gather(&self.g, self.pooling, <const float *> self.x, <const float *> self.weight,
-                                <const float *> self.bias, <float *> self.y, self.codes)
+        if self.double_:
+            failed = gather(&self.g, self.pooling, <const double *> self.x, <const double *> self.weight,
+                            <const double *> self.bias, <double *> self.y, self.codes)
+        else:
+            failed = gather(&self.g, self.pooling, <const float *> self.x, <const float *> self.weight,
+                            <const float *> self.bias, <float *> self.y, self.codes)
         if failed:
-            raise MemoryError("LaneConvolution: no memory for packed weights and planes")
+            with gil:
+                raise MemoryError("LaneConvolution: no memory for packed weights and planes")
         return 0
 
 
@@ -740,15 +738,15 @@ cdef class LaneWeightGrad(Kernel):
         f.run_to = <const int64_t *> address(kept[1])
         return kept
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = correlate(&self.f, <const double *> self.dy, <const double *> self.x,
-                                   <double *> self.dweight, <double *> self.dbias)
-            else:
-                failed = correlate(&self.f, <const float *> self.dy, <const float *> self.x,
-                                   <float *> self.dweight, <float *> self.dbias)
+        if self.double_:
+            failed = correlate(&self.f, <const double *> self.dy, <const double *> self.x,
+                               <double *> self.dweight, <double *> self.dbias)
+        else:
+            failed = correlate(&self.f, <const float *> self.dy, <const float *> self.x,
+                               <float *> self.dweight, <float *> self.dbias)
         if failed:
-            raise MemoryError("LaneWeightGrad: no memory for the padded input")
+            with gil:
+                raise MemoryError("LaneWeightGrad: no memory for the padded input")
         return 0

@@ -218,15 +218,15 @@ cdef class SoftmaxForward(OverClasses):
         self.y = self.keep(y)
         self.logarithm = logarithm
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = softmax_tasks(&self.scores, <const double *>self.x, <double *>self.y, self.logarithm)
-            else:
-                failed = softmax_tasks(&self.scores, <const float *>self.x, <float *>self.y, self.logarithm)
+        if self.double_:
+            failed = softmax_tasks(&self.scores, <const double *>self.x, <double *>self.y, self.logarithm)
+        else:
+            failed = softmax_tasks(&self.scores, <const float *>self.x, <float *>self.y, self.logarithm)
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0
 
 
@@ -244,21 +244,21 @@ cdef class SoftmaxGrad(OverClasses):
         self.dx = self.keep(dx)
         self.logarithm = logarithm
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = softmax_grad_tasks(
-                    &self.scores, <const double *>self.y, <const double *>self.dy,
-                    <double *>self.dx, self.logarithm,
-                )
-            else:
-                failed = softmax_grad_tasks(
-                    &self.scores, <const float *>self.y, <const float *>self.dy,
-                    <float *>self.dx, self.logarithm,
-                )
+        if self.double_:
+            failed = softmax_grad_tasks(
+                &self.scores, <const double *>self.y, <const double *>self.dy,
+                <double *>self.dx, self.logarithm,
+            )
+        else:
+            failed = softmax_grad_tasks(
+                &self.scores, <const float *>self.y, <const float *>self.dy,
+                <float *>self.dx, self.logarithm,
+            )
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0
 
 
@@ -555,63 +555,63 @@ cdef class CrossEntropy(OverClasses):
         self.targets.ignored = 0 if ignore_index is None else ignore_index
         return 0
 
-    cdef double divisor(self) except? -1:
+    cdef double divisor(self) except? -1 nogil:
         """The weight of all positions: of their labels, or 1 each where labels are probabilities."""
         cdef int64_t wrong = -1
         cdef double total
         cdef const void *weight = self.targets.weight
         if not self.targets.labels:
             return <double>self.scores.rows * self.scores.inner
-        with nogil:
-            if self.double_:
-                total = weight_of_labels(&self.scores, &self.targets, <const double *>weight, &wrong)
-            else:
-                total = weight_of_labels(&self.scores, &self.targets, <const float *>weight, &wrong)
+        if self.double_:
+            total = weight_of_labels(&self.scores, &self.targets, <const double *>weight, &wrong)
+        else:
+            total = weight_of_labels(&self.scores, &self.targets, <const float *>weight, &wrong)
         if wrong >= 0:
-            raise ValueError(
-                f"cross_entropy: label {self.targets.labels[wrong]} is none of the "
-                f"{self.scores.classes} classes (0 to {self.scores.classes - 1})"
-            )
+            with gil:
+                raise ValueError(
+                    f"cross_entropy: label {self.targets.labels[wrong]} is none of the "
+                    f"{self.scores.classes} classes (0 to {self.scores.classes - 1})"
+                )
         return total
 
-    cdef int forward(self) except -1:
+    cdef int forward(self) except -1 nogil:
         cdef double total, divisor = self.divisor()
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = entropy_tasks(
-                    &self.scores, &self.targets, <const double *>self.scores_in,
-                    <double *>self.scores_out, &total,
-                )
-                (<double *>self.loss)[0] = total / divisor
-            else:
-                failed = entropy_tasks(
-                    &self.scores, &self.targets, <const float *>self.scores_in,
-                    <float *>self.scores_out, &total,
-                )
-                (<float *>self.loss)[0] = <float>(total / divisor)
+        if self.double_:
+            failed = entropy_tasks(
+                &self.scores, &self.targets, <const double *>self.scores_in,
+                <double *>self.scores_out, &total,
+            )
+            (<double *>self.loss)[0] = total / divisor
+        else:
+            failed = entropy_tasks(
+                &self.scores, &self.targets, <const float *>self.scores_in,
+                <float *>self.scores_out, &total,
+            )
+            (<float *>self.loss)[0] = <float>(total / divisor)
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0
 
-    cdef int backward(self) except -1:
+    cdef int backward(self) except -1 nogil:
         cdef double divisor = self.divisor()
         cdef double scale = (<double *>self.loss)[0] if self.double_ else (<float *>self.loss)[0]
         cdef double factor = scale / divisor if divisor != 0 else 0
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = entropy_grad_tasks(
-                    &self.scores, &self.targets, factor,
-                    <const double *>self.scores_in, <double *>self.scores_out,
-                )
-            else:
-                failed = entropy_grad_tasks(
-                    &self.scores, &self.targets, factor,
-                    <const float *>self.scores_in, <float *>self.scores_out,
-                )
+        if self.double_:
+            failed = entropy_grad_tasks(
+                &self.scores, &self.targets, factor,
+                <const double *>self.scores_in, <double *>self.scores_out,
+            )
+        else:
+            failed = entropy_grad_tasks(
+                &self.scores, &self.targets, factor,
+                <const float *>self.scores_in, <float *>self.scores_out,
+            )
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0
 
 
@@ -631,7 +631,7 @@ cdef class CrossEntropyForward(CrossEntropy):
         self.loss = self.keep(loss)
         self.bind_targets(labels, None, weight, label_smoothing, ignore_index)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         return self.forward()
 
 
@@ -650,7 +650,7 @@ cdef class CrossEntropyGrad(CrossEntropy):
         self.loss = self.keep(scale)
         self.bind_targets(labels, None, weight, label_smoothing, ignore_index)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         return self.backward()
 
 
@@ -663,7 +663,7 @@ cdef class ProbabilityCrossEntropyForward(CrossEntropy):
         self.loss = self.keep(loss)
         self.bind_targets(None, labels, weight, label_smoothing, None)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         return self.forward()
 
 
@@ -676,7 +676,7 @@ cdef class ProbabilityCrossEntropyGrad(CrossEntropy):
         self.loss = self.keep(scale)
         self.bind_targets(None, labels, weight, label_smoothing, None)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         return self.backward()
 
 
@@ -732,16 +732,15 @@ cdef class MeanSquaredErrorForward(Kernel):
         self.n = a.size
         self.double_ = is_double(a)
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                (<double *>self.loss)[0] = (
-                    total_over(self.n, <const double *>self.a, <const double *>self.b) / self.n
-                )
-            else:
-                (<float *>self.loss)[0] = <float>(
-                    total_over(self.n, <const float *>self.a, <const float *>self.b) / self.n
-                )
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            (<double *>self.loss)[0] = (
+                total_over(self.n, <const double *>self.a, <const double *>self.b) / self.n
+            )
+        else:
+            (<float *>self.loss)[0] = <float>(
+                total_over(self.n, <const float *>self.a, <const float *>self.b) / self.n
+            )
         return 0
 
 
@@ -764,14 +763,13 @@ cdef class MeanSquaredErrorGrad(Kernel):
         self.n = a.size
         self.double_ = is_double(a)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef double factor = (<double *>self.scale)[0] if self.double_ else (<float *>self.scale)[0]
         factor = 2 * factor / self.n
-        with nogil:
-            if self.double_:
-                difference(self.n, factor, <const double *>self.a, <const double *>self.b, <double *>self.da)
-            else:
-                difference(self.n, factor, <const float *>self.a, <const float *>self.b, <float *>self.da)
+        if self.double_:
+            difference(self.n, factor, <const double *>self.a, <const double *>self.b, <double *>self.da)
+        else:
+            difference(self.n, factor, <const float *>self.a, <const float *>self.b, <float *>self.da)
         return 0
 
 
@@ -790,10 +788,9 @@ cdef class SumAll(Kernel):
         self.n = x.size
         self.double_ = is_double(x)
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                (<double *>self.out)[0] = total_over(self.n, <const double *>self.x, <const double *>NULL)
-            else:
-                (<float *>self.out)[0] = <float>total_over(self.n, <const float *>self.x, <const float *>NULL)
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            (<double *>self.out)[0] = total_over(self.n, <const double *>self.x, <const double *>NULL)
+        else:
+            (<float *>self.out)[0] = <float>total_over(self.n, <const float *>self.x, <const float *>NULL)
         return 0

@@ -245,23 +245,23 @@ cdef class BatchNorm(Normalization):
         self.bind(x, weight, bias, mean, variance, eps, relu, measured)
         self.y = self.keep(y)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = normalize(
-                    &self.planes, <const double *>self.x, <const double *>self.weight, <const double *>self.bias,
-                    <double *>self.y, <double *>self.mean, <double *>self.variance, self.eps, self.relu,
-                    self.measured,
-                )
-            else:
-                failed = normalize(
-                    &self.planes, <const float *>self.x, <const float *>self.weight, <const float *>self.bias,
-                    <float *>self.y, <float *>self.mean, <float *>self.variance, self.eps, self.relu,
-                    self.measured,
-                )
+        if self.double_:
+            failed = normalize(
+                &self.planes, <const double *>self.x, <const double *>self.weight, <const double *>self.bias,
+                <double *>self.y, <double *>self.mean, <double *>self.variance, self.eps, self.relu,
+                self.measured,
+            )
+        else:
+            failed = normalize(
+                &self.planes, <const float *>self.x, <const float *>self.weight, <const float *>self.bias,
+                <float *>self.y, <float *>self.mean, <float *>self.variance, self.eps, self.relu,
+                self.measured,
+            )
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0
 
 
@@ -381,25 +381,25 @@ cdef class BatchNormGrad(Normalization):
         self.dweight = self.keep(dweight)
         self.dbias = self.keep(dbias)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = normalize_gradient(
-                    &self.planes, self.relu, self.measured, <const double *>self.x, <const double *>self.dy,
-                    <const double *>self.weight, <const double *>self.bias, <const double *>self.mean,
-                    <const double *>self.variance, self.eps, <double *>self.dx, <double *>self.dweight,
-                    <double *>self.dbias,
-                )
-            else:
-                failed = normalize_gradient(
-                    &self.planes, self.relu, self.measured, <const float *>self.x, <const float *>self.dy,
-                    <const float *>self.weight, <const float *>self.bias, <const float *>self.mean,
-                    <const float *>self.variance, self.eps, <float *>self.dx, <float *>self.dweight,
-                    <float *>self.dbias,
-                )
+        if self.double_:
+            failed = normalize_gradient(
+                &self.planes, self.relu, self.measured, <const double *>self.x, <const double *>self.dy,
+                <const double *>self.weight, <const double *>self.bias, <const double *>self.mean,
+                <const double *>self.variance, self.eps, <double *>self.dx, <double *>self.dweight,
+                <double *>self.dbias,
+            )
+        else:
+            failed = normalize_gradient(
+                &self.planes, self.relu, self.measured, <const float *>self.x, <const float *>self.dy,
+                <const float *>self.weight, <const float *>self.bias, <const float *>self.mean,
+                <const float *>self.variance, self.eps, <float *>self.dx, <float *>self.dweight,
+                <float *>self.dbias,
+            )
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0
 
 
@@ -432,7 +432,7 @@ cdef class Follow(Kernel):
         self.rate = rate
         self.correction = correction
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         if self.double_:
             follow(self.n, self.rate, self.correction, <const double *>self.running, <const double *>self.batch,
                    <double *>self.out)
@@ -549,21 +549,21 @@ cdef class LocalResponse(Kernel):
         self.response.alpha = alpha
         self.response.beta = beta
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed = 0
-        with nogil:
-            if self.double_ and self.dy:
-                failed = respond_gradient(
-                    &self.planes, &self.response, <const double *>self.x, <const double *>self.dy, <double *>self.out
-                )
-            elif self.double_:
-                respond(&self.planes, &self.response, <const double *>self.x, <double *>self.out)
-            elif self.dy:
-                failed = respond_gradient(
-                    &self.planes, &self.response, <const float *>self.x, <const float *>self.dy, <float *>self.out
-                )
-            else:
-                respond(&self.planes, &self.response, <const float *>self.x, <float *>self.out)
+        if self.double_ and self.dy:
+            failed = respond_gradient(
+                &self.planes, &self.response, <const double *>self.x, <const double *>self.dy, <double *>self.out
+            )
+        elif self.double_:
+            respond(&self.planes, &self.response, <const double *>self.x, <double *>self.out)
+        elif self.dy:
+            failed = respond_gradient(
+                &self.planes, &self.response, <const float *>self.x, <const float *>self.dy, <float *>self.out
+            )
+        else:
+            respond(&self.planes, &self.response, <const float *>self.x, <float *>self.out)
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0

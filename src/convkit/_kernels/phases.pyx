@@ -94,12 +94,11 @@ cdef class PhaseTransfer(Kernel):
         self.s.blocks = phases.shape[0]
         self.s.lanes = phases.shape[4] if phases.ndim == 5 else 1
 
-    cdef int execute(self) except -1:
-        with nogil:
-            if self.double_:
-                move(&self.s, self.splitting, <const double *> self.source, <double *> self.target)
-            else:
-                move(&self.s, self.splitting, <const float *> self.source, <float *> self.target)
+    cdef int execute(self) except -1 nogil:
+        if self.double_:
+            move(&self.s, self.splitting, <const double *> self.source, <double *> self.target)
+        else:
+            move(&self.s, self.splitting, <const float *> self.source, <float *> self.target)
         return 0
 
 

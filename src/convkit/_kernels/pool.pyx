@@ -311,20 +311,20 @@ cdef class MaxPoolForward(Kernel):
         if volume(self.windows.size) > 0x7FFFFFFF and not (self.double_ and self.wide):
             raise ValueError(f"max pooling takes planes of fewer than 2**31 values, not {x.shape[2:]}")
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef const Windows *w = &self.windows
         cdef int failed
-        with nogil:
-            if self.double_ and self.wide:
-                failed = max_planes(w, <const double *>self.x, <double *>self.y, <int64_t *>self.indices)
-            elif self.double_:
-                failed = max_planes(w, <const double *>self.x, <double *>self.y, <int32_t *>self.indices)
-            elif self.wide:
-                failed = max_planes(w, <const float *>self.x, <float *>self.y, <int64_t *>self.indices)
-            else:
-                failed = max_planes(w, <const float *>self.x, <float *>self.y, <int32_t *>self.indices)
+        if self.double_ and self.wide:
+            failed = max_planes(w, <const double *>self.x, <double *>self.y, <int64_t *>self.indices)
+        elif self.double_:
+            failed = max_planes(w, <const double *>self.x, <double *>self.y, <int32_t *>self.indices)
+        elif self.wide:
+            failed = max_planes(w, <const float *>self.x, <float *>self.y, <int64_t *>self.indices)
+        else:
+            failed = max_planes(w, <const float *>self.x, <float *>self.y, <int32_t *>self.indices)
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0
 
 
@@ -374,19 +374,18 @@ cdef class MaxPoolBackward(Kernel):
         fill_axes(axes, dy.shape[2:], 1)
         self.count = volume(axes)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int64_t planes = self.planes, size = self.size, count = self.count
         cdef int32_t *narrow = <int32_t *>self.indices
         cdef int64_t *wide = <int64_t *>self.indices
-        with nogil:
-            if self.double_ and self.wide:
-                scatter_planes(planes, size, count, <const double *>self.dy, wide, <double *>self.dx)
-            elif self.double_:
-                scatter_planes(planes, size, count, <const double *>self.dy, narrow, <double *>self.dx)
-            elif self.wide:
-                scatter_planes(planes, size, count, <const float *>self.dy, wide, <float *>self.dx)
-            else:
-                scatter_planes(planes, size, count, <const float *>self.dy, narrow, <float *>self.dx)
+        if self.double_ and self.wide:
+            scatter_planes(planes, size, count, <const double *>self.dy, wide, <double *>self.dx)
+        elif self.double_:
+            scatter_planes(planes, size, count, <const double *>self.dy, narrow, <double *>self.dx)
+        elif self.wide:
+            scatter_planes(planes, size, count, <const float *>self.dy, wide, <float *>self.dx)
+        else:
+            scatter_planes(planes, size, count, <const float *>self.dy, narrow, <float *>self.dx)
         return 0
 
 
@@ -555,20 +554,20 @@ cdef class AvgPoolForward(AveragePool):
         if is_uniform(&self.windows, count_include_pad):
             self.depthwise = DepthwiseForward(x, self.weight(x, kernel_size), None, y, stride, pad, (1,) * len(pad))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef const Windows *w = &self.windows
         cdef int failed
         if self.depthwise is not None:
             return self.depthwise.execute()
-        with nogil:
-            if self.double_:
-                failed = average_planes(
-                    w, self.count_pad, <const double *>self.inputs, <double *>self.outputs
-                )
-            else:
-                failed = average_planes(w, self.count_pad, <const float *>self.inputs, <float *>self.outputs)
+        if self.double_:
+            failed = average_planes(
+                w, self.count_pad, <const double *>self.inputs, <double *>self.outputs
+            )
+        else:
+            failed = average_planes(w, self.count_pad, <const float *>self.inputs, <float *>self.outputs)
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0
 
 
@@ -582,16 +581,16 @@ cdef class AvgPoolBackward(AveragePool):
         if is_uniform(&self.windows, count_include_pad):
             self.depthwise = DepthwiseInputGrad(dy, self.weight(dx, kernel_size), dx, stride, pad, (1,) * len(pad))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef const Windows *w = &self.windows
         cdef int failed
         if self.depthwise is not None:
             return self.depthwise.execute()
-        with nogil:
-            if self.double_:
-                failed = spread_planes(w, self.count_pad, <const double *>self.outputs, <double *>self.inputs)
-            else:
-                failed = spread_planes(w, self.count_pad, <const float *>self.outputs, <float *>self.inputs)
+        if self.double_:
+            failed = spread_planes(w, self.count_pad, <const double *>self.outputs, <double *>self.inputs)
+        else:
+            failed = spread_planes(w, self.count_pad, <const float *>self.outputs, <float *>self.inputs)
         if failed:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         return 0

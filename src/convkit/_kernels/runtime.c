@@ -147,9 +147,11 @@ static int allowed_threads(int now)
     return n;
 }
 
+int ck_threads_known(void) { return threads == 1 || omp_in_parallel() ? 1 : allowed_threads(0); }
+
 int ck_threads(void)
 {
-    int n = threads == 1 ? 1 : allowed_threads(0);
+    int n = ck_threads_known();
     if (n > 1 && !team_started)
         team_started = 1;
     return n;
@@ -159,6 +161,7 @@ int ck_threads_now(void) { return allowed_threads(1); }
 #else
 int ck_has_openmp(void) { return 0; }
 void ck_set_threads(int n) { threads = n; }
+int ck_threads_known(void) { return 1; }
 int ck_threads(void) { return 1; }
 int ck_threads_now(void) { return 1; }
 #endif

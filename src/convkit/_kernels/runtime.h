@@ -22,9 +22,11 @@ void ck_set_threads(int n);
 /* What holds until a number is set: so many, where `affinity` is not 0 as many as the calling thread has cores, which may
    change, and at most so many. */
 void ck_set_default_threads(int most, int affinity);
-/* Threads the next parallel loop may use: the number set, less where the OpenMP runtime was limited since;
-   cores are counted ten times a second. */
+/* Threads the next parallel loop may use: the number set, less where the OpenMP runtime was limited since, one inside
+   a parallel loop; cores are counted ten times a second. */
 int ck_threads(void);
+/* The same, asked by who will not begin a loop. */
+int ck_threads_known(void);
 /* The same at this very moment. */
 int ck_threads_now(void);
 

@@ -252,15 +252,15 @@ cdef class WideWeightGrad(Kernel):
         w.chunks = min(w.out_size[0], parts_of(parts_of(w.out_size[0], rows), of_plane) * of_plane)
         w.chunk = parts_of(w.out_size[0], w.chunks)
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = weight_grad(&self.w, <const double *> self.dy, <const double *> self.x,
-                                     <double *> self.dweight, <double *> self.dbias)
-            else:
-                failed = weight_grad(&self.w, <const float *> self.dy, <const float *> self.x,
-                                     <float *> self.dweight, <float *> self.dbias)
+        if self.double_:
+            failed = weight_grad(&self.w, <const double *> self.dy, <const double *> self.x,
+                                 <double *> self.dweight, <double *> self.dbias)
+        else:
+            failed = weight_grad(&self.w, <const float *> self.dy, <const float *> self.x,
+                                 <float *> self.dweight, <float *> self.dbias)
         if failed:
-            raise MemoryError("WideWeightGrad: no memory for the turned input")
+            with gil:
+                raise MemoryError("WideWeightGrad: no memory for the turned input")
         return 0

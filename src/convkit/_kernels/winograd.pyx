@@ -409,17 +409,17 @@ cdef class WinogradConvolution(Kernel):
         p.chunk = parts_of(p.t.tiles, p.chunks)
         p.parts = 1 if p.adjoint else p.chunks
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = multiply_out(&self.p, <const double *> self.x, <const double *> self.weight,
-                                      <const double *> self.bias, <double *> self.y, self.codes)
-            else:
-                failed = multiply_out(&self.p, <const float *> self.x, <const float *> self.weight,
-                                      <const float *> self.bias, <float *> self.y, self.codes)
+        if self.double_:
+            failed = multiply_out(&self.p, <const double *> self.x, <const double *> self.weight,
+                                  <const double *> self.bias, <double *> self.y, self.codes)
+        else:
+            failed = multiply_out(&self.p, <const float *> self.x, <const float *> self.weight,
+                                  <const float *> self.bias, <float *> self.y, self.codes)
         if failed:
-            raise MemoryError("WinogradConvolution: no memory for the transformed tiles")
+            with gil:
+                raise MemoryError("WinogradConvolution: no memory for the transformed tiles")
         return 0
 
 
@@ -655,15 +655,15 @@ cdef class WinogradWeightGrad(Kernel):
         if several:
             f.partials = max(1, min(f.t.blocks * f.chunks, max(f.t.blocks, FEWEST_PARTIALS), MOST_PARTIALS))
 
-    cdef int execute(self) except -1:
+    cdef int execute(self) except -1 nogil:
         cdef int failed
-        with nogil:
-            if self.double_:
-                failed = correlate(&self.f, <const double *> self.x, <const double *> self.dy,
-                                   <double *> self.dweight, <double *> self.dbias)
-            else:
-                failed = correlate(&self.f, <const float *> self.x, <const float *> self.dy,
-                                   <float *> self.dweight, <float *> self.dbias)
+        if self.double_:
+            failed = correlate(&self.f, <const double *> self.x, <const double *> self.dy,
+                               <double *> self.dweight, <double *> self.dbias)
+        else:
+            failed = correlate(&self.f, <const float *> self.x, <const float *> self.dy,
+                               <float *> self.dweight, <float *> self.dbias)
         if failed:
-            raise MemoryError("WinogradWeightGrad: no memory for the transformed tiles")
+            with gil:
+                raise MemoryError("WinogradWeightGrad: no memory for the transformed tiles")
         return 0

@@ -15,31 +15,40 @@ ALIGNMENT = 64
 
 @dataclass(eq=False)
 class Block:
-    """A piece of memory, holding one array or several in turn, from node number `birth` to `death`."""
+    """A piece of memory, holding one array or several in turn, from node number `birth` to `death`.
+
+    Node number `made` writes it first: later than `birth` where threads are at different nodes.
+    """
 
     nbytes: int
+    made: int
     birth: int
     death: int
     offset: int = -1
     symbols: list[Symbol] = field(default_factory=list)
 
 
-def assign_blocks(graph: Graph, pinned: Iterable[Symbol], external: Collection[Symbol]) -> dict[Symbol, Block]:
+def assign_blocks(
+    graph: Graph, pinned: Iterable[Symbol], external: Collection[Symbol], stretches: Iterable[range] = ()
+) -> dict[Symbol, Block]:
     """Give every symbol that needs memory of the arena its block.
 
     A reshaped array is its original's block; an op that can work in place takes over the block of an input that
-    nobody reads later.  `pinned` symbols live to the end; `external` ones have memory of their own.
+    nobody reads later.  `pinned` symbols live to the end; `external` ones have memory of their own.  In a stretch
+    (`graph.stretches`) threads are at different nodes: what is made there lives from its beginning, and only that is
+    taken over, since each thread has its own part of it.
     """
     last_use = _last_uses(graph, pinned)
     blocks: dict[Symbol, Block] = {}
+    beginning = {number: stretch.start for stretch in stretches for number in stretch if len(stretch) > 1}
 
     def settle(symbol: Symbol, block: Block) -> None:
-        block.death = max(block.death, last_use.get(symbol, block.birth))
+        block.death = max(block.death, last_use.get(symbol, block.made))
         block.symbols.append(symbol)
         blocks[symbol] = block
 
     for symbol in graph.inputs:
-        settle(symbol, Block(symbol.nbytes, -1, -1))
+        settle(symbol, Block(symbol.nbytes, -1, -1, -1))
     for number, node in enumerate(graph.nodes):
         if isinstance(node.op, Reshape):
             if node.inputs[0] in blocks:
@@ -48,8 +57,8 @@ def assign_blocks(graph: Graph, pinned: Iterable[Symbol], external: Collection[S
         for position, symbol in enumerate(node.outputs):
             if symbol in external or (position in node.op.optional and symbol not in last_use):
                 continue
-            taken = _taken_over(node, number, blocks) if position == 0 else None
-            settle(symbol, taken or Block(symbol.nbytes, number, number))
+            taken = _taken_over(node, number, beginning.get(number, -1), blocks) if position == 0 else None
+            settle(symbol, taken or Block(symbol.nbytes, number, beginning.get(number, number), number))
     return blocks
 
 
@@ -63,8 +72,8 @@ def _last_uses(graph: Graph, pinned: Iterable[Symbol]) -> dict[Symbol, int]:
     return last
 
 
-def _taken_over(node: Node, number: int, blocks: dict[Symbol, Block]) -> Block | None:
-    """The block of an input that dies here, if the op can write its first output over it."""
+def _taken_over(node: Node, number: int, earliest: int, blocks: dict[Symbol, Block]) -> Block | None:
+    """The block of an input, made no earlier, that dies here, if the op can write its first output over it."""
     for index in node.op.in_place:
         candidate = node.inputs[index]
         block = blocks.get(candidate) if candidate is not None else None
@@ -72,6 +81,7 @@ def _taken_over(node: Node, number: int, blocks: dict[Symbol, Block]) -> Block |
             candidate is not None
             and block is not None
             and block.death <= number
+            and block.made >= earliest
             and candidate.nbytes == node.outputs[0].nbytes
             and sum(symbol in block.symbols for symbol in node.inputs) == 1
         ):

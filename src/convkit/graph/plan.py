@@ -1,7 +1,7 @@
 """A plan: a graph made ready to run, every array placed and every kernel bound.
 
-Running it is copying the inputs to their places and walking a list of bound kernels; nothing is allocated but the
-results, which belong to the caller.
+Running it is copying the inputs to their places, unless kernels read them as they are given, and walking a list of
+bound kernels; nothing is allocated but the results, which belong to the caller.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convkit._kernels.core import Kernel, Program, PythonKernel, Series
+from convkit._kernels.core import Input, Kernel, Program, PythonKernel, Reader, Series, SideBySide, known_threads
 from convkit.graph.fold import fold
 from convkit.graph.lanes import use_lanes
 from convkit.graph.memory import aligned_empty, assign_blocks, lay_out
 from convkit.graph.rewrite import fuse
+from convkit.graph.stretches import find_cut, find_stretches
 from convkit.graph.symbols import Graph, Node, RandomState, Symbol
 from convkit.ops.base import Spec
 from convkit.ops.shape import Reshape
@@ -42,10 +43,8 @@ class Plan:
 
     Attributes
     ----------
-    bound : list of (node, kernel)
-        What `run` walks through, and
     program : Program
-        the arrays it fills before and reads after: for those who want to time the kernels one by one.
+        The kernels that `run` walks through, with the arrays it fills before and reads after.
     """
 
     def __init__(
@@ -66,22 +65,26 @@ class Plan:
         # The first place asked for is written by the kernel itself, further ones are copies.
         direct = {symbol: target for symbol, target in reversed(stored) if _is_written(symbol)}
         kept = [symbol for node in constant for symbol in node.outputs]
-        self._blocks = assign_blocks(graph, [*wanted, *kept], direct)
+        self._cut = find_cut(graph, known_threads())
+        stretches = find_stretches(graph.nodes, len(constant), self._cut)
+        self._blocks = assign_blocks(graph, [*wanted, *kept], direct, stretches)
         for block in {self._blocks[symbol] for symbol in kept if symbol in self._blocks}:
             block.birth = -1  # it lasts from one run to the next, while inputs are copied
         self._arena = aligned_empty(lay_out(self._blocks.values()))
         self._arrays: dict[Symbol, np.ndarray] = dict(direct)
         self._random_states: dict[Symbol, np.ndarray] = {}
-        bound = [(node, self._bind(node)) for node in graph.nodes if not isinstance(node.op, Reshape)]
-        self.bound = [(node, kernel) for node, kernel in bound if node not in constant]
+        self._nodes = graph.nodes[len(constant) :]
+        self._readers: dict[Symbol | None, list[Reader]] = {
+            symbol: [] for symbol in graph.inputs if symbol not in wanted and _is_read_as_given(symbol, graph)
+        }
         targets = [(symbol, target) for symbol, target in stored if direct.get(symbol) is not target]
         targets += [(symbol, buffer.data) for buffer, symbol in graph.updates.items()]
-        kernels = [kernel for _, kernel in self.bound]
+        self._preparation = self._series(graph.nodes[: len(constant)])
+        kernels = [self._stretch([graph.nodes[number] for number in stretch]) for stretch in stretches]
         kernels += [PythonKernel(_copying(self._array(symbol), target)) for symbol, target in targets]
-        self._preparation = Series(kernel for node, kernel in bound if node in constant)
         self._prepared_for = -1  # the count of writes that the preparation has seen
         self._updates_buffers = bool(graph.updates)
-        inputs = [self._array(symbol) for symbol in graph.inputs]
+        inputs = [Input(self._array(symbol), self._readers.get(symbol, ())) for symbol in graph.inputs]
         self.program = Program(kernels, inputs, [self._array(symbol) for symbol in outputs])
         self.lock = threading.Lock()
 
@@ -97,10 +100,35 @@ class Plan:
             structure.writes += 1
         return results
 
-    def _bind(self, node: Node) -> Kernel:
+    @property
+    def bound(self) -> list[tuple[Node, Kernel]]:
+        """What a run computes, node by node: for those who want to time the kernels by themselves."""
+        return [(node, self._bind(node)) for node in self._nodes if not isinstance(node.op, Reshape)]
+
+    def _stretch(self, nodes: Sequence[Node]) -> Kernel:
+        """One node, or several of which each thread runs its share."""
+        if len(nodes) == 1 or self._cut is None:
+            return self._series(nodes)
+        return SideBySide(self._series(nodes, share) for share in range(self._cut.shares))
+
+    def _series(self, nodes: Sequence[Node], share: int | None = None) -> Series:
+        return Series(self._bind(node, share) for node in nodes if not isinstance(node.op, Reshape))
+
+    def _bind(self, node: Node, share: int | None = None) -> Kernel:
         inputs = [None if symbol is None else self._array(symbol) for symbol in node.inputs]
         outputs = [self._output(node, position) for position in range(len(node.outputs))]
-        return node.op.bind(inputs, outputs)
+        if share is not None:
+            for i in node.op.by_image(*node.inputs):
+                inputs[i] = self._part(inputs[i], share)
+            outputs = [self._part(output, share) for output in outputs]
+        kernel = node.op.bind(inputs, outputs)
+        if isinstance(kernel, Reader) and node.inputs[0] in self._readers:
+            self._readers[node.inputs[0]].append(kernel)
+        return kernel
+
+    def _part(self, array: np.ndarray | None, share: int) -> np.ndarray | None:
+        assert self._cut is not None
+        return None if array is None else array[self._cut.part(len(array), share)]
 
     def _output(self, node: Node, position: int) -> np.ndarray | None:
         symbol = node.outputs[position]
@@ -150,6 +178,11 @@ def _is_written(symbol: Symbol) -> bool:
     return symbol.node is not None and not isinstance(symbol.node.op, Reshape)
 
 
+def _is_read_as_given(symbol: Symbol, graph: Graph) -> bool:
+    """Whether all who read an input can read it wherever it lies."""
+    return all(node.op.reads_as_given for node in graph.nodes if symbol in node.inputs)
+
+
 def _copying(source: np.ndarray, target: np.ndarray) -> Callable[[], None]:
     return lambda: np.copyto(target, source)
 
@@ -172,8 +205,8 @@ class PlanCache:
     def run(
         self, key: Hashable, make: Callable[[], Plan], inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0
     ) -> tuple[Plan, list[np.ndarray]]:
-        """Run the plan for `key`, made if need be; return it with its outputs."""
-        plan = self._acquire(key, make)
+        """Run the plan for `key` and the threads that there are, made if need be; return it with its outputs."""
+        plan = self._acquire((key, known_threads()), make)
         try:
             return plan, plan.run(inputs, seed, step)
         finally:

@@ -22,6 +22,7 @@ class Map(Primitive):
     p: float = 0.0
     q: float = 0.0
     in_place = (0,)
+    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return like(x)
@@ -39,6 +40,7 @@ class MapGrad(Primitive):
 
     of: Map
     in_place = (1, 0)
+    images_in = (0, 1)
 
     def infer(self, x: Any, grad: Any) -> tuple[Spec, ...]:
         return like(grad)

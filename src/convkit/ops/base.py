@@ -174,6 +174,10 @@ class Primitive:
     in_place: ClassVar[tuple[int, ...]] = ()
     # Outputs that are bound as None when nobody reads them; the others are always written.
     optional: ClassVar[tuple[int, ...]] = ()
+    # Whether the kernel is a `Reader` of its first input, the only one.
+    reads_as_given: ClassVar[bool] = False
+    # What `by_image` says of an op for which it is always the same.
+    images_in: ClassVar[tuple[int, ...]] = ()
 
     def infer(self, *inputs: Any) -> tuple[Spec, ...]:
         """Shapes and dtypes of the outputs, given inputs that have `shape` and `dtype`."""
@@ -186,6 +190,14 @@ class Primitive:
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         """Gradients to each input (None: none), from those to each output (None: zero)."""
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def by_image(self, *inputs: Any) -> tuple[int, ...]:
+        """Which inputs have images along their first axis, as all outputs then have, and are treated one by one.
+
+        Bound to some of the images, of these inputs and all outputs, the op makes the same bits as bound to all.
+        Nothing where that does not hold.
+        """
+        return self.images_in
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         """Multiplications and additions of one run, counted separately; streams count as none."""

@@ -28,6 +28,7 @@ class Activation(Primitive):
     forward: ClassVar[Callable[..., Kernel]]
     backward: ClassVar[Callable[..., Kernel]]
     in_place = (0,)
+    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return like(x)
@@ -45,6 +46,7 @@ class ActivationGrad(Primitive):
 
     of: type[Activation]
     in_place = (1, 0)
+    images_in = (0, 1)
 
     def infer(self, y: Any, grad: Any) -> tuple[Spec, ...]:
         return like(grad)
@@ -97,6 +99,9 @@ class Arithmetic(Primitive):
             return self.kernel(a, b, outputs[0])
         return BroadcastArithmetic(self.ufunc).bind(inputs, outputs)
 
+    def by_image(self, *inputs: Any) -> tuple[int, ...]:
+        return (0, 1) if inputs[0].shape == inputs[1].shape else ()
+
 
 @dataclass(frozen=True)
 class BroadcastArithmetic(NumpyPrimitive):
@@ -144,6 +149,7 @@ class Scale(Primitive):
 
     factor: float
     in_place = (0,)
+    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return like(x)
@@ -162,6 +168,7 @@ class Shift(Primitive):
     offset: float
     negative: bool = False
     in_place = (0,)
+    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return like(x)
@@ -225,6 +232,8 @@ class ScaleImages(Primitive):
     """uint8 -> dtype, times 1/255: images with values from 0 to 1."""
 
     dtype: np.dtype[Any]
+    images_in = (0,)
+    reads_as_given = True
 
     def infer(self, images: Any) -> tuple[Spec, ...]:
         return (Spec(tuple(images.shape), self.dtype),)

@@ -50,6 +50,9 @@ def fills_lanes(images: int, dtype: Any) -> bool:
 class ToLanes(Primitive):
     """(N, C, *size) -> (blocks, C, *size, lanes)."""
 
+    images_in = (0,)
+    reads_as_given = True
+
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return (Spec(in_lanes(x.shape, x.dtype), x.dtype),)
 
@@ -62,6 +65,7 @@ class FromLanes(Primitive):
     """(blocks, C, *size, lanes) -> (images, C, *size)."""
 
     images: int
+    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return (Spec((self.images, *x.shape[1:-1]), x.dtype),)
@@ -78,6 +82,7 @@ class LaneMaxPool(Primitive):
     size: tuple[int, ...]
     optional = (1,)
     kind = "max"
+    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         shape = (*x.shape[:2], *self.size, x.shape[-1])
@@ -98,6 +103,7 @@ class LaneMaxPoolGrad(Primitive):
 
     windows: Windows
     size: tuple[int, ...]
+    images_in = (0, 1)
 
     def infer(self, grad: Any, codes: Any) -> tuple[Spec, ...]:
         return (Spec((*grad.shape[:2], *self.size, grad.shape[-1]), grad.dtype),)
@@ -117,6 +123,7 @@ class LaneAvgPool(Primitive):
     size: tuple[int, ...]
     count_include_pad: bool
     kind = "mean"
+    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return (Spec((*x.shape[:2], *self.size, x.shape[-1]), x.dtype),)
@@ -137,6 +144,7 @@ class LaneAvgPoolGrad(Primitive):
     windows: Windows
     size: tuple[int, ...]
     count_include_pad: bool
+    images_in = (0,)
 
     def infer(self, grad: Any) -> tuple[Spec, ...]:
         return (Spec((*grad.shape[:2], *self.size, grad.shape[-1]), grad.dtype),)
@@ -172,6 +180,7 @@ class LaneConvolution(Primitive):
     relu: bool = False
     pool: LaneMaxPool | LaneAvgPool | None = None
     optional = (1,)
+    images_in = (0,)
 
     def infer(self, x: Any, weight: Any, bias: Any) -> tuple[Spec, ...]:
         channels = weight.shape[1] * self.groups if self.adjoint else weight.shape[0]

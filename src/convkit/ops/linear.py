@@ -16,6 +16,7 @@ class Linear(Primitive):
     """(x (N, I), weight (O, I), bias (O,) | None) -> x · weightᵀ + bias, optionally rectified in the same pass."""
 
     relu: bool = False
+    images_in = (0,)
 
     def infer(self, x: Any, weight: Any, bias: Any) -> tuple[Spec, ...]:
         return (Spec((x.shape[0], weight.shape[0]), x.dtype),)
@@ -45,6 +46,9 @@ class MatMul(Primitive):
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         return kernels.Gemm(inputs[0], inputs[1], outputs[0], self.trans_a, self.trans_b)
+
+    def by_image(self, *inputs: Any) -> tuple[int, ...]:
+        return () if self.trans_a else (0,)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         a, b = inputs

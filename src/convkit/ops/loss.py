@@ -35,6 +35,9 @@ class Softmax(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         return kernels.SoftmaxForward(inputs[0], outputs[0], *_rows(inputs[0].shape, self.axis), self.log)
 
+    def by_image(self, *inputs: Any) -> tuple[int, ...]:
+        return (0,) if self.axis > 0 else ()
+
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         return (SoftmaxGrad(self.axis, self.log)(outputs[0], grads[0]),)
 

@@ -54,6 +54,7 @@ class Normalize(Primitive):
     eps: float
     relu: bool = False
     in_place = (0,)
+    images_in = (0,)
 
     def infer(self, x: Any, mean: Any, variance: Any, weight: Any, bias: Any) -> tuple[Spec, ...]:
         return like(x)
@@ -130,6 +131,7 @@ class LocalResponseNorm(Primitive):
     alpha: float
     beta: float
     k: float
+    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return like(x)
@@ -148,6 +150,7 @@ class LocalResponseNormGrad(Primitive):
 
     of: LocalResponseNorm
     in_place = (0,)
+    images_in = (0, 1)
 
     def infer(self, grad: Any, x: Any) -> tuple[Spec, ...]:
         return like(x)

@@ -22,6 +22,7 @@ class Reshape(Primitive):
     """The same memory under another shape: nothing is computed."""
 
     shape: tuple[int, ...]
+    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return (Spec(self.shape, x.dtype),)
@@ -50,6 +51,9 @@ class Concat(Primitive):
             for source, start in zip(inputs, _starts(inputs, self.axis), strict=True)
         )
 
+    def by_image(self, *inputs: Any) -> tuple[int, ...]:
+        return tuple(range(len(inputs))) if self.axis > 0 else ()
+
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         return [
             Slice(self.axis, start, operand.shape[self.axis])(grads[0])
@@ -72,6 +76,9 @@ class Slice(Primitive):
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         return _block(inputs[0], outputs[0], self.axis, self.start, 0)
+
+    def by_image(self, *inputs: Any) -> tuple[int, ...]:
+        return (0,) if self.axis > 0 else ()
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         padding = [(0, 0)] * len(inputs[0].shape)
