@@ -138,11 +138,11 @@ def test_transposed_convolution_matches_the_oracle(rank: int, seed: int, dtype: 
 
 @pytest.fixture
 def always_winograd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let 3 x 3 kernels of any number of channels go Winograd's way."""
+    """Let 3 x 3 and 5 x 5 kernels of any number of channels go Winograd's way."""
     monkeypatch.setattr(winograd.Rule, "enabled", True)
-    monkeypatch.setattr(winograd.Rule, "least_for_products", 0)
-    monkeypatch.setattr(winograd.Rule, "least_for_sums", 0)
-    monkeypatch.setattr(winograd.Rule, "least_for_phases", 0)
+    for rule in ("products", "sums", "planes", "plane_sums", "phases"):
+        monkeypatch.setattr(winograd.Rule, f"least_for_{rule}", {3: 0, 5: 0})
+    monkeypatch.setattr(winograd.Rule, "least_side", {3: 0, 5: 0})
     monkeypatch.setattr(winograd.Rule, "least_outputs", 0)
     monkeypatch.setattr(winograd.Rule, "least_covered", 0.0)
     yield
@@ -152,21 +152,27 @@ def phased_case(rng: np.random.Generator) -> ConvCase:
     """With dilation, and padding before each axis that is a multiple of it."""
     dilation = tuple(int(d) for d in rng.choice([1, 2, 2, 3, 4], 2))
     dilation = (2, 3) if max(dilation) == 1 else dilation
-    pads = tuple((int(d * rng.integers(0, 3)), int(rng.integers(0, 4))) for d in dilation)
-    least = [max(1, 2 * d + 1 - lo - hi) for (lo, hi), d in zip(pads, dilation, strict=True)]
-    size = tuple(int(rng.integers(n, n + 9)) for n in least)
-    case = winograd_case(rng, dilations=[1], most_low=2)
+    case = winograd_case(rng, dilations=[1], beyond=0)
+    pads = tuple((int(d * rng.integers(0, case.kernel[0])), int(rng.integers(0, 4))) for d in dilation)
+    size = planes_under(rng, case.kernel, pads, dilation)
     return replace(case, size=size, padding=pads, dilation=dilation, batch=int(rng.choice([1, 1, 2, 3, 4, 5])))
 
 
-def winograd_case(rng: np.random.Generator, dilations: Sequence[int], most_low: int) -> ConvCase:
+def planes_under(rng: np.random.Generator, kernel: Any, pads: Any, dilation: Any) -> tuple[int, ...]:
+    """A size of planes that such a kernel fits in, with padding."""
+    least = [max(1, (k - 1) * d + 1 - lo - hi) for k, (lo, hi), d in zip(kernel, pads, dilation, strict=True)]
+    return tuple(int(rng.integers(n, n + 9)) for n in least)
+
+
+def winograd_case(rng: np.random.Generator, dilations: Sequence[int], beyond: int) -> ConvCase:
+    """With padding before each axis as far as the kernel reaches, and so much beyond."""
+    kernel = (3, 3) if rng.integers(2) else (5, 5)
     groups = int(rng.choice([1, 1, 2]))
     ins, outs = (groups * int(n) for n in rng.choice([1, 2, 5, 8, 16, 17, 33], 2))
-    pads = tuple((int(lo), int(hi)) for lo, hi in rng.integers(0, [most_low + 1, 4], (2, 2)))
+    pads = tuple((int(lo), int(hi)) for lo, hi in rng.integers(0, [kernel[0] + beyond, 4], (2, 2)))
     dilation = tuple(int(d) for d in rng.choice(dilations, 2))
-    least = [max(1, 2 * d + 1 - lo - hi) for (lo, hi), d in zip(pads, dilation, strict=True)]
-    size = tuple(int(rng.integers(n, n + 9)) for n in least)
-    return ConvCase(1, ins, outs, size, (3, 3), (1, 1), pads, dilation, groups, bool(rng.integers(2)), {})
+    size = planes_under(rng, kernel, pads, dilation)
+    return ConvCase(1, ins, outs, size, kernel, (1, 1), pads, dilation, groups, bool(rng.integers(2)), {})
 
 
 @dtypes
@@ -178,7 +184,7 @@ def test_winograd_of_ordinary_arrays_matches_the_oracle(
     for other in ("ConvForward", "ConvInputGrad", "ConvWeightGrad"):
         monkeypatch.setattr(conv.kernels, other, None)
     rng = np.random.default_rng(seed)
-    case = replace(winograd_case(rng, dilations=[1], most_low=2), batch=int(rng.integers(1, 9)))
+    case = replace(winograd_case(rng, dilations=[1], beyond=0), batch=int(rng.integers(1, 9)))
     if dilated:
         case = phased_case(rng)
     x, weight = normal(rng, case.x_shape, dtype), normal(rng, case.weight_shape, dtype)
@@ -201,7 +207,7 @@ def test_winograd_of_ordinary_arrays_matches_the_oracle(
 @dtypes
 @pytest.mark.usefixtures("always_winograd")
 def test_winograd_in_lanes_matches_the_oracle(seed: int, dtype: Any, threaded: Any) -> None:
-    case = winograd_case(np.random.default_rng(seed), dilations=[1, 1, 2, 3], most_low=3)
+    case = winograd_case(np.random.default_rng(seed), dilations=[1, 1, 2, 3], beyond=1)
     check_convolution(with_batch(case, seed, dtype), seed, dtype, threaded)
 
 

@@ -79,9 +79,10 @@ POOLS = {
 }
 
 
-def pooled(pool: str, channels: tuple[int, int], size: tuple[int, int], dtype: str, training: bool) -> list[Any]:
+def pooled(pool: str, channels: tuple[int, int, int], size: tuple[int, int], dtype: str, training: bool) -> list[Any]:
     ck.set_seed(5)
-    model = nn.Sequential(nn.Conv2d(*channels, 3, padding=1), nn.ReLU(), POOLS[pool], nn.GlobalAvgPool()).astype(dtype)
+    conv = nn.Conv2d(*channels, padding=channels[2] // 2)
+    model = nn.Sequential(conv, nn.ReLU(), POOLS[pool], nn.GlobalAvgPool()).astype(dtype)
     rng = np.random.default_rng(1)
     x, labels = rng.standard_normal((32, channels[0], *size)).astype(dtype), rng.integers(0, channels[1], 32)
     if not training:
@@ -91,13 +92,13 @@ def pooled(pool: str, channels: tuple[int, int], size: tuple[int, int], dtype: s
 
 
 @pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("channels", [(2, 20), (48, 40)], ids=["direct", "winograd"])
-@pytest.mark.parametrize("size", [(8, 6), (9, 11)])
+@pytest.mark.parametrize("channels", [(2, 20, 3), (48, 40, 3), (24, 16, 5)], ids=["direct", "3x3", "5x5"])
+@pytest.mark.parametrize("size", [(8, 10), (9, 11)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("training", [True, False])
 def test_convolutions_that_pool_at_once_give_the_same_bits(
     pool: str,
-    channels: tuple[int, int],
+    channels: tuple[int, int, int],
     size: tuple[int, int],
     dtype: str,
     training: bool,
@@ -113,14 +114,14 @@ def test_convolutions_that_pool_at_once_give_the_same_bits(
 @pytest.mark.parametrize(
     ("pool", "training", "expected"), [("mean", False, 1), ("mean", True, 0), ("largest", True, 1)]
 )
-@pytest.mark.parametrize("channels", [(2, 20), (48, 40)], ids=["direct", "winograd"])
+@pytest.mark.parametrize("channels", [(2, 20, 3), (48, 40, 3), (24, 16, 5)], ids=["direct", "3x3", "5x5"])
 def test_pooling_is_done_at_once_where_nobody_reads_what_is_pooled(
-    pool: str, training: bool, expected: int, channels: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    pool: str, training: bool, expected: int, channels: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
     bind = LaneConvolution.bind
     monkeypatch.setattr(LaneConvolution, "bind", lambda op, *places: (seen.append(op.pool), bind(op, *places))[1])
-    pooled(pool, channels, (8, 6), "float32", training)
+    pooled(pool, channels, (8, 10), "float32", training)
     assert len(set(seen) - {None}) == expected  # whether bound once or for each thread
 
 

@@ -1,50 +1,63 @@
-"""When 3 x 3 convolutions are computed by Winograd's F(2x2, 3x3) instead of the direct sum."""
+"""When 3 x 3 and 5 x 5 convolutions go Winograd's way, F(2x2, 3x3) and F(2x2, 5x5), instead of the direct sum."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from convkit.geometry import Windows
 
 
 class Rule:
-    """F(2x2, 3x3) takes 1 / 2.25 of the products; its transforms cost as much as a few channels' worth of them.
+    """They take 1 / 2.25 and 1 / 2.8 of the products; the transforms cost as much as a few channels' worth of them.
 
     Attributes
     ----------
     enabled : bool
         The switch; `convkit.set_winograd` turns it.
-    least_for_products, least_for_sums : int
-        For I inputs and O outputs, the least I O / (I + O) at which it is faster, measured: in the convolution and
-        its adjoint, and in the weight gradient.
-    least_for_phases : int
+    least_for_products, least_for_sums : dict
+        By the size of the kernel, for I inputs and O outputs, the least I O / (I + O) at which it is faster, measured:
+        in the convolution and its adjoint, and in the weight gradient.
+    least_for_planes, least_for_plane_sums : dict
+        The same for ordinary arrays, which are taken apart first.
+    least_for_phases : dict
         The same for convolutions with dilation of ordinary arrays, whose phases are copied (`ops.phases`).
+    least_side : dict
+        By the size of the kernel, the least size of the plane of outputs: of smaller ones, much is border, where the
+        direct sum has fewer terms.
     least_outputs : int
         Of a channel of ordinary arrays: with fewer the transformed kernels cost more than is saved.
     least_covered : float
-        The least share of places in vectors of neighbouring tiles that hold an output: 0.61 at 7 x 7, 0.87 at 14 x 14.
+        The least share of places in vectors of neighbouring tiles that hold an output: for 3 x 3 0.61 at 7 x 7, 0.87 at
+        14 x 14.
     """
 
     enabled = os.environ.get("CONVKIT_WINOGRAD", "1") != "0"
-    least_for_products = 16
-    least_for_sums = 20
-    least_for_phases = 32
+    least_for_products: ClassVar = {3: 16, 5: 5}
+    least_for_sums: ClassVar = {3: 20, 5: 24}
+    least_for_planes: ClassVar = {3: 16, 5: 10}
+    least_for_plane_sums: ClassVar = {3: 20, 5: 24}
+    least_for_phases: ClassVar = {3: 32}
+    least_side: ClassVar = {3: 1, 5: 8}
     least_outputs = 700
     least_covered = 0.7
 
 
-def suits(windows: Windows, ins: int, outs: int, least: int) -> bool:
-    """Whether a group of a convolution with these windows and channels should go Winograd's way."""
-    fits = windows.kernel_size == (3, 3) and windows.stride == (1, 1)
-    return Rule.enabled and fits and ins * outs >= least * (ins + outs)
+def suits(windows: Windows, ins: int, outs: int, least: Mapping[int, int], plane: Sequence[int]) -> bool:
+    """Whether a group of a convolution with these windows, channels and planes of outputs should go Winograd's way."""
+    size = windows.kernel_size[0]
+    fits = windows.kernel_size == (size, size) and windows.stride == (1, 1) and size in least
+    return Rule.enabled and fits and ins * outs >= least[size] * (ins + outs) and min(plane) >= Rule.least_side[size]
 
 
-def suits_planes(windows: Windows, ins: int, outs: int, least: int, y: Any) -> bool:
+def suits_planes(windows: Windows, ins: int, outs: int, least: Mapping[int, int], y: Any) -> bool:
     """The same for ordinary arrays, with outputs (N, C, H, W) like y."""
-    if not suits(windows, ins, outs, least) or windows.dilation != (1, 1) or max(windows.low) > 2:
+    if not suits(windows, ins, outs, least, y.shape[2:]) or windows.dilation != (1, 1):
         return False
+    size = windows.kernel_size[0]
     images, _, height, width = y.shape
-    places = 4 * -(-height // 2) * (-(-width // 2) + 1)
-    return images * height * width >= Rule.least_outputs and height * width >= Rule.least_covered * places
+    places = 4 * -(-height // 2) * (-(-width // 2) + size // 2)
+    enough = images * height * width >= Rule.least_outputs and height * width >= Rule.least_covered * places
+    return enough and max(windows.low) < size

@@ -8,6 +8,7 @@ from convkit._kernels.lanes cimport ck_lanes_f32, ck_lanes_f64
 from convkit._kernels.maps cimport ck_maps_f32, ck_maps_f64
 from convkit._kernels.norm_rows cimport ck_norm_f32, ck_norm_f64
 from convkit._kernels.rows cimport ck_rows_f32, ck_rows_f64
+from convkit._kernels.winograd cimport ck_winograd_f32, ck_winograd_f64
 
 
 cdef extern from "micro.h" nogil:
@@ -87,6 +88,8 @@ cdef extern from "micro.h" nogil:
         ck_maps_f64 maps_f64
         ck_lanes_f32 lanes_f32
         ck_lanes_f64 lanes_f64
+        const ck_winograd_f32 *winograd_f32
+        const ck_winograd_f64 *winograd_f64
         ck_direct_f32 direct_f32
         ck_direct_f64 direct_f64
         ck_ceiling ceiling

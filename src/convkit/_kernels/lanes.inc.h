@@ -309,14 +309,6 @@ BY_PAIRS(mean_row_grad, (const ck_window_row *w, const REAL *scale, const REAL *
         .correlate_n = CORRELATE_N, .gather = gather_##suffix, .correlate = correlate_##suffix,             \
         .sum_pixels = sum_pixels_##suffix, .max_row = max_row_##suffix, .mean_row = mean_row_##suffix,      \
         .max_row_grad = max_row_grad_##suffix, .mean_row_grad = mean_row_grad_##suffix,                     \
-        .winograd_input = winograd_input_##suffix,                                                          \
-        .winograd_input_adjoint = winograd_input_adjoint_##suffix,                                          \
-        .winograd_output = winograd_output_##suffix,                                                        \
-        .winograd_output_mean = winograd_output_mean_##suffix,                                              \
-        .winograd_output_max = winograd_output_max_##suffix,                                                \
-        .winograd_output_adjoint = winograd_output_adjoint_##suffix,                                        \
-        .winograd_kernel = winograd_kernel_##suffix,                                                        \
-        .winograd_kernel_adjoint = winograd_kernel_adjoint_##suffix,                                        \
     }
 #define LANES_TABLE_f32 LANES_TABLE(f32)
 #define LANES_TABLE_f64 LANES_TABLE(f64)

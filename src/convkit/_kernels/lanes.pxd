@@ -32,24 +32,6 @@ cdef extern from "micro_lanes.h" nogil:
                              float *x) noexcept nogil
         void (*mean_row_grad)(const ck_window_row *w, const float *scale, const float *y,
                               float *x) noexcept nogil
-        void (*winograd_input)(int64_t channels, int64_t tiles, const float *x, int64_t x_step,
-                               const int64_t *at, float *v, int64_t v_step, int64_t xi_step) noexcept nogil
-        void (*winograd_input_adjoint)(int64_t channels, int64_t tiles, const float *m, int64_t m_step,
-                                       int64_t xi_step, const int64_t *at, float *x, int64_t x_step) noexcept nogil
-        void (*winograd_output)(int64_t channels, int64_t tiles, const float *m, int64_t m_step, int64_t xi_step,
-                                const int64_t *at, float *y, int64_t y_step, int mode,
-                                const float *bias) noexcept nogil
-        void (*winograd_output_mean)(int64_t channels, int64_t tiles, const float *m, int64_t m_step, int64_t xi_step,
-                                     const int64_t *at, float *y, int64_t y_step, int mode,
-                                     const float *bias) noexcept nogil
-        void (*winograd_output_max)(int64_t channels, int64_t tiles, const float *m, int64_t m_step, int64_t xi_step,
-                                    const int64_t *at, float *y, uint8_t *codes, int64_t y_step, int mode,
-                                    const float *bias) noexcept nogil
-        void (*winograd_output_adjoint)(int64_t channels, int64_t tiles, const float *y, int64_t y_step,
-                                        const int64_t *at, float *m, int64_t m_step, int64_t xi_step) noexcept nogil
-        void (*winograd_kernel)(int64_t n, const float *w, int64_t w_step, float *u,
-                                int64_t xi_step) noexcept nogil
-        void (*winograd_kernel_adjoint)(int64_t n, const float *u, int64_t xi_step, float *w) noexcept nogil
 
     ctypedef struct ck_lanes_f64:
         int gather_rows, gather_pixels, correlate_m, correlate_n
@@ -68,21 +50,3 @@ cdef extern from "micro_lanes.h" nogil:
                              double *x) noexcept nogil
         void (*mean_row_grad)(const ck_window_row *w, const double *scale, const double *y,
                               double *x) noexcept nogil
-        void (*winograd_input)(int64_t channels, int64_t tiles, const double *x, int64_t x_step,
-                               const int64_t *at, double *v, int64_t v_step, int64_t xi_step) noexcept nogil
-        void (*winograd_input_adjoint)(int64_t channels, int64_t tiles, const double *m, int64_t m_step,
-                                       int64_t xi_step, const int64_t *at, double *x, int64_t x_step) noexcept nogil
-        void (*winograd_output)(int64_t channels, int64_t tiles, const double *m, int64_t m_step, int64_t xi_step,
-                                const int64_t *at, double *y, int64_t y_step, int mode,
-                                const double *bias) noexcept nogil
-        void (*winograd_output_mean)(int64_t channels, int64_t tiles, const double *m, int64_t m_step, int64_t xi_step,
-                                     const int64_t *at, double *y, int64_t y_step, int mode,
-                                     const double *bias) noexcept nogil
-        void (*winograd_output_max)(int64_t channels, int64_t tiles, const double *m, int64_t m_step, int64_t xi_step,
-                                    const int64_t *at, double *y, uint8_t *codes, int64_t y_step, int mode,
-                                    const double *bias) noexcept nogil
-        void (*winograd_output_adjoint)(int64_t channels, int64_t tiles, const double *y, int64_t y_step,
-                                        const int64_t *at, double *m, int64_t m_step, int64_t xi_step) noexcept nogil
-        void (*winograd_kernel)(int64_t n, const double *w, int64_t w_step, double *u,
-                                int64_t xi_step) noexcept nogil
-        void (*winograd_kernel_adjoint)(int64_t n, const double *u, int64_t xi_step, double *w) noexcept nogil

@@ -10,6 +10,7 @@
 #include "micro_depthwise.h"
 #include "micro_rows.h"
 #include "micro_tile.h"
+#include "micro_winograd.h"
 
 typedef struct {
     const char *name;
@@ -23,6 +24,8 @@ typedef struct {
     ck_maps_f64 maps_f64;
     ck_lanes_f32 lanes_f32;
     ck_lanes_f64 lanes_f64;
+    ck_winograd_f32 winograd_f32[CK_WINOGRADS];
+    ck_winograd_f64 winograd_f64[CK_WINOGRADS];
     ck_direct_f32 direct_f32;
     ck_direct_f64 direct_f64;
     ck_ceiling ceiling;

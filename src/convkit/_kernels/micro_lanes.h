@@ -55,24 +55,6 @@ typedef struct {
         void (*max_row_grad)(const ck_window_row *w, const real *y, const uint8_t *codes, real *x);        \
         /* x[every tap of window o] = y[o] * scale[o]; or the same added */                                                  \
         void (*mean_row_grad)(const ck_window_row *w, const real *scale, const real *y, real *x);          \
-        /* Winograd's F(2x2, 3x3), see winograd.inc.h: for each channel and tile 16 values, at `at` in a  \
-           plane (negative: outside, zero), to or from the planes of the 16 products, xi_step apart */      \
-        void (*winograd_input)(int64_t channels, int64_t tiles, const real *x, int64_t x_step, const int64_t *at,         \
-                               real *v, int64_t v_step, int64_t xi_step);                                  \
-        void (*winograd_input_adjoint)(int64_t channels, int64_t tiles, const real *m, int64_t m_step, int64_t xi_step,   \
-                                       const int64_t *at, real *x, int64_t x_step);                        \
-        void (*winograd_output)(int64_t channels, int64_t tiles, const real *m, int64_t m_step, int64_t xi_step,          \
-                                const int64_t *at, real *y, int64_t y_step, int mode, const real *bias);   \
-        /* the same, but of each tile, at `at`, its mean, or its largest value and the place of that */     \
-        void (*winograd_output_mean)(int64_t channels, int64_t tiles, const real *m, int64_t m_step, int64_t xi_step,     \
-                                     const int64_t *at, real *y, int64_t y_step, int mode, const real *bias); \
-        void (*winograd_output_max)(int64_t channels, int64_t tiles, const real *m, int64_t m_step, int64_t xi_step,      \
-                                    const int64_t *at, real *y, uint8_t *codes, int64_t y_step, int mode,  \
-                                    const real *bias);                                                     \
-        void (*winograd_output_adjoint)(int64_t channels, int64_t tiles, const real *y, int64_t y_step, const int64_t *at,\
-                                        real *m, int64_t m_step, int64_t xi_step);                         \
-        void (*winograd_kernel)(int64_t n, const real *w, int64_t w_step, real *u, int64_t xi_step);       \
-        void (*winograd_kernel_adjoint)(int64_t n, const real *u, int64_t xi_step, real *w);               \
     } name;
 
 CK_LANES_TABLE(float, ck_lanes_f32)

@@ -70,7 +70,7 @@ ALWAYS_INLINE void transpose_square_f64(const double *src, int64_t lds, double *
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 36")
 #endif
 
 #endif

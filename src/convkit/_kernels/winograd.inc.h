@@ -1,29 +1,89 @@
-/* The transforms of Winograd's F(2x2, 3x3) for one REAL, on pixels in lanes (Lavin & Gray 2016, section 4.1):
+/* The transforms of Winograd's F(2x2, 3x3) and F(2x2, 5x5) for one REAL, on pixels in lanes:
 
-       Y = At [ (G g Gt) * (Bt d B) ] A      for a 4 x 4 input tile d, a 3 x 3 kernel g and 2 x 2 outputs Y
+       Y = At [ (G g Gt) * (Bt d B) ] A      for a tile d of inputs, a kernel g and 2 x 2 outputs Y
 
-   and their adjoints, of which the gradients are made.  All take the 16 products' planes at `xi_step`. */
+   and their adjoints, of which the gradients are made.  Polynomials are interpolated at 0, 1, -1 and infinity for 3 x 3
+   (Lavin & Gray 2016, section 4.1), and for 5 x 5 at 0, P, -P, Q, -Q and infinity: with 3/4 and 3/2 rounding errors are
+   a third of those with 1 and 2.  `side` is that of d, 4 or 6. */
 
 #define LANES (WIDE * VL)
 #define LOAD(p) (*(const VEC *)(p))
 #define STORE(p, v) (*(VEC *)(p) = (v))
 
-/* Each works on four values `step` apart. */
-ALWAYS_INLINE void NAME(apply_bt)(VEC *d, int step)
+#define P ((REAL)0.75)
+#define Q ((REAL)1.5)
+#define P2 (P * P)
+#define Q2 (Q * Q)
+#define MOST_VALUES 36
+
+/* Each works on `side` values `step` apart. */
+ALWAYS_INLINE void NAME(apply_bt)(const int side, VEC *d, int step)
 {
     const VEC d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step];
-    d[0] = d0 - d2;
-    d[step] = d1 + d2;
-    d[2 * step] = d2 - d1;
-    d[3 * step] = d1 - d3;
+    if (side == 4) {
+        d[0] = d0 - d2;
+        d[step] = d1 + d2;
+        d[2 * step] = d2 - d1;
+        d[3 * step] = d1 - d3;
+    } else {
+        const VEC d4 = d[4 * step], d5 = d[5 * step];
+        const VEC even_p = d4 - Q2 * d2, odd_p = P * d3 - P * Q2 * d1;
+        const VEC even_q = d4 - P2 * d2, odd_q = Q * d3 - Q * P2 * d1;
+        d[0] = P2 * Q2 * d0 - (P2 + Q2) * d2 + d4;
+        d[step] = even_p + odd_p;
+        d[2 * step] = even_p - odd_p;
+        d[3 * step] = even_q + odd_q;
+        d[4 * step] = even_q - odd_q;
+        d[5 * step] = P2 * Q2 * d1 - (P2 + Q2) * d3 + d5;
+    }
 }
 
-ALWAYS_INLINE void NAME(apply_b)(VEC *m, int step)
+ALWAYS_INLINE void NAME(apply_b)(const int side, VEC *m, int step)
 {
     const VEC m0 = m[0], m1 = m[step], m2 = m[2 * step], m3 = m[3 * step];
-    m[step] = m1 - m2 + m3;
-    m[2 * step] = m1 + m2 - m0;
-    m[3 * step] = -m3;
+    if (side == 4) {
+        m[step] = m1 - m2 + m3;
+        m[2 * step] = m1 + m2 - m0;
+        m[3 * step] = -m3;
+    } else {
+        const VEC m4 = m[4 * step], m5 = m[5 * step];
+        const VEC even_p = m1 + m2, odd_p = P * (m1 - m2), even_q = m3 + m4, odd_q = Q * (m3 - m4);
+        m[0] = P2 * Q2 * m0;
+        m[step] = P2 * Q2 * m5 - Q2 * odd_p - P2 * odd_q;
+        m[2 * step] = -(P2 + Q2) * m0 - Q2 * even_p - P2 * even_q;
+        m[3 * step] = odd_p + odd_q - (P2 + Q2) * m5;
+        m[4 * step] = m0 + even_p + even_q;
+    }
+}
+
+/* The two outputs of `side` products. */
+ALWAYS_INLINE void NAME(apply_at)(const int side, const VEC *m, int step, VEC *y0, VEC *y1)
+{
+    const VEC m0 = m[0], m1 = m[step], m2 = m[2 * step], m3 = m[3 * step];
+    if (side == 4) {
+        *y0 = m0 + m1 + m2;
+        *y1 = m1 - m2 - m3;
+    } else {
+        const VEC m4 = m[4 * step];
+        *y0 = m0 + (m1 + m2) + (m3 + m4);
+        *y1 = P * (m1 - m2) + Q * (m3 - m4) + m[5 * step];
+    }
+}
+
+ALWAYS_INLINE void NAME(apply_a)(const int side, VEC y0, VEC y1, VEC *m, int step)
+{
+    m[0] = y0;
+    if (side == 4) {
+        m[step] = y0 + y1;
+        m[2 * step] = y0 - y1;
+        m[3 * step] = -y1;
+    } else {
+        m[step] = y0 + P * y1;
+        m[2 * step] = y0 - P * y1;
+        m[3 * step] = y0 + Q * y1;
+        m[4 * step] = y0 - Q * y1;
+        m[5 * step] = y1;
+    }
 }
 
 /* Whether all of a tile's values lie inside the plane: they do if the first and the last one do. */
@@ -52,74 +112,90 @@ ALWAYS_INLINE void NAME(load_tile)(const int values, const REAL *x, const int64_
         for (int64_t t = 0; t < tiles; t++)                                                                 \
             for (int64_t part = 0; part < LANES; part += VL)
 
+/* Defines `name` for both sides by a body that takes `side` first. */
+#define BY_SIDE(name, parameters, ...)                                                                      \
+    static void NAME(name##_4) parameters { NAME(name##_body)(4, __VA_ARGS__); }                            \
+    static void NAME(name##_6) parameters { NAME(name##_body)(6, __VA_ARGS__); }
+
 /* d -> Bt d B */
-static void NAME(winograd_input)(int64_t channels, int64_t tiles, const REAL *x, int64_t x_step,
-                                 const int64_t *at, REAL *v, int64_t v_step, int64_t xi_step)
+ALWAYS_INLINE void NAME(winograd_input_body)(const int side, int64_t channels, int64_t tiles, const REAL *x,
+                                             int64_t x_step, const int64_t *at, REAL *v, int64_t v_step,
+                                             int64_t xi_step)
 {
     FOR_TILES
     {
-        VEC d[16];
+        VEC d[MOST_VALUES];
         REAL *to = v + c * v_step + t * LANES + part;
-        NAME(load_tile)(16, x + c * x_step + part, at + 16 * t, d);
+        NAME(load_tile)(side * side, x + c * x_step + part, at + side * side * t, d);
         UNROLL
-        for (int i = 0; i < 4; i++)
-            NAME(apply_bt)(d + i, 4);
+        for (int i = 0; i < side; i++)
+            NAME(apply_bt)(side, d + i, side);
         UNROLL
-        for (int i = 0; i < 4; i++)
-            NAME(apply_bt)(d + 4 * i, 1);
+        for (int i = 0; i < side; i++)
+            NAME(apply_bt)(side, d + side * i, 1);
         UNROLL
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < side * side; i++)
             STORE(to + i * xi_step, d[i]);
     }
 }
+BY_SIDE(winograd_input,
+        (int64_t channels, int64_t tiles, const REAL *x, int64_t x_step, const int64_t *at, REAL *v, int64_t v_step,
+         int64_t xi_step),
+        channels, tiles, x, x_step, at, v, v_step, xi_step)
 
 /* x += B m Bt */
-static void NAME(winograd_input_adjoint)(int64_t channels, int64_t tiles, const REAL *m, int64_t m_step,
-                                         int64_t xi_step, const int64_t *at, REAL *x, int64_t x_step)
+ALWAYS_INLINE void NAME(winograd_input_adjoint_body)(const int side, int64_t channels, int64_t tiles, const REAL *m,
+                                                     int64_t m_step, int64_t xi_step, const int64_t *at, REAL *x,
+                                                     int64_t x_step)
 {
     FOR_TILES
     {
-        VEC d[16];
+        VEC d[MOST_VALUES];
         const REAL *from = m + c * m_step + t * LANES + part;
         REAL *to = x + c * x_step + part;
-        const int64_t *place = at + 16 * t;
+        const int64_t *place = at + side * side * t;
         UNROLL
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < side * side; i++)
             d[i] = LOAD(from + i * xi_step);
         UNROLL
-        for (int i = 0; i < 4; i++)
-            NAME(apply_b)(d + i, 4);
+        for (int i = 0; i < side; i++)
+            NAME(apply_b)(side, d + i, side);
         UNROLL
-        for (int i = 0; i < 4; i++)
-            NAME(apply_b)(d + 4 * i, 1);
-        if (NAME(is_whole)(place, 16)) {
+        for (int i = 0; i < side; i++)
+            NAME(apply_b)(side, d + side * i, 1);
+        if (NAME(is_whole)(place, side * side)) {
             UNROLL
-            for (int i = 0; i < 16; i++)
+            for (int i = 0; i < side * side; i++)
                 STORE(to + place[i], LOAD(to + place[i]) + d[i]);
         } else {
             UNROLL
-            for (int i = 0; i < 16; i++)
+            for (int i = 0; i < side * side; i++)
                 if (place[i] >= 0)
                     STORE(to + place[i], LOAD(to + place[i]) + d[i]);
         }
     }
 }
+BY_SIDE(winograd_input_adjoint,
+        (int64_t channels, int64_t tiles, const REAL *m, int64_t m_step, int64_t xi_step, const int64_t *at, REAL *x,
+         int64_t x_step),
+        channels, tiles, m, m_step, xi_step, at, x, x_step)
 
 /* out = At m A, plus bias, then ReLU: one tile, in the order of its rows */
-ALWAYS_INLINE void NAME(output_tile)(const REAL *m, int64_t xi_step, int mode, const REAL *bias, VEC *out)
+ALWAYS_INLINE void NAME(output_tile)(const int side, const REAL *m, int64_t xi_step, int mode, const REAL *bias,
+                                     VEC *out)
 {
-    VEC half[2][4];
+    VEC half[2][6];
     UNROLL
-    for (int j = 0; j < 4; j++) {
-        const VEC m1 = LOAD(m + (4 + j) * xi_step), m2 = LOAD(m + (8 + j) * xi_step);
-        half[0][j] = LOAD(m + j * xi_step) + m1 + m2;
-        half[1][j] = m1 - m2 - LOAD(m + (12 + j) * xi_step);
+    for (int j = 0; j < side; j++) {
+        VEC column[6];
+        UNROLL
+        for (int i = 0; i < side; i++)
+            column[i] = LOAD(m + (side * i + j) * xi_step);
+        NAME(apply_at)(side, column, 1, &half[0][j], &half[1][j]);
     }
     UNROLL
-    for (int i = 0; i < 2; i++) {
-        out[2 * i] = half[i][0] + half[i][1] + half[i][2];
-        out[2 * i + 1] = half[i][1] - half[i][2] - half[i][3];
-    }
+    for (int i = 0; i < 2; i++)
+        NAME(apply_at)(side, half[i], 1, &out[2 * i], &out[2 * i + 1]);
     UNROLL
     for (int i = 0; i < 4; i++) {
         if (mode & GATHER_BIAS)
@@ -130,40 +206,48 @@ ALWAYS_INLINE void NAME(output_tile)(const REAL *m, int64_t xi_step, int mode, c
 }
 
 /* m -> At m A, plus bias, then ReLU */
-static void NAME(winograd_output)(int64_t channels, int64_t tiles, const REAL *m, int64_t m_step,
-                                  int64_t xi_step, const int64_t *at, REAL *y, int64_t y_step, int mode,
-                                  const REAL *bias)
+ALWAYS_INLINE void NAME(winograd_output_body)(const int side, int64_t channels, int64_t tiles, const REAL *m,
+                                              int64_t m_step, int64_t xi_step, const int64_t *at, REAL *y,
+                                              int64_t y_step, int mode, const REAL *bias)
 {
     FOR_TILES
     {
         VEC out[4];
         REAL *to = y + c * y_step + part;
-        NAME(output_tile)(m + c * m_step + t * LANES + part, xi_step, mode, bias + c, out);
+        NAME(output_tile)(side, m + c * m_step + t * LANES + part, xi_step, mode, bias + c, out);
         UNROLL
         for (int i = 0; i < 4; i++)
             if (at[4 * t + i] >= 0)
                 STORE(to + at[4 * t + i], out[i]);
     }
 }
+BY_SIDE(winograd_output,
+        (int64_t channels, int64_t tiles, const REAL *m, int64_t m_step, int64_t xi_step, const int64_t *at, REAL *y,
+         int64_t y_step, int mode, const REAL *bias),
+        channels, tiles, m, m_step, xi_step, at, y, y_step, mode, bias)
 
 /* The same, each tile pooled: its mean, or its largest value and where that is. */
-static void NAME(winograd_output_mean)(int64_t channels, int64_t tiles, const REAL *m, int64_t m_step,
-                                       int64_t xi_step, const int64_t *at, REAL *y, int64_t y_step, int mode,
-                                       const REAL *bias)
+ALWAYS_INLINE void NAME(winograd_output_mean_body)(const int side, int64_t channels, int64_t tiles, const REAL *m,
+                                                   int64_t m_step, int64_t xi_step, const int64_t *at, REAL *y,
+                                                   int64_t y_step, int mode, const REAL *bias)
 {
     FOR_TILES
     {
         VEC out[4];
         if (at[t] < 0)
             continue;
-        NAME(output_tile)(m + c * m_step + t * LANES + part, xi_step, mode, bias + c, out);
+        NAME(output_tile)(side, m + c * m_step + t * LANES + part, xi_step, mode, bias + c, out);
         STORE(y + c * y_step + at[t] + part, (out[0] + out[1] + out[2] + out[3]) * (REAL)0.25);
     }
 }
+BY_SIDE(winograd_output_mean,
+        (int64_t channels, int64_t tiles, const REAL *m, int64_t m_step, int64_t xi_step, const int64_t *at, REAL *y,
+         int64_t y_step, int mode, const REAL *bias),
+        channels, tiles, m, m_step, xi_step, at, y, y_step, mode, bias)
 
-static void NAME(winograd_output_max)(int64_t channels, int64_t tiles, const REAL *m, int64_t m_step,
-                                      int64_t xi_step, const int64_t *at, REAL *y, uint8_t *codes, int64_t y_step,
-                                      int mode, const REAL *bias)
+ALWAYS_INLINE void NAME(winograd_output_max_body)(const int side, int64_t channels, int64_t tiles, const REAL *m,
+                                                  int64_t m_step, int64_t xi_step, const int64_t *at, REAL *y,
+                                                  uint8_t *codes, int64_t y_step, int mode, const REAL *bias)
 {
     FOR_TILES
     {
@@ -172,7 +256,7 @@ static void NAME(winograd_output_max)(int64_t channels, int64_t tiles, const REA
         const int64_t to = c * y_step + at[t] + part;
         if (at[t] < 0)
             continue;
-        NAME(output_tile)(m + c * m_step + t * LANES + part, xi_step, mode, bias + c, out);
+        NAME(output_tile)(side, m + c * m_step + t * LANES + part, xi_step, mode, bias + c, out);
         VEC best = out[0];
         UNROLL
         for (int i = 1; i < 4; i++)
@@ -182,95 +266,163 @@ static void NAME(winograd_output_max)(int64_t channels, int64_t tiles, const REA
             *(NAME(bytes) *)(codes + to) = __builtin_convertvector(place, NAME(bytes));
     }
 }
+BY_SIDE(winograd_output_max,
+        (int64_t channels, int64_t tiles, const REAL *m, int64_t m_step, int64_t xi_step, const int64_t *at, REAL *y,
+         uint8_t *codes, int64_t y_step, int mode, const REAL *bias),
+        channels, tiles, m, m_step, xi_step, at, y, codes, y_step, mode, bias)
 
 /* y -> A y At */
-static void NAME(winograd_output_adjoint)(int64_t channels, int64_t tiles, const REAL *y, int64_t y_step,
-                                          const int64_t *at, REAL *m, int64_t m_step, int64_t xi_step)
+ALWAYS_INLINE void NAME(winograd_output_adjoint_body)(const int side, int64_t channels, int64_t tiles, const REAL *y,
+                                                      int64_t y_step, const int64_t *at, REAL *m, int64_t m_step,
+                                                      int64_t xi_step)
 {
     FOR_TILES
     {
-        VEC from[4], half[4][2];
+        VEC from[4], half[6][2], row[6];
         REAL *to = m + c * m_step + t * LANES + part;
         NAME(load_tile)(4, y + c * y_step + part, at + 4 * t, from);
         UNROLL
-        for (int j = 0; j < 2; j++) {
-            half[0][j] = from[j];
-            half[1][j] = from[j] + from[2 + j];
-            half[2][j] = from[j] - from[2 + j];
-            half[3][j] = -from[2 + j];
-        }
+        for (int j = 0; j < 2; j++)
+            NAME(apply_a)(side, from[j], from[2 + j], &half[0][j], 2);
         UNROLL
-        for (int i = 0; i < 4; i++) {
-            STORE(to + 4 * i * xi_step, half[i][0]);
-            STORE(to + (4 * i + 1) * xi_step, half[i][0] + half[i][1]);
-            STORE(to + (4 * i + 2) * xi_step, half[i][0] - half[i][1]);
-            STORE(to + (4 * i + 3) * xi_step, -half[i][1]);
+        for (int i = 0; i < side; i++) {
+            NAME(apply_a)(side, half[i][0], half[i][1], row, 1);
+            UNROLL
+            for (int j = 0; j < side; j++)
+                STORE(to + (side * i + j) * xi_step, row[j]);
         }
     }
 }
+BY_SIDE(winograd_output_adjoint,
+        (int64_t channels, int64_t tiles, const REAL *y, int64_t y_step, const int64_t *at, REAL *m, int64_t m_step,
+         int64_t xi_step),
+        channels, tiles, y, y_step, at, m, m_step, xi_step)
 #undef FOR_TILES
+
+/* The derivatives at P and Q of the product of all (x - point). */
+#define AT_P (2 * P2 * (P2 - Q2))
+#define AT_Q (2 * Q2 * (Q2 - P2))
 
 /* g -> G g Gt, for n kernels w_step apart, whose results are neighbours: so many at a time, side by side */
 #define TOGETHER 8
 #define FOR_TOGETHER for (int k = 0; k < TOGETHER; k++)
 
-ALWAYS_INLINE void NAME(apply_g)(REAL (*g)[TOGETHER], int step, REAL (*out)[TOGETHER], int out_step)
+ALWAYS_INLINE void NAME(apply_g)(const int side, REAL (*g)[TOGETHER], int step, REAL (*out)[TOGETHER], int out_step)
 {
     const REAL half = (REAL)0.5;
     FOR_TOGETHER
     {
-        const REAL ends = half * (g[0][k] + g[2 * step][k]), middle = half * g[step][k];
-        out[0][k] = g[0][k];
-        out[out_step][k] = ends + middle;
-        out[2 * out_step][k] = ends - middle;
-        out[3 * out_step][k] = g[2 * step][k];
+        const REAL g0 = g[0][k], g1 = g[step][k], g2 = g[2 * step][k];
+        if (side == 4) {
+            const REAL ends = half * (g0 + g2), middle = half * g1;
+            out[0][k] = g0;
+            out[out_step][k] = ends + middle;
+            out[2 * out_step][k] = ends - middle;
+            out[3 * out_step][k] = g2;
+        } else {
+            const REAL g3 = g[3 * step][k], g4 = g[4 * step][k];
+            const REAL even_p = g0 + P2 * (g2 + P2 * g4), odd_p = P * (g1 + P2 * g3);
+            const REAL even_q = g0 + Q2 * (g2 + Q2 * g4), odd_q = Q * (g1 + Q2 * g3);
+            out[0][k] = g0 * (1 / (P2 * Q2));
+            out[out_step][k] = (even_p + odd_p) * (1 / AT_P);
+            out[2 * out_step][k] = (even_p - odd_p) * (1 / AT_P);
+            out[3 * out_step][k] = (even_q + odd_q) * (1 / AT_Q);
+            out[4 * out_step][k] = (even_q - odd_q) * (1 / AT_Q);
+            out[5 * out_step][k] = g4;
+        }
     }
 }
 
-static void NAME(winograd_kernel)(int64_t n, const REAL *w, int64_t w_step, REAL *u, int64_t xi_step)
+ALWAYS_INLINE void NAME(winograd_kernel_body)(const int side, int64_t n, const REAL *w, int64_t w_step,
+                                              int64_t tap_step, REAL *u, int64_t xi_step)
 {
+    const int taps = side - 1;
     for (int64_t first = 0; first < n; first += TOGETHER) {
         const int64_t count = n - first < TOGETHER ? n - first : TOGETHER;
-        REAL g[9][TOGETHER] = {{0}}, rows[12][TOGETHER], out[16][TOGETHER];
+        REAL g[25][TOGETHER] = {{0}}, rows[30][TOGETHER], out[MOST_VALUES][TOGETHER];
         for (int k = 0; k < count; k++)
-            for (int i = 0; i < 9; i++)
-                g[i][k] = w[(first + k) * w_step + i];
+            for (int i = 0; i < taps * taps; i++)
+                g[i][k] = w[(first + k) * w_step + i * tap_step];
         UNROLL
-        for (int j = 0; j < 3; j++)
-            NAME(apply_g)(g + j, 3, rows + j, 3);
+        for (int j = 0; j < taps; j++)
+            NAME(apply_g)(side, g + j, taps, rows + j, taps);
         UNROLL
-        for (int i = 0; i < 4; i++)
-            NAME(apply_g)(rows + 3 * i, 1, out + 4 * i, 1);
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < side; i++)
+            NAME(apply_g)(side, rows + taps * i, 1, out + side * i, 1);
+        for (int i = 0; i < side * side; i++)
             if (count == TOGETHER)
                 memcpy(u + i * xi_step + first, out[i], sizeof out[i]);
             else
                 memcpy(u + i * xi_step + first, out[i], count * sizeof(REAL));
     }
 }
+BY_SIDE(winograd_kernel,
+        (int64_t n, const REAL *w, int64_t w_step, int64_t tap_step, REAL *u, int64_t xi_step), n, w, w_step,
+        tap_step, u, xi_step)
 #undef FOR_TOGETHER
 #undef TOGETHER
 
-/* u -> Gt u G, for n neighbours, whose results are whole kernels one after the other */
-static void NAME(winograd_kernel_adjoint)(int64_t n, const REAL *u, int64_t xi_step, REAL *w)
+/* Gt applied to `side` values u_step apart. */
+ALWAYS_INLINE void NAME(apply_gt)(const int side, const REAL *u, int64_t u_step, REAL *w, int w_step)
 {
-    const REAL half = (REAL)0.5;
-    for (int64_t k = 0; k < n; k++, u++, w += 9) {
-        REAL rows[3][4];
-        for (int j = 0; j < 4; j++) {
-            const REAL u1 = u[(4 + j) * xi_step], u2 = u[(8 + j) * xi_step];
-            rows[0][j] = u[j * xi_step] + half * (u1 + u2);
-            rows[1][j] = half * (u1 - u2);
-            rows[2][j] = half * (u1 + u2) + u[(12 + j) * xi_step];
-        }
-        for (int i = 0; i < 3; i++) {
-            w[3 * i] = rows[i][0] + half * (rows[i][1] + rows[i][2]);
-            w[3 * i + 1] = half * (rows[i][1] - rows[i][2]);
-            w[3 * i + 2] = half * (rows[i][1] + rows[i][2]) + rows[i][3];
-        }
+    const REAL half = (REAL)0.5, u0 = u[0], u1 = u[u_step], u2 = u[2 * u_step], u3 = u[3 * u_step];
+    if (side == 4) {
+        w[0] = u0 + half * (u1 + u2);
+        w[w_step] = half * (u1 - u2);
+        w[2 * w_step] = half * (u1 + u2) + u3;
+    } else {
+        const REAL u4 = u[4 * u_step], u5 = u[5 * u_step];
+        const REAL even_p = (u1 + u2) * (1 / AT_P), odd_p = P * (u1 - u2) * (1 / AT_P);
+        const REAL even_q = (u3 + u4) * (1 / AT_Q), odd_q = Q * (u3 - u4) * (1 / AT_Q);
+        w[0] = u0 * (1 / (P2 * Q2)) + even_p + even_q;
+        w[w_step] = odd_p + odd_q;
+        w[2 * w_step] = P2 * even_p + Q2 * even_q;
+        w[3 * w_step] = P2 * odd_p + Q2 * odd_q;
+        w[4 * w_step] = P2 * P2 * even_p + Q2 * Q2 * even_q + u5;
     }
 }
 
+/* u -> Gt u G, for n neighbours, whose results are whole kernels one after the other */
+ALWAYS_INLINE void NAME(winograd_kernel_adjoint_body)(const int side, int64_t n, const REAL *u, int64_t xi_step,
+                                                      REAL *w)
+{
+    const int taps = side - 1;
+    for (int64_t k = 0; k < n; k++, u++, w += taps * taps) {
+        REAL rows[5 * 6];
+        UNROLL
+        for (int j = 0; j < side; j++)
+            NAME(apply_gt)(side, u + j * xi_step, side * xi_step, rows + j, side);
+        UNROLL
+        for (int i = 0; i < taps; i++)
+            NAME(apply_gt)(side, rows + side * i, 1, w + taps * i, 1);
+    }
+}
+BY_SIDE(winograd_kernel_adjoint, (int64_t n, const REAL *u, int64_t xi_step, REAL *w), n, u, xi_step, w)
+#undef BY_SIDE
+
+#ifndef WINOGRAD_TABLE_f32
+#define WINOGRAD_SIDE(side, suffix)                                                                         \
+    {                                                                                                       \
+        .input = winograd_input_##side##_##suffix,                                                          \
+        .input_adjoint = winograd_input_adjoint_##side##_##suffix,                                          \
+        .output = winograd_output_##side##_##suffix,                                                        \
+        .output_mean = winograd_output_mean_##side##_##suffix,                                              \
+        .output_max = winograd_output_max_##side##_##suffix,                                                \
+        .output_adjoint = winograd_output_adjoint_##side##_##suffix,                                        \
+        .kernel = winograd_kernel_##side##_##suffix,                                                        \
+        .kernel_adjoint = winograd_kernel_adjoint_##side##_##suffix,                                        \
+    }
+#define WINOGRAD_TABLE_f32 {WINOGRAD_SIDE(4, f32), WINOGRAD_SIDE(6, f32)}
+#define WINOGRAD_TABLE_f64 {WINOGRAD_SIDE(4, f64), WINOGRAD_SIDE(6, f64)}
+#endif
+
+#undef AT_P
+#undef AT_Q
+#undef P
+#undef Q
+#undef P2
+#undef Q2
+#undef MOST_VALUES
 #undef LANES
 #undef LOAD
 #undef STORE

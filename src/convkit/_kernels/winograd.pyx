@@ -1,8 +1,8 @@
-"""3 x 3 convolution with stride 1, its adjoint and its weight gradient, by Winograd's F(2x2, 3x3).
+"""3 x 3 and 5 x 5 convolution with stride 1, adjoint and weight gradient, by Winograd's F(2x2, 3x3) and F(2x2, 5x5).
 
-A tile of 2 x 2 outputs takes 16 products where the direct sum takes 36 (Lavin & Gray 2016).  With the image
-innermost the transforms are a few dozen vector additions a tile and channel, and what lies between them is 16
-matrix products over channels:
+A tile of 2 x 2 outputs takes 16 products where the direct sum takes 36 (Lavin & Gray 2016), or 36 where that takes
+100.  With the image innermost the transforms are some dozen vector operations a tile and channel, and what lies between
+them is as many matrix products over channels:
 
     forward           M[xi] = U[xi] V[xi]           V = Bt x B of every tile, U = G w Gt, y = At M A
     adjoint           M[xi] = U[xi]' D[xi]          D = A dy At, dx = the tiles B M Bt added up
@@ -11,7 +11,7 @@ matrix products over channels:
 That is for arrays in lanes.  Of ordinary arrays, (N, C, H, W), a vector holds neighbouring tiles instead of images:
 planes are taken apart by the parity of rows and columns, with zeros around, so that what 16 tiles in a row have at
 the same place lies together, and the same transforms serve.  There the adjoint is the convolution with the kernel
-turned round, whose U has the products 0 and 3 of each axis changed places.
+turned round.
 """
 
 import numpy as np
@@ -26,11 +26,12 @@ from convkit._kernels.tile cimport (
     CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, pad_rows, part_start, parts_of, scratch_of,
     sum_values, tile_size, transpose, zip_parts,
 )
+from convkit._kernels.winograd cimport WINOGRAD_3X3, WINOGRAD_5X5
 
 cdef enum:
     # scratch slots; the first two are shared by all threads of a call, the others belong to one
     KERNELS, APART, TILES, INPUTS, PRODUCTS
-    XI = 16                     # products of a tile
+    MOST_XI = 36                # products of a tile
     CHUNK_BYTES = 1048576       # transformed tiles of one task, about
     PARTIAL_CHUNK_BYTES = 2097152   # of the weight gradient: those of one partial sum,
     SHARE_CHUNK_BYTES = 8388608     # and of one share of channels, were it all of them
@@ -51,11 +52,20 @@ cdef struct Tiling:
     int64_t blocks, groups, ins, outs       # channels of a group, of the convolution's input and output
     int64_t in_step, out_step               # values of a channel's plane
     int64_t tiles                           # of a plane; vectors of them, of ordinary arrays
-    const int64_t *in_at                    # of each tile's 4 x 4 inputs in their plane, or -1
+    const int64_t *in_at                    # of each tile's side x side inputs in their plane, or -1
     const int64_t *out_at                   # of each tile's 2 x 2 outputs in theirs, or -1
     int lanes
     int64_t batch, images                   # of ordinary arrays: all images, and those of a block; 0 in lanes
+    int which                               # table of transforms
+    int64_t side, xi, taps                  # of a tile's inputs; side ** 2, its products; values of a kernel
     Apart inside, outside                   # how their planes are taken apart
+
+
+cdef take_kernel(Tiling *t, int64_t size):
+    t.which = WINOGRAD_3X3 if size == 3 else WINOGRAD_5X5
+    t.side = size + 1
+    t.xi = t.side * t.side
+    t.taps = size * size
 
 
 cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, dilation):
@@ -74,7 +84,7 @@ cdef tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, dilation):
     t.out_step = out_shape[2] * out_shape[3] * t.lanes
     starts = [_starts(size, d) for size, d in zip(out_shape[2:4], dilation, strict=True)]
     t.tiles = len(starts[0]) * len(starts[1])
-    kept = (_places(starts, 4, dilation, in_shape[2:4], low, t.lanes),
+    kept = (_places(starts, t.side, dilation, in_shape[2:4], low, t.lanes),
             _places(starts, 2, dilation, out_shape[2:4], (0, 0), t.lanes))
     t.in_at = <const int64_t *> address(kept[0])
     t.out_at = <const int64_t *> address(kept[1])
@@ -100,9 +110,10 @@ cdef plane_tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, int lanes
     """Fill in a Tiling for arrays (N, C, H, W); returns the arrays that it points into.
 
     A position is (row of tiles, image, column of tiles): images next to each other fill the vectors where planes are
-    small.  The last column of positions holds no tile; it makes room for the inputs that tiles share.
+    small.  The last columns of positions hold no tile; they make room for the inputs that tiles share.
     """
-    cdef int64_t rows = parts_of(out_shape[2], 2), pitch = parts_of(out_shape[3], 2) + 1
+    cdef int64_t shared = t.side // 2 - 1
+    cdef int64_t rows = parts_of(out_shape[2], 2), pitch = parts_of(out_shape[3], 2) + shared
     t.batch = in_shape[0]
     t.images = max(1, min(t.batch, POSITIONS // max(1, rows * pitch)))
     t.blocks = parts_of(t.batch, t.images)
@@ -111,10 +122,11 @@ cdef plane_tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, int lanes
     t.outs = out_shape[1] // groups
     t.lanes = lanes
     t.tiles = parts_of(rows * t.images * pitch, lanes)
-    take_measure(&t.inside, in_shape[2:4], low, rows + 1, pitch, t.tiles * lanes + t.images * pitch + lanes)
+    take_measure(&t.inside, in_shape[2:4], low, rows + shared, pitch,
+                 t.tiles * lanes + shared * t.images * pitch + lanes)
     take_measure(&t.outside, out_shape[2:4], (0, 0), rows, pitch, t.tiles * lanes)
     t.in_step, t.out_step = t.inside.step, t.outside.step
-    kept = (_vectors(4, t.inside.parity_step, t.images * pitch, t.tiles, lanes),
+    kept = (_vectors(t.side, t.inside.parity_step, t.images * pitch, t.tiles, lanes),
             _vectors(2, t.outside.parity_step, 0, t.tiles, lanes))
     t.in_at = <const int64_t *> address(kept[0])
     t.out_at = <const int64_t *> address(kept[1])
@@ -181,36 +193,27 @@ cdef struct Product:
     int mode
 
 
-cdef inline int64_t kernel_of(const Product *p, int64_t xi) noexcept nogil:
-    """Which product of a kernel's U belongs to this one of the inputs' V."""
-    cdef int64_t y = xi // 4, x = xi % 4
-    if p.turned:
-        y = 3 - y if y % 3 == 0 else y
-        x = 3 - x if x % 3 == 0 else x
-    return 4 * y + x
-
-
 cdef inline int64_t kernel_at(const Product *p, int64_t group, int64_t row_tile) noexcept nogil:
-    return group * p.rows * p.depth * XI + part_start(p.rows, p.row_tiles, row_tile) * p.depth
+    return group * p.rows * p.depth * p.t.xi + part_start(p.rows, p.row_tiles, row_tile) * p.depth
 
 
 cdef void transform_kernels(const Product *p, int64_t task, const real *weight, real *packed) noexcept nogil:
     """One tile of channels made by one group: (xi, row tile, depth, rows of the tile)."""
     cdef int64_t group = task // p.row_tiles, tile = task % p.row_tiles, k
     cdef int64_t i0 = part_start(p.rows, p.row_tiles, tile), i1 = part_start(p.rows, p.row_tiles, tile + 1)
-    weight += group * p.t.outs * p.t.ins * 9 + i0 * p.row_step
+    weight += group * p.t.outs * p.t.ins * p.t.taps + i0 * p.row_step + (p.t.taps - 1 if p.turned else 0)
     packed += kernel_at(p, group, tile)
     if real is float:
-        table = &micro().lanes_f32
+        table = &micro().winograd_f32[p.t.which]
     else:
-        table = &micro().lanes_f64
+        table = &micro().winograd_f64[p.t.which]
     for k in range(p.depth):
-        table.winograd_kernel(i1 - i0, weight + k * p.depth_step, p.row_step, packed + k * (i1 - i0),
-                              p.rows * p.depth)
+        table.kernel(i1 - i0, weight + k * p.depth_step, p.row_step, -1 if p.turned else 1, packed + k * (i1 - i0),
+                     p.rows * p.depth)
 
 
 cdef inline int64_t plane_step(const Product *p, int64_t channels, int64_t tiles) noexcept nogil:
-    """From one xi to the next: a pixel more than they need, lest all 16 fall into one set of the cache."""
+    """From one xi to the next: a pixel more than they need, lest they all fall into one set of the cache."""
     return (channels * tiles + 1) * p.t.lanes
 
 
@@ -232,15 +235,15 @@ cdef int product_part(const Product *p, int64_t number, int64_t tile0, int64_t t
     cdef const Tiling *t = &p.t
     cdef int64_t plane = number // p.parts, part = number % p.parts, group = plane % t.groups, chunk
     cdef int64_t i0 = part_start(p.rows, p.row_tiles, tile0), i1 = part_start(p.rows, p.row_tiles, tile1)
-    cdef real *inputs = scratch_of(INPUTS, XI * plane_step(p, p.depth, p.chunk), y)
-    cdef real *products = scratch_of(PRODUCTS, XI * plane_step(p, i1 - i0, p.chunk), y)
+    cdef real *inputs = scratch_of(INPUTS, t.xi * plane_step(p, p.depth, p.chunk), y)
+    cdef real *products = scratch_of(PRODUCTS, t.xi * plane_step(p, i1 - i0, p.chunk), y)
     if inputs == NULL or products == NULL:
         return OUT_OF_MEMORY
     x += plane * p.depth * (t.out_step if p.adjoint else t.in_step)
     y += (plane * p.rows + i0) * (t.in_step if p.adjoint else t.out_step)
     if codes != NULL:
         codes += (plane * p.rows + i0) * t.out_step
-    packed += group * p.rows * p.depth * XI
+    packed += group * p.rows * p.depth * t.xi
     if bias != NULL:
         bias += group * p.rows + i0
     if p.adjoint:
@@ -254,33 +257,33 @@ cdef int product_part(const Product *p, int64_t number, int64_t tile0, int64_t t
 cdef void product_chunk(const Product *p, int64_t first, int64_t last, int64_t tile0, int64_t tile1,
                         const real *x, const real *packed, const real *bias, real *y, uint8_t *codes,
                         real *inputs, real *products) noexcept nogil:
-    """Tiles first .. last of a plane: into 16 planes, 16 matrix products, and out."""
+    """Tiles first .. last of a plane: into a plane for each product, matrix products, and out."""
     cdef const Tiling *t = &p.t
     cdef int64_t tiles = last - first, step = tiles * t.lanes, i0 = part_start(p.rows, p.row_tiles, tile0)
     cdef int64_t rows = part_start(p.rows, p.row_tiles, tile1) - i0
     if real is float:
-        table = &micro().lanes_f32
+        table = &micro().winograd_f32[p.t.which]
     else:
-        table = &micro().lanes_f64
+        table = &micro().winograd_f64[p.t.which]
     if p.adjoint:
-        table.winograd_output_adjoint(p.depth, tiles, x, t.out_step, t.out_at + first * 4, inputs, step,
-                                      plane_step(p, p.depth, tiles))
-    else:
-        table.winograd_input(p.depth, tiles, x, t.in_step, t.in_at + first * XI, inputs, step,
+        table.output_adjoint(p.depth, tiles, x, t.out_step, t.out_at + first * 4, inputs, step,
                              plane_step(p, p.depth, tiles))
+    else:
+        table.input(p.depth, tiles, x, t.in_step, t.in_at + first * t.xi, inputs, step,
+                    plane_step(p, p.depth, tiles))
     multiply(p, tiles, tile0, tile1, inputs, packed, products)
     if p.adjoint:
-        table.winograd_input_adjoint(rows, tiles, products, step, plane_step(p, rows, tiles),
-                                     t.in_at + first * XI, y, t.in_step)
+        table.input_adjoint(rows, tiles, products, step, plane_step(p, rows, tiles),
+                            t.in_at + first * t.xi, y, t.in_step)
     elif p.pooled_at != NULL and p.mean:
-        table.winograd_output_mean(rows, tiles, products, step, plane_step(p, rows, tiles), p.pooled_at + first, y,
-                                   t.out_step, p.mode, bias)
+        table.output_mean(rows, tiles, products, step, plane_step(p, rows, tiles), p.pooled_at + first, y,
+                          t.out_step, p.mode, bias)
     elif p.pooled_at != NULL:
-        table.winograd_output_max(rows, tiles, products, step, plane_step(p, rows, tiles), p.pooled_at + first, y,
-                                  codes, t.out_step, p.mode, bias)
+        table.output_max(rows, tiles, products, step, plane_step(p, rows, tiles), p.pooled_at + first, y,
+                         codes, t.out_step, p.mode, bias)
     else:
-        table.winograd_output(rows, tiles, products, step, plane_step(p, rows, tiles), t.out_at + first * 4, y,
-                              t.out_step, p.mode, bias)
+        table.output(rows, tiles, products, step, plane_step(p, rows, tiles), t.out_at + first * 4, y,
+                     t.out_step, p.mode, bias)
 
 
 cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1, const real *inputs,
@@ -296,7 +299,7 @@ cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1
     else:
         table = &micro().lanes_f64
     panels = parts_of(tiles, table.gather_pixels)
-    for xi in range(XI):
+    for xi in range(p.t.xi):
         for panel in range(panels):
             t0 = part_start(tiles, panels, panel)
             t1 = part_start(tiles, panels, panel + 1)
@@ -307,7 +310,7 @@ cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1
                     b[v] = inputs + xi * plane_step(p, p.depth, tiles) + (t0 + v) * p.t.lanes
                     c[v] = products + xi * plane_step(p, rows, tiles) + (i0 - first_row) * step + (t0 + v) * p.t.lanes
                 table.gather(<int> (i1 - i0), <int> (t1 - t0), 1, p.depth,
-                             packed + (kernel_of(p, xi) * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step,
+                             packed + (xi * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step,
                              c, step, 0, NULL)
 
 
@@ -315,8 +318,8 @@ cdef int multiply_out(const Product *p, const real *x, const real *weight, const
                       uint8_t *codes) noexcept nogil:
     cdef const Tiling *t = &p.t
     cdef int64_t task, block
-    cdef real *packed = scratch_of(KERNELS, t.groups * p.rows * p.depth * XI, y)
-    cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * p.rows * p.depth), failed = 0
+    cdef real *packed = scratch_of(KERNELS, t.groups * p.rows * p.depth * t.xi, y)
+    cdef int threads = threads_for(2.0 * t.xi * t.tiles * t.lanes * t.blocks * t.groups * p.rows * p.depth), failed = 0
     if packed == NULL:
         return OUT_OF_MEMORY
     for task in prange(t.groups * p.row_tiles, num_threads=threads, schedule="static"):
@@ -354,10 +357,10 @@ cdef int block_of_planes(const Product *p, int64_t block, int threads, const rea
 
 
 cdef class WinogradConvolution(Kernel):
-    """As lanes.LaneConvolution or, of ordinary arrays, conv.ConvForward and ConvInputGrad: for 3 x 3 kernels with
-    stride 1.  In lanes the adjoint has neither bias nor ReLU; ordinary arrays have neither dilation nor more than 2
-    zeros before an axis.  With `pool`, "mean" or "max", y and codes, in lanes, are those of the 2 x 2 outputs of each
-    tile, of planes of `size`.
+    """As lanes.LaneConvolution or, of ordinary arrays, conv.ConvForward and ConvInputGrad: for 3 x 3 and 5 x 5
+    kernels with stride 1.  In lanes the adjoint has neither bias nor ReLU; ordinary arrays have neither dilation nor
+    more zeros before an axis than a kernel has values after its first.  With `pool`, "mean" or "max", y and codes, in
+    lanes, are those of the 2 x 2 outputs of each tile, of planes of `size`.
     """
     cdef object arrays
     cdef const void *x
@@ -377,10 +380,11 @@ cdef class WinogradConvolution(Kernel):
         self.y = address(y)
         self.double_ = is_double(y)
         self.codes = NULL if codes is None else <uint8_t *> address(codes)
+        take_kernel(&p.t, weight.shape[2])
         p.turned = adjoint and x.ndim == 4
         p.adjoint = adjoint and not p.turned
         if x.ndim == 4:
-            low = [2 - zeros for zeros in low] if adjoint else low
+            low = [weight.shape[2] - 1 - zeros for zeros in low] if adjoint else low
             kept = plane_tiling(&p.t, x.shape, y.shape, groups, low, CK_PIXEL_BYTES // y.itemsize)
         elif adjoint:
             kept = tiling(&p.t, y.shape, x.shape, groups, low, dilation)
@@ -395,8 +399,8 @@ cdef class WinogradConvolution(Kernel):
         self.arrays = (x, weight, bias, y, codes, kept)
         p.mode = (GATHER_RELU if relu else 0) | (GATHER_BIAS if bias is not None else 0)
         p.depth, p.rows = x.shape[1] // groups, y.shape[1] // groups
-        p.row_step = 9 if adjoint else 9 * p.depth
-        p.depth_step = 9 * p.rows if adjoint else 9
+        p.row_step = p.t.taps if adjoint else p.t.taps * p.depth
+        p.depth_step = p.t.taps * p.rows if adjoint else p.t.taps
         p.row_tiles = parts_of(p.rows, micro().lanes_f64.gather_rows if self.double_
                                else micro().lanes_f32.gather_rows)
         self.share_out()
@@ -404,7 +408,7 @@ cdef class WinogradConvolution(Kernel):
     cdef share_out(self):
         """Chunks by the cache; the adjoint's overlap, so that a part has all of a plane's."""
         cdef Product *p = &self.p
-        cdef int64_t fit = CHUNK_BYTES // (XI * CK_PIXEL_BYTES * max(1, p.depth + p.rows))
+        cdef int64_t fit = CHUNK_BYTES // (p.t.xi * CK_PIXEL_BYTES * max(1, p.depth + p.rows))
         p.chunks = parts_of(p.t.tiles, max(3, fit))
         p.chunk = parts_of(p.t.tiles, p.chunks)
         p.parts = 1 if p.adjoint else p.chunks
@@ -434,7 +438,7 @@ cdef struct Correlation:
 
 cdef inline int64_t partial_values(const Correlation *f) noexcept nogil:
     """Values of one partial sum: (xi, outs, width)."""
-    return XI * f.t.outs * f.width
+    return f.t.xi * f.t.outs * f.width
 
 
 cdef inline int64_t in_planes(const Correlation *f, int64_t width) noexcept nogil:
@@ -452,16 +456,16 @@ cdef void transform_inputs(const Correlation *f, int64_t width, int64_t c0, int6
                            const real *x, real *planes) noexcept nogil:
     """Channels from c0 on, as many as there are lanes, of tiles first .. last, transposed to columns from `at` on."""
     cdef int64_t lanes = f.t.lanes, tile, xi, channels = min(lanes, f.t.ins - c0)
-    cdef real part[XI * CK_MAX_VECTOR * CK_MAX_VECTOR]
+    cdef real part[MOST_XI * CK_MAX_VECTOR * CK_MAX_VECTOR]
     if real is float:
-        table = &micro().lanes_f32
+        table = &micro().winograd_f32[f.t.which]
     else:
-        table = &micro().lanes_f64
+        table = &micro().winograd_f64[f.t.which]
     memset(part, 0, sizeof(part))
     for tile in range(first, last):
-        table.winograd_input(channels, 1, x + c0 * f.t.in_step, f.t.in_step, f.t.in_at + tile * XI, part, lanes,
-                             lanes * lanes)
-        for xi in range(XI):
+        table.input(channels, 1, x + c0 * f.t.in_step, f.t.in_step, f.t.in_at + tile * f.t.xi, part, lanes,
+                    lanes * lanes)
+        for xi in range(f.t.xi):
             transpose(lanes, lanes, part + xi * lanes * lanes, lanes,
                       planes + xi * in_planes(f, width) + (tile - first) * lanes * width + at, width)
 
@@ -497,14 +501,14 @@ cdef int correlate_chunks(const Correlation *f, int64_t begin, int64_t end, int6
     cdef int64_t runs = f.width // t.lanes, run0 = part_start(runs, shares, share)
     cdef int64_t run1 = part_start(runs, shares, share + 1), width = (run1 - run0) * t.lanes
     cdef int64_t number, plane, first, last, run, xi
-    cdef real *inputs = scratch_of(TILES, XI * (in_planes(f, width) + out_planes(f)), sums)
+    cdef real *inputs = scratch_of(TILES, t.xi * (in_planes(f, width) + out_planes(f)), sums)
     if inputs == NULL:
         return OUT_OF_MEMORY
-    cdef real *grads = inputs + XI * in_planes(f, width)
+    cdef real *grads = inputs + t.xi * in_planes(f, width)
     if real is float:
-        table = &micro().lanes_f32
+        table = &micro().winograd_f32[f.t.which]
     else:
-        table = &micro().lanes_f64
+        table = &micro().winograd_f64[f.t.which]
     for number in range(begin, end if width > 0 else begin):
         plane = number // f.chunks * t.groups
         first = part_start(t.tiles, f.chunks, number % f.chunks)
@@ -512,9 +516,9 @@ cdef int correlate_chunks(const Correlation *f, int64_t begin, int64_t end, int6
         for run in range(run0, run1):
             transform_inputs(f, width, run * t.lanes, (run - run0) * t.lanes, first, last,
                              x + plane * t.ins * t.in_step, inputs)
-        table.winograd_output_adjoint(t.outs, last - first, dy + plane * t.outs * t.out_step, t.out_step,
-                                      t.out_at + first * 4, grads, f.chunk * t.lanes, out_planes(f))
-        for xi in range(XI):
+        table.output_adjoint(t.outs, last - first, dy + plane * t.outs * t.out_step, t.out_step,
+                             t.out_at + first * 4, grads, f.chunk * t.lanes, out_planes(f))
+        for xi in range(t.xi):
             correlate_chunk(f, xi, width, last - first, inputs, grads, sums + run0 * t.lanes,
                             add or number > begin)
     return 0
@@ -537,14 +541,14 @@ cdef void transform_sums(const Correlation *f, int64_t out, real *sums, real *dw
     """Add up the partial sums of one output channel, in order, and transform them."""
     cdef int64_t xi, partial, at
     if real is float:
-        table = &micro().lanes_f32
+        table = &micro().winograd_f32[f.t.which]
     else:
-        table = &micro().lanes_f64
-    for xi in range(XI):
+        table = &micro().winograd_f64[f.t.which]
+    for xi in range(f.t.xi):
         at = (xi * f.t.outs + out) * f.width
         for partial in range(1, f.partials):
             add_rows(1, f.width, sums + partial * partial_values(f) + at, 0, sums + at, 0)
-    table.winograd_kernel_adjoint(f.t.ins, sums + out * f.width, f.t.outs * f.width, dweight + out * f.t.ins * 9)
+    table.kernel_adjoint(f.t.ins, sums + out * f.width, f.t.outs * f.width, dweight + out * f.t.ins * f.t.taps)
 
 
 cdef void channel_apart(const Tiling *t, int64_t block, int64_t group, int64_t task, const real *x, const real *dy,
@@ -596,7 +600,7 @@ cdef int correlate_lanes(const Correlation *f, int threads, const real *x, const
 
 cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dweight, real *dbias) noexcept nogil:
     cdef const Tiling *t = &f.t
-    cdef int threads = threads_for(2.0 * XI * t.tiles * t.lanes * t.blocks * t.groups * t.outs * t.ins), failed = 0
+    cdef int threads = threads_for(2.0 * t.xi * t.tiles * t.lanes * t.blocks * t.groups * t.outs * t.ins), failed = 0
     cdef int64_t group, task
     cdef real *sums = scratch_of(KERNELS, f.partials * partial_values(f), dweight)
     if sums == NULL:
@@ -611,7 +615,7 @@ cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dw
         if failed:
             return OUT_OF_MEMORY
         for task in prange(t.outs, num_threads=threads, schedule="static"):
-            transform_sums(f, task, sums, dweight + group * t.outs * t.ins * 9)
+            transform_sums(f, task, sums, dweight + group * t.outs * t.ins * t.taps)
     if dbias != NULL:
         for task in prange(t.groups * t.outs, num_threads=threads, schedule="static"):
             add_up_bias(f, task, dy, dbias)
@@ -619,7 +623,7 @@ cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dw
 
 
 cdef class WinogradWeightGrad(Kernel):
-    """As lanes.LaneWeightGrad or, of ordinary arrays without dilation, conv.ConvWeightGrad: 3 x 3, stride 1."""
+    """As lanes.LaneWeightGrad or, of ordinary arrays without dilation, conv.ConvWeightGrad: stride 1."""
     cdef object arrays
     cdef const void *dy
     cdef const void *x
@@ -635,6 +639,7 @@ cdef class WinogradWeightGrad(Kernel):
         self.dweight = address(dweight)
         self.dbias = NULL if dbias is None else address(dbias)
         self.double_ = is_double(dweight)
+        take_kernel(&f.t, dweight.shape[2])
         if x.ndim == 4:
             kept = plane_tiling(&f.t, x.shape, dy.shape, groups, low, CK_PIXEL_BYTES // x.itemsize)
         else:
@@ -648,7 +653,7 @@ cdef class WinogradWeightGrad(Kernel):
         # Of ordinary arrays few tiles at a time, too, unless the sums that each chunk goes through are larger still.
         cdef bint few = several or (f.t.images > 0 and bytes_of_sums <= PARTIAL_CHUNK_BYTES)
         cdef int64_t fit = (PARTIAL_CHUNK_BYTES if few else SHARE_CHUNK_BYTES) // (
-            XI * CK_PIXEL_BYTES * (f.width + f.t.outs))
+            f.t.xi * CK_PIXEL_BYTES * (f.width + f.t.outs))
         f.chunks = parts_of(f.t.tiles, max(1, fit))
         f.chunk = parts_of(f.t.tiles, f.chunks)
         f.partials = 1

@@ -65,7 +65,7 @@ class Convolution(Primitive):
 
 def _suits_winograd(windows: Windows, weight: Any, groups: int, y: Any) -> bool:
     outs, ins = weight.shape[0] // groups, weight.shape[1]
-    return winograd.suits_planes(windows, ins, outs, winograd.Rule.least_for_products, y)
+    return winograd.suits_planes(windows, ins, outs, winograd.Rule.least_for_planes, y)
 
 
 def _suitable_phases(windows: Windows, weight: Any, groups: int, x: Any, y: Any) -> Phases | None:
@@ -135,7 +135,7 @@ class ConvolutionWeightGrad(Primitive):
             return kernels.ChannelSum(grad, grad_bias)
         w = self.windows
         outs, ins = grad_weight.shape[0] // self.groups, grad_weight.shape[1]
-        if winograd.suits_planes(w, ins, outs, winograd.Rule.least_for_sums, grad):
+        if winograd.suits_planes(w, ins, outs, winograd.Rule.least_for_plane_sums, grad):
             return WinogradWeightGrad(grad, x, grad_weight, grad_bias, w.low, w.dilation, self.groups)
         phases = phases_of(w, ins, outs, x, grad.shape[2:])
         if phases:

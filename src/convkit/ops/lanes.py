@@ -215,7 +215,7 @@ class LaneConvolution(Primitive):
     def _suits_winograd(self, weight: Any, bias: Any) -> bool:
         outs, ins = weight.shape[0] // self.groups, weight.shape[1]
         plain = not self.adjoint or (bias is None and not self.relu)
-        return plain and winograd.suits(self.windows, ins, outs, winograd.Rule.least_for_products)
+        return plain and winograd.suits(self.windows, ins, outs, winograd.Rule.least_for_products, self.size)
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         x, weight = inputs[:2]
@@ -242,7 +242,7 @@ class LaneWeightGrad(Primitive):
         grad_weight, grad_bias = outputs
         w = self.windows
         ins, outs = x.shape[1] // self.groups, grad.shape[1] // self.groups
-        if winograd.suits(w, ins, outs, winograd.Rule.least_for_sums):
+        if winograd.suits(w, ins, outs, winograd.Rule.least_for_sums, grad.shape[2:-1]):
             return WinogradWeightGrad(grad, x, grad_weight, grad_bias, w.low, w.dilation, self.groups)
         kernel = WideWeightGrad if ins >= LEAST_WIDE and w.rank <= 2 else kernels.LaneWeightGrad
         return kernel(grad, x, grad_weight, grad_bias, w.stride, w.low, w.dilation, self.groups)

@@ -51,7 +51,7 @@ class Phases:
         """Whether a group of the convolution, with outputs of this size, goes Winograd's way by phases."""
         least = winograd.Rule.least_for_phases
         if self.lie_in_lanes:
-            return winograd.suits(self.windows, ins, outs, least)
+            return winograd.suits(self.windows, ins, outs, least, self.size(size))
         y = Spec((self.count, outs, *self.size(size)), self.dtype)
         return winograd.suits_planes(self.windows, ins, outs, least, y)
 
