@@ -91,15 +91,17 @@ def test_functions(name: str, threads: int, run_apart: Callable[..., None]) -> N
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_models(name: str, run_apart: Callable[..., None]) -> None:
-    more = """
-images = rng.standard_normal((64, 1, 28, 28), dtype=np.float32)
-labels = np.arange(64) % 10
+@pytest.mark.parametrize(("network", "batch", "threads"), [("fashion_cnn_large", 64, 1), ("fashion_cnn_small", 512, 2)])
+def test_models(name: str, network: str, batch: int, threads: int, run_apart: Callable[..., None]) -> None:
+    """On one thread, and on two that work side by side, where it is another thread that finds no memory."""
+    more = f"""
+images = rng.standard_normal(({batch}, 1, 28, 28), dtype=np.float32)
+labels = np.arange({batch}) % 10
 def fresh():
     ck.set_seed(0)
-    return models.fashion_cnn_large()
+    return models.{network}()
 """
-    run_apart(f"{_dedented(PREAMBLE, 1)}{more}check({MODELS[name]}, room)", gigabytes=8)
+    run_apart(f"{_dedented(PREAMBLE, threads)}{more}check({MODELS[name]}, room)", gigabytes=8)
 
 
 def test_steps_readers_and_files(run_apart: Callable[..., None], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,8 +217,8 @@ def measure(sides: Sides, work: Work) -> tuple[Measured, dict[str, str]]:
 def compare(sides: Sequence[Side], work: Work) -> Measured:
     """Let the sides take turns at one work: milliseconds of every timed step.
 
-    A turn that is not timed goes before the others; the sides' results are compared in each turn, or in the first
-    `work.checked` of them.
+    A turn that is not timed goes before the others, and each begins with another side: who comes after whom matters.
+    The sides' results are compared in each turn, or in the first `work.checked` of them.
     """
     with arrays_of(work) as path:
         for side in sides:
@@ -225,14 +226,16 @@ def compare(sides: Sequence[Side], work: Work) -> Measured:
     measured: Measured = {side.name: [] for side in sides}
     for turn in range(work.rounds + 1):
         expected: np.ndarray | None = None
-        for side in sides:
+        order = deque(sides)
+        order.rotate(-turn)
+        for side in order:
             time.sleep(SETTLE_SECONDS)
             answer = side.ask(do="run", first=turn * work.steps, warm_up=work.warm_up, steps=work.steps)
             results = np.array(answer["results"])
             if expected is None:
                 expected = results
             if work.checked is None or turn < work.checked:
-                check(work, results, expected, side.name, sides[0].name)
+                check(work, results, expected, side.name, order[0].name)
             if turn > 0:
                 measured[side.name] += [1e3 * seconds for seconds in answer["seconds"]]
     for side in sides:

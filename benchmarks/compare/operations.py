@@ -173,7 +173,7 @@ def _work(title: str, details: dict[str, Any], **shapes: Shape) -> Work:
         arrays=partial(rotating, shapes, int(np.clip(ROTATING_BYTES / bytes_read, 2, MOST_ROTATIONS))),
         steps=steps,
         warm_up=min(steps - 1, 2),
-        rounds=3,
+        rounds=6,
         tolerance=1e-4,
     )
 

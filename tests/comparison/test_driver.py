@@ -51,7 +51,10 @@ def test_sides_take_part_by_family_and_agree() -> None:
     assert sides.versions["one"]["convkit"]
 
 
-def test_each_turn_goes_on_with_other_inputs_and_only_the_first_is_not_timed() -> None:
+def test_each_turn_goes_on_with_other_inputs_and_begins_with_another_side() -> None:
+    """And only the first is not timed."""
+    order: list[str] = []
+
     class Fake:
         name = "fake"
 
@@ -63,6 +66,7 @@ def test_each_turn_goes_on_with_other_inputs_and_only_the_first_is_not_timed() -
 
         def ask(self, do: str, **request: int) -> dict[str, Any]:
             if do == "run":
+                order.append(self.name)
                 self.asked.append((request["first"], request["warm_up"], request["steps"]))
             return {"seconds": [len(self.asked)] * 2, "results": [[len(self.asked)]] * 2}
 
@@ -71,6 +75,7 @@ def test_each_turn_goes_on_with_other_inputs_and_only_the_first_is_not_timed() -
     work = Work("work", "train", "train", {}, dict, steps=2, warm_up=1, rounds=3)
     assert compare(fakes, work) == {name: [2e3, 2e3, 3e3, 3e3, 4e3, 4e3] for name in ("fake", "other")}
     assert fakes[0].asked == fakes[1].asked == [(0, 1, 2), (2, 1, 2), (4, 1, 2), (6, 1, 2)]
+    assert order == ["fake", "other", "other", "fake"] * 2
 
 
 @pytest.mark.ordinary_build
