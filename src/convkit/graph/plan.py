@@ -84,7 +84,7 @@ class Plan:
         kernels += [PythonKernel(_copying(self._array(symbol), target)) for symbol, target in targets]
         self._prepared_for = -1  # the count of writes that the preparation has seen
         self._updates_buffers = bool(graph.updates)
-        inputs = [Input(self._array(symbol), self._readers.get(symbol, ())) for symbol in graph.inputs]
+        inputs = [Input(self._array(symbol), self._readers.pop(symbol, ())) for symbol in graph.inputs]
         self.program = Program(kernels, inputs, [self._array(symbol) for symbol in outputs])
         self.lock = threading.Lock()
 
