@@ -18,8 +18,8 @@ from setuptools.errors import CompileError, LinkError
 
 KERNELS = "src/convkit/_kernels"
 DRIVERS = [
-    "core", "conv", "depthwise", "direct", "gemm", "pool", "lanes", "wide", "winograd", "phases", "elementwise", "norm",
-    "loss", "update", "ceiling",
+    "core", "conv", "depthwise", "direct", "gemm", "pool", "lanes", "wide", "winograd", "row_winograd", "phases",
+    "elementwise", "norm", "loss", "update", "ceiling",
 ]  # fmt: skip
 HEADERS = [str(path) for path in sorted(Path(KERNELS).glob("*.h"))]
 

@@ -145,6 +145,19 @@ def always_winograd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(winograd.Rule, "least_side", {3: 0, 5: 0})
     monkeypatch.setattr(winograd.Rule, "least_outputs", 0)
     monkeypatch.setattr(winograd.Rule, "least_covered", 0.0)
+    monkeypatch.setattr(winograd.Rule, "most_for_rows", 0.0)
+    yield
+
+
+@pytest.fixture
+def always_by_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let kernels 5 wide go Winograd's way along rows, whatever the planes and the zeros around them."""
+    monkeypatch.setattr(winograd.Rule, "enabled", True)
+    monkeypatch.setattr(winograd.Rule, "most_for_rows", 1e9)
+    monkeypatch.setattr(winograd.Rule, "least_row", 1)
+    monkeypatch.setattr(winograd.Rule, "most_border", 10.0)
+    for other in ("LaneConvolution", "LanePool"):
+        monkeypatch.setattr(lanes.kernels, other, None)
     yield
 
 
@@ -209,6 +222,59 @@ def test_winograd_of_ordinary_arrays_matches_the_oracle(
 def test_winograd_in_lanes_matches_the_oracle(seed: int, dtype: Any, threaded: Any) -> None:
     case = winograd_case(np.random.default_rng(seed), dilations=[1, 1, 2, 3], beyond=1)
     check_convolution(with_batch(case, seed, dtype), seed, dtype, threaded)
+
+
+def rows_case(rng: np.random.Generator) -> ConvCase:
+    """Kernels of any height and 5 wide, with padding as far as they reach and two beyond, on both sides."""
+    kernel = (int(rng.integers(1, 7)), 5)
+    groups = int(rng.choice([1, 1, 2, 3]))
+    ins, outs = (groups * int(n) for n in (rng.choice([1, 2, 3, 11]), rng.choice([1, 2, 3, 4, 5, 7, 10])))
+    pads = tuple((int(lo), int(hi)) for lo, hi in (rng.integers(0, [k + 2, k + 2]) for k in kernel))
+    size = planes_under(rng, kernel, pads, (1, 1))
+    return ConvCase(1, ins, outs, size, kernel, (1, 1), pads, (1, 1), groups, bool(rng.integers(2)), {})
+
+
+@dtypes
+@pytest.mark.usefixtures("always_by_rows")
+def test_winograd_along_rows_matches_the_oracle(seed: int, dtype: Any, threaded: Any) -> None:
+    rng = np.random.default_rng(seed)
+    check_convolution(with_batch(rows_case(rng), seed, dtype), seed, dtype, threaded)
+
+
+@dtypes
+@pytest.mark.usefixtures("always_by_rows")
+def test_winograd_along_rows_by_chunks(dtype: Any, threaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More channels than go through the cache at once: columns of tiles, and of one column some rows."""
+    for ins, size in ((40, (9, 11)), (150, (40, 6))):
+        case = ConvCase(3, ins, 4, size, (5, 5), (1, 1), ((2, 2), (2, 1)), (1, 1), 1, True, {})
+        check_convolution(case, 1, dtype, threaded)
+
+
+@dtypes
+@pytest.mark.parametrize("kind", ["max", "mean"])
+@pytest.mark.usefixtures("always_by_rows")
+def test_winograd_along_rows_pools_what_it_makes(kind: str, seed: int, dtype: Any, threaded: Any) -> None:
+    rng = np.random.default_rng(seed)
+    case = rows_case(rng)
+    case = with_batch(replace(case, size=tuple(n + 1 for n in case.size)), seed, dtype)
+    x, weight = normal(rng, case.x_shape, dtype), normal(rng, case.weight_shape, dtype)
+    half = tuple(n // 2 for n in case.out)
+    pool = lanes.LaneMaxPool(lanes.HALVING, half) if kind == "max" else lanes.LaneAvgPool(lanes.HALVING, half, True)
+    relu = bool(rng.integers(2))
+    op = lanes.LaneConvolution(windows_of(case), case.groups, case.out, relu=relu, pool=pool)
+    assert op.can_pool(pool, entering(x), weight, None)
+    y = ref.conv(x, weight, None, **case.canonical)
+    y = np.maximum(y, 0) if relu else y
+    windows = y[..., : 2 * half[0], : 2 * half[1]].reshape(*y.shape[:2], half[0], 2, half[1], 2)
+    windows = windows.swapaxes(3, 4).reshape(*y.shape[:2], *half, 4)
+    made = threaded(lambda: op(entering(x), weight, None))
+    if kind == "mean":
+        assert_close(leaving(made, case.batch), windows.mean(-1), dtype, scale=abs(y).max(initial=0))
+        return
+    mine, codes = leaving(made[0], case.batch), leaving(made[1].astype(dtype), case.batch)
+    assert_close(mine, windows.max(-1), dtype, scale=abs(y).max(initial=0))
+    chosen = np.take_along_axis(windows, codes[..., None].astype(int), -1)[..., 0]
+    assert_close(mine, chosen, dtype, scale=abs(y).max(initial=0))
 
 
 @planar_ranks
@@ -310,3 +376,23 @@ def test_winograd_can_be_turned_off() -> None:
         ck.set_winograd(before)
     assert (direct != transformed).any()
     assert_close(direct, transformed, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("ins", "outs", "kernel", "low", "width", "adjoint", "rows"),
+    [
+        (1, 6, (5, 5), 2, 28, False, True),
+        (16, 32, (3, 5), 1, 28, False, True),
+        (16, 32, (5, 5), 2, 28, True, True),
+        (16, 32, (5, 5), 0, 24, False, True),
+        (16, 32, (5, 5), 0, 28, True, False),  # the adjoint reads four zeros before each axis
+        (48, 64, (5, 5), 2, 35, False, False),  # wide
+        (16, 32, (5, 5), 0, 3, False, False),  # a tile has four outputs
+        (16, 32, (5, 3), 2, 28, False, False),
+    ],
+)
+def test_which_convolutions_go_along_rows(
+    ins: int, outs: int, kernel: tuple[int, int], low: int, width: int, adjoint: bool, rows: bool
+) -> None:
+    windows = Windows(kernel, (1, 1), ((low, low), (low, low)), (1, 1))
+    assert winograd.suits_rows(windows, ins, outs, (9, width), adjoint) is rows

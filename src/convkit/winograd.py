@@ -1,4 +1,4 @@
-"""When 3 x 3 and 5 x 5 convolutions go Winograd's way, F(2x2, 3x3) and F(2x2, 5x5), instead of the direct sum."""
+"""When convolutions go Winograd's way, F(2x2, 3x3), F(2x2, 5x5) or, along rows, F(4, 5), instead of the direct sum."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ class Rule:
         The same for ordinary arrays, which are taken apart first.
     least_for_phases : dict
         The same for convolutions with dilation of ordinary arrays, whose phases are copied (`ops.phases`).
+    most_for_rows : float
+        The I O / (I + O) from which on kernels 5 wide in lanes no longer go along rows only: there tiles of two axes cost
+        a sixth more, and have a third of the rounding error.
+    least_row : int
+        The least width of planes for those.
+    most_border : float
+        For those, the most zeros before an axis, in sizes of the kernel.
     least_side : dict
         By the size of the kernel, the least size of the plane of outputs: of smaller ones, much is border, where the
         direct sum has fewer terms.
@@ -41,6 +48,9 @@ class Rule:
     least_for_plane_sums: ClassVar = {3: 20, 5: 24}
     least_for_phases: ClassVar = {3: 32}
     least_side: ClassVar = {3: 1, 5: 8}
+    most_for_rows = 24.0
+    least_row = 4
+    most_border = 0.5
     least_outputs = 700
     least_covered = 0.7
 
@@ -61,3 +71,15 @@ def suits_planes(windows: Windows, ins: int, outs: int, least: Mapping[int, int]
     places = 4 * -(-height // 2) * (-(-width // 2) + size // 2)
     enough = images * height * width >= Rule.least_outputs and height * width >= Rule.least_covered * places
     return enough and max(windows.low) < size
+
+
+def suits_rows(windows: Windows, ins: int, outs: int, size: Sequence[int], adjoint: bool) -> bool:
+    """Whether a group of a convolution in lanes with these windows, or its adjoint, should make planes of this size along
+    rows only, F(4, 5): narrow ones, unless much of what they read is border.
+    """
+    if windows.rank != 2 or windows.kernel_size[1] != 5 or windows.stride != (1, 1) or windows.dilation != (1, 1):
+        return False
+    borders = [k - 1 - low if adjoint else low for k, low in zip(windows.kernel_size, windows.low, strict=True)]
+    inside = all(border <= Rule.most_border * k for k, border in zip(windows.kernel_size, borders, strict=True))
+    narrow = ins * outs < Rule.most_for_rows * (ins + outs) and size[1] >= Rule.least_row
+    return Rule.enabled and narrow and inside

@@ -7,6 +7,7 @@ from convkit._kernels.direct cimport ck_direct_f32, ck_direct_f64
 from convkit._kernels.lanes cimport ck_lanes_f32, ck_lanes_f64
 from convkit._kernels.maps cimport ck_maps_f32, ck_maps_f64
 from convkit._kernels.norm_rows cimport ck_norm_f32, ck_norm_f64
+from convkit._kernels.row_winograd cimport ck_row_winograd_f32, ck_row_winograd_f64
 from convkit._kernels.rows cimport ck_rows_f32, ck_rows_f64
 from convkit._kernels.winograd cimport ck_winograd_f32, ck_winograd_f64
 
@@ -90,6 +91,8 @@ cdef extern from "micro.h" nogil:
         ck_lanes_f64 lanes_f64
         const ck_winograd_f32 *winograd_f32
         const ck_winograd_f64 *winograd_f64
+        ck_row_winograd_f32 row_winograd_f32
+        ck_row_winograd_f64 row_winograd_f64
         ck_direct_f32 direct_f32
         ck_direct_f64 direct_f64
         ck_ceiling ceiling

@@ -17,6 +17,7 @@
 #include "maps.inc.h"
 #include "lanes.inc.h"
 #include "winograd.inc.h"
+#include "row_winograd.inc.h"
 #include "direct.inc.h"
 #include "depthwise.inc.h"
 #undef REAL
@@ -38,6 +39,7 @@
 #include "maps.inc.h"
 #include "lanes.inc.h"
 #include "winograd.inc.h"
+#include "row_winograd.inc.h"
 #include "direct.inc.h"
 #include "depthwise.inc.h"
 
@@ -60,6 +62,8 @@ const ck_micro CK_CONCAT(ck_micro_, CK_LEVEL) = {
     .lanes_f64 = LANES_TABLE_f64,
     .winograd_f32 = WINOGRAD_TABLE_f32,
     .winograd_f64 = WINOGRAD_TABLE_f64,
+    .row_winograd_f32 = ROW_WINOGRAD_TABLE_f32,
+    .row_winograd_f64 = ROW_WINOGRAD_TABLE_f64,
     .direct_f32 = DIRECT_TABLE_f32,
     .direct_f64 = DIRECT_TABLE_f64,
     .ceiling = {2 * VL_F32 * CHAINS, peak, triad},

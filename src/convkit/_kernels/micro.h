@@ -8,6 +8,7 @@
 #include "micro_lanes.h"
 #include "micro_ceiling.h"
 #include "micro_depthwise.h"
+#include "micro_row_winograd.h"
 #include "micro_rows.h"
 #include "micro_tile.h"
 #include "micro_winograd.h"
@@ -26,6 +27,8 @@ typedef struct {
     ck_lanes_f64 lanes_f64;
     ck_winograd_f32 winograd_f32[CK_WINOGRADS];
     ck_winograd_f64 winograd_f64[CK_WINOGRADS];
+    ck_row_winograd_f32 row_winograd_f32;
+    ck_row_winograd_f64 row_winograd_f64;
     ck_direct_f32 direct_f32;
     ck_direct_f64 direct_f64;
     ck_ceiling ceiling;

@@ -36,6 +36,16 @@ typedef int64_t ivec_f64 __attribute__((vector_size(VBYTES), aligned(8), may_ali
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define RESTRICT __restrict__
 
+/* Says that a loaded vector has changed, so that it stays in its register: a compiler may otherwise load it again for
+   each use, which costs more than the use where loads are what there is least of. */
+#if defined(__x86_64__)
+#define IN_REGISTER(v) __asm__("" : "+v"(v))
+#elif defined(__aarch64__)
+#define IN_REGISTER(v) __asm__("" : "+w"(v))
+#else
+#define IN_REGISTER(v) ((void)0)
+#endif
+
 /* The sum of all lanes: of the two halves, of their halves, and so on. */
 #ifdef __AVX512F__
 ALWAYS_INLINE float lanes_sum_f32(vec_f32 v) { return _mm512_reduce_add_ps((__m512)v); }

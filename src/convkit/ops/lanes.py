@@ -15,6 +15,7 @@ import numpy as np
 from convkit import geometry, winograd
 from convkit._kernels import lanes as kernels
 from convkit._kernels.core import Kernel
+from convkit._kernels.row_winograd import RowWinogradConvolution
 from convkit._kernels.wide import WideWeightGrad
 from convkit._kernels.winograd import WinogradConvolution, WinogradWeightGrad
 from convkit.geometry import Windows
@@ -191,18 +192,22 @@ class LaneConvolution(Primitive):
         x, weight, bias = inputs
         y, codes = (*outputs, None)[:2]
         w = self.windows
+        pool = self.pool.kind if self.pool else None
+        how = (self.groups, self.adjoint, self.relu, pool, codes)
+        if self._suits_rows(weight):
+            return RowWinogradConvolution(x, weight, bias, y, self.size, w.low, *how)
         if self._suits_winograd(weight, bias):
-            pool = self.pool.kind if self.pool else None
-            how = (self.size, w.low, w.dilation, self.groups, self.adjoint, self.relu, pool, codes)
-            return WinogradConvolution(x, weight, bias, y, *how)
+            return WinogradConvolution(x, weight, bias, y, self.size, w.low, w.dilation, *how)
         table = tap_table(w, x.shape[2:-1], self.size, self.adjoint, kernels.gather_pixels(x.dtype))
         planes = self.pool.planes(self.size) if self.pool else None
         return kernels.LaneConvolution(x, weight, bias, y, table, self.groups, self.adjoint, self.relu, planes, codes)
 
     def can_pool(self, pool: LaneMaxPool | LaneAvgPool, x: Any, weight: Any, bias: Any) -> bool:
         """Whether pooling what this makes is better done at once."""
+        halves = pool.size == tuple(n // 2 for n in self.size) and pool.windows == HALVING
+        if self._suits_rows(weight):
+            return halves
         if self._suits_winograd(weight, bias):
-            halves = pool.size == tuple(n // 2 for n in self.size) and pool.windows == HALVING
             return halves and self.windows.dilation == (1, 1) and not self.adjoint
         pixel = x.shape[-1] * x.dtype.itemsize
         channels = weight.shape[1] * self.groups if self.adjoint else weight.shape[0]
@@ -211,6 +216,10 @@ class LaneConvolution(Primitive):
             and _product(x.shape[2:-1]) * pixel * (x.shape[1] // self.groups) <= MOST_INPUT_BYTES
             and x.shape[0] * channels >= LEAST_POOLED_PLANES
         )
+
+    def _suits_rows(self, weight: Any) -> bool:
+        outs, ins = weight.shape[0] // self.groups, weight.shape[1]
+        return winograd.suits_rows(self.windows, ins, outs, self.size, self.adjoint)
 
     def _suits_winograd(self, weight: Any, bias: Any) -> bool:
         outs, ins = weight.shape[0] // self.groups, weight.shape[1]
