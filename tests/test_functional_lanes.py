@@ -110,13 +110,16 @@ def test_turned_weight_gradient_matches_the_oracle(
         (50, 24, (12, 9), (5, 5), {"padding": ((2, 2), (2, 2))}),
         (40, 40, (11, 12), (3, 3), {"stride": (2, 2), "padding": ((1, 1), (1, 1))}),
         (35, 35, (9, 10), (3, 3), {"stride": (2, 1), "padding": ((1, 1), (1, 1)), "groups": 35}),
+        (3, 7, (60, 55), (3, 3), {}),
+        (4, 12, (121, 110), (3, 3), {"stride": (2, 2), "padding": ((1, 1), (0, 2)), "groups": 2}),
     ],
 )
 def test_wide_layers(
     ins: int, outs: int, size: tuple[int, int], kernel: tuple[int, int], options: dict[str, Any], dtype: Any,
     threaded: Any,
 ) -> None:  # fmt: skip
-    """More channels than the random geometries have: packed, turned by panels, by groups; shared out among threads."""
+    """More channels and larger planes than the random geometries have: packed, turned by panels, by groups, by bands of
+    rows; shared out among threads."""
     defaults = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
     images = lanes.lanes_of(dtype) + 3
     case = ConvCase(images, ins, outs, size, kernel, bias=True, written={}, **(defaults | options))

@@ -25,8 +25,8 @@ class Rule:
     least_for_phases : dict
         The same for convolutions with dilation of ordinary arrays, whose phases are copied (`ops.phases`).
     most_for_rows : float
-        The I O / (I + O) from which on kernels 5 wide in lanes no longer go along rows only: there tiles of two axes cost
-        a sixth more, and have a third of the rounding error.
+        The I O / (I + O) from which on kernels 5 wide in lanes no longer go along rows only: there tiles of two axes
+        cost a sixth more, and have a third of the rounding error.
     least_row : int
         The least width of planes for those.
     most_border : float
@@ -74,8 +74,8 @@ def suits_planes(windows: Windows, ins: int, outs: int, least: Mapping[int, int]
 
 
 def suits_rows(windows: Windows, ins: int, outs: int, size: Sequence[int], adjoint: bool) -> bool:
-    """Whether a group of a convolution in lanes with these windows, or its adjoint, should make planes of this size along
-    rows only, F(4, 5): narrow ones, unless much of what they read is border.
+    """Whether a group of a convolution in lanes with these windows, or its adjoint, should make planes of this size
+    along rows only, F(4, 5): narrow ones, unless much of what they read is border.
     """
     if windows.rank != 2 or windows.kernel_size[1] != 5 or windows.stride != (1, 1) or windows.dilation != (1, 1):
         return False

@@ -5,7 +5,7 @@ last block are zeros where arrays enter, and whatever the network makes of them 
 packed but the weights: a vector is one pixel of several images.
 
 Convolution and its adjoint are one driver over the tables of convkit.taps; a task is a run of tiles of one
-group of one block.  The weight gradient is tiles of sums over all pixels and images.
+group of one block.  The weight gradient is tiles of sums over all pixels and images, of large planes by bands.
 """
 
 import numpy as np
@@ -18,14 +18,16 @@ from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, Reader, address, is_do
 from convkit._kernels.lanes cimport (
     CK_MAX_PIXELS, CK_MAX_SUMS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU, ck_window_row,
 )
-from convkit._kernels.tile cimport part_start, parts_of, scratch_of, transpose
+from convkit._kernels.tile cimport add_rows, part_start, parts_of, scratch_of, transpose
 
 cdef enum:
-    SHARED, SCALES, PLANES          # scratch slots; the first is shared by all threads of a call
+    SHARED, SCALES, PLANES, SUMS    # scratch slots; the first and the last are shared by all threads of a call
     TASKS = 16                      # tasks wanted of a large problem, for any number of threads
     PRODUCTS_PER_TASK = 500000      # at least
     WINDOW_BYTES = 393216           # of input under one task, for the second-level cache
     LEAST_PACKED = 32               # channels whose planes are too many to read side by side: they are packed first
+    BAND_BYTES = 524288             # of the input and a tile of output channels under a band of the weight gradient
+    MOST_BAND_SUMS = 65536          # of values that each band adds up
     LEAST_USES = 6                  # by tiles of output channels, or packing costs more than it saves
 
 
@@ -565,6 +567,8 @@ def gather_pixels(dtype):
 cdef struct Correlation:
     int64_t blocks, groups, rows, depth, taps       # rows: output channels of a group; depth: input channels
     int64_t row_tiles, column_tiles, parts          # tiles of (channel, tap) columns, and tasks they are cut into
+    int64_t bands                                   # of output rows of a block; 0: all images at once
+    int64_t partials                                # sums of as many runs of bands, added up at the end
     int64_t out_rows, out_columns                   # the output plane; axes before the last are rows
     int64_t in_step, padded_step                    # values of a channel's plane, as it is and padded
     int64_t column_step                             # from one output column to the next, in the padded plane
@@ -584,6 +588,17 @@ cdef void pad_plane(const Correlation *f, const real *x, real *out) noexcept nog
         memcpy(out + f.run_to[run], x + f.run_from[run], f.run_length * sizeof(real))
 
 
+cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, real *dbias) noexcept nogil:
+    cdef int64_t block, channels = f.groups * f.rows, pixels = f.out_rows * f.out_columns
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    dbias[channel] = 0
+    for block in range(f.blocks):
+        dbias[channel] += table.sum_pixels(pixels, dy + (block * channels + channel) * pixels * lanes(dy))
+
+
 cdef void correlate_task(const Correlation *f, int64_t task, const real *dy, const real *x, int64_t x_block,
                          real *dweight, real *dbias) noexcept nogil:
     """Some columns of a tile of output channels of one group; the first part sums the bias's gradient too.
@@ -591,31 +606,27 @@ cdef void correlate_task(const Correlation *f, int64_t task, const real *dy, con
     x: the group's planes, padded where need be, a block's x_block values after the one before.
     """
     cdef int64_t part = task % f.parts, row_tile = task // f.parts % f.row_tiles
-    cdef int64_t group = task // (f.parts * f.row_tiles), tile, i, j, j0, j1, block
+    cdef int64_t group = task // (f.parts * f.row_tiles), tile, i, j, j0, j1
     cdef int64_t i0 = part_start(f.rows, f.row_tiles, row_tile)
     cdef int64_t i1 = part_start(f.rows, f.row_tiles, row_tile + 1)
     cdef int64_t columns = f.depth * f.taps, plane = f.out_rows * f.out_columns * lanes(x)
-    cdef int64_t dy_block = f.groups * f.rows * plane
+    cdef const real *rows = dy + (group * f.rows + i0) * plane
     cdef real sums[CK_MAX_SUMS]
     if real is float:
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
-    dy += (group * f.rows + i0) * plane
     for tile in range(part_start(f.column_tiles, f.parts, part), part_start(f.column_tiles, f.parts, part + 1)):
         j0 = part_start(columns, f.column_tiles, tile)
         j1 = part_start(columns, f.column_tiles, tile + 1)
-        table.correlate(<int> (i1 - i0), <int> (j1 - j0), f.blocks, f.out_rows, f.out_columns, dy, plane,
-                        dy_block, x, f.column_at + j0, x_block, f.row_at, f.column_step, sums)
+        table.correlate(<int> (i1 - i0), <int> (j1 - j0), f.blocks, f.out_rows, f.out_columns, rows, plane,
+                        f.groups * f.rows * plane, x, f.column_at + j0, x_block, f.row_at, f.column_step, sums)
         for i in range(i1 - i0):
             for j in range(j1 - j0):
                 dweight[(group * f.rows + i0 + i) * columns + j0 + j] = sums[i * (j1 - j0) + j]
     if dbias != NULL and part == 0:
-        for i in range(i1 - i0):
-            dbias[group * f.rows + i0 + i] = 0
-            for block in range(f.blocks):
-                dbias[group * f.rows + i0 + i] += table.sum_pixels(
-                    f.out_rows * f.out_columns, dy + i * plane + block * dy_block)
+        for i in range(i0, i1):
+            add_up_bias(f, group * f.rows + i, dy, dbias)
 
 
 cdef int correlate_group(const Correlation *f, int64_t group, const real *dy, const real *x, real *dweight,
@@ -640,6 +651,59 @@ cdef int correlate_group(const Correlation *f, int64_t group, const real *dy, co
     return 0
 
 
+cdef inline int64_t sums_of(const Correlation *f) noexcept nogil:
+    return f.groups * f.rows * f.depth * f.taps
+
+
+cdef void add_up_band(const Correlation *f, int64_t number, const real *dy, const real *x,
+                      real *total) noexcept nogil:
+    """total (G·O, I·taps) += what one band of output rows of one block gives: its planes stay in the cache."""
+    cdef int64_t block = number // f.bands, band = number % f.bands, width = lanes(x), columns = f.depth * f.taps
+    cdef int64_t first = part_start(f.out_rows, f.bands, band), last = part_start(f.out_rows, f.bands, band + 1)
+    cdef int64_t plane = f.out_rows * f.out_columns * width, group, row_tile, tile, i, j, i0, i1, j0, j1
+    cdef real sums[CK_MAX_SUMS]
+    if real is float:
+        table = &micro().lanes_f32
+    else:
+        table = &micro().lanes_f64
+    dy += block * f.groups * f.rows * plane + first * f.out_columns * width
+    x += block * f.groups * f.depth * f.padded_step
+    for group in range(f.groups):
+        for row_tile in range(f.row_tiles):
+            i0 = part_start(f.rows, f.row_tiles, row_tile)
+            i1 = part_start(f.rows, f.row_tiles, row_tile + 1)
+            for tile in range(f.column_tiles):
+                j0 = part_start(columns, f.column_tiles, tile)
+                j1 = part_start(columns, f.column_tiles, tile + 1)
+                table.correlate(<int> (i1 - i0), <int> (j1 - j0), 1, last - first, f.out_columns,
+                                dy + (group * f.rows + i0) * plane, plane, 0,
+                                x + group * f.depth * f.padded_step, f.column_at + j0, 0, f.row_at + first,
+                                f.column_step, sums)
+                for i in range(i1 - i0):
+                    for j in range(j1 - j0):
+                        total[(group * f.rows + i0 + i) * columns + j0 + j] += sums[i * (j1 - j0) + j]
+
+
+cdef int correlate_bands(const Correlation *f, int threads, const real *dy, const real *x, real *dweight,
+                         real *dbias) noexcept nogil:
+    """Partial sums of runs of bands, added up in order."""
+    cdef int64_t task, band, bands = f.blocks * f.bands, count = sums_of(f)
+    cdef real *partial = scratch_of(SUMS, f.partials * count, dweight)
+    if partial == NULL:
+        return OUT_OF_MEMORY
+    memset(partial, 0, f.partials * count * sizeof(real))
+    for task in prange(f.partials, num_threads=threads, schedule="dynamic"):
+        for band in range(part_start(bands, f.partials, task), part_start(bands, f.partials, task + 1)):
+            add_up_band(f, band, dy, x, partial + task * count)
+    memcpy(dweight, partial, count * sizeof(real))
+    for task in range(1, f.partials):
+        add_rows(1, count, partial + task * count, 0, dweight, 0)
+    if dbias != NULL:
+        for task in prange(f.groups * f.rows, num_threads=threads, schedule="static"):
+            add_up_bias(f, task, dy, dbias)
+    return 0
+
+
 cdef int correlate(const Correlation *f, const real *dy, const real *x, real *dweight,
                    real *dbias) noexcept nogil:
     cdef int64_t task, tasks = f.row_tiles * f.parts, planes = f.blocks * f.groups * f.depth
@@ -657,6 +721,8 @@ cdef int correlate(const Correlation *f, const real *dy, const real *x, real *dw
         for task in prange(planes, num_threads=threads, schedule="static"):
             pad_plane(f, x + task * f.in_step, padded + task * f.padded_step)
         x = padded
+    if f.bands > 0:
+        return correlate_bands(f, threads, dy, x, dweight, dbias)
     for task in prange(f.groups * tasks, num_threads=threads, schedule="dynamic"):
         correlate_task(f, task, dy, x + task // tasks * f.depth * f.padded_step, f.groups * f.depth * f.padded_step,
                        dweight, dbias)
@@ -696,7 +762,17 @@ cdef class LaneWeightGrad(Kernel):
         f.column_tiles = parts_of(f.depth * f.taps, n)
         f.parts = min(f.column_tiles, parts_of(4 * TASKS, max(1, f.row_tiles * groups)))
         self.lay_out(in_size, out_size, kernel, stride, low, dilation, width)
+        self.cut_into_bands(m)
         self.arrays = (self.arrays, dy, x, dweight, dbias)
+
+    cdef cut_into_bands(self, int64_t m):
+        """Where a tile of output channels is too large for the cache that all its columns read it from."""
+        cdef Correlation *f = &self.f
+        cdef int64_t tile = m * f.out_rows * f.out_columns * CK_PIXEL_BYTES
+        cdef int64_t planes = tile + f.groups * f.depth * f.padded_step * (8 if self.double_ else 4)
+        if tile > BAND_BYTES and f.groups < TASKS and sums_of(f) <= MOST_BAND_SUMS:
+            f.bands = min(f.out_rows, parts_of(planes, BAND_BYTES))
+            f.partials = min(TASKS, f.blocks * f.bands)
 
     cdef lay_out(self, in_size, out_size, kernel, stride, low, dilation, int64_t width):
         """The padded plane, in which every window lies whole, and where its columns begin."""
