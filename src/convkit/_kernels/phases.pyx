@@ -8,9 +8,10 @@ lanes, (blocks, C, h, w, lanes), with zeros in the lanes that the last block has
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from convkit._kernels.core cimport Kernel, address, is_double, real, threads_for
-from convkit._kernels.tile cimport parts_of
+from convkit._kernels.tile cimport pad_rows, parts_of, zip_parts
 
 cdef struct Split:
     int64_t images, channels, height, width     # of the whole images
@@ -50,7 +51,7 @@ cdef void merge_plane(const Split *s, int64_t phase, const real *y, real *x) noe
 
 
 cdef void move_lanes(const Split *s, bint splitting, int64_t task, const real *source, real *target) noexcept nogil:
-    """All phases of one channel of one block."""
+    """All phases of one channel of one block of lanes."""
     cdef int64_t block = task // s.channels, channel = task % s.channels, lane, phase, k
     cdef int64_t parts = s.dilation[0] * s.dilation[1], places = s.rows * s.columns
     cdef int64_t plane, at
@@ -68,11 +69,32 @@ cdef void move_lanes(const Split *s, bint splitting, int64_t task, const real *s
                 target[at + k * s.lanes] = 0
 
 
+cdef void move_planes(const Split *s, bint splitting, int64_t task, const real *source, real *target) noexcept nogil:
+    """All phases of one channel of one image, where they are ordinary arrays: row by row."""
+    cdef int64_t d = s.dilation[0], e = s.dilation[1], places = s.rows * s.columns, step = s.channels * places
+    cdef int64_t at = (task // s.channels * d * e * s.channels + task % s.channels) * places, row, i, k
+    cdef int64_t plane = task * s.height * s.width
+    for row in range(d):
+        if splitting:
+            for k in range(e if s.rows * d > s.height or s.columns * e > s.width else 0):
+                memset(target + at + k * step, 0, places * sizeof(real))
+            pad_rows(parts_of(s.height - row, d), s.width, source + plane + row * s.width, d * s.width, 0, e, e,
+                     target + at, s.columns, step)
+        else:
+            for i in range(parts_of(s.height - row, d)):
+                zip_parts(s.width, e, source + at + i * s.columns, step, target + plane + (row + i * d) * s.width)
+        at += e * step
+
+
 cdef void move(const Split *s, bint splitting, const real *source, real *target) noexcept nogil:
     cdef int64_t task
     cdef int threads = threads_for(8.0 * s.images * s.channels * s.height * s.width)
-    for task in prange(s.blocks * s.channels, num_threads=threads, schedule="static"):
-        move_lanes(s, splitting, task, source, target)
+    if s.lanes == 1:
+        for task in prange(s.images * s.channels, num_threads=threads, schedule="static"):
+            move_planes(s, splitting, task, source, target)
+    else:
+        for task in prange(s.blocks * s.channels, num_threads=threads, schedule="static"):
+            move_lanes(s, splitting, task, source, target)
 
 
 cdef class PhaseTransfer(Kernel):

@@ -373,7 +373,8 @@ static void NAME(zip)(int64_t n, int64_t parts, const REAL *src, int64_t lds, RE
         return;
     }
     for (int64_t i = 0; i < n; i += 2 * VL) {
-        const VEC even = LOAD(src + i / 2), odd = LOAD(src + lds + i / 2);
+        const VEC even = NAME(load_upto)((n - i + 1) / 2, src + i / 2);
+        const VEC odd = NAME(load_upto)((n - i) / 2, src + lds + i / 2);
         NAME(store_upto)(n - i, dst + i, __builtin_shufflevector(even, odd, LANES(ZIP_LOW)));
         NAME(store_upto)(n - i - VL, dst + i + VL, __builtin_shufflevector(even, odd, LANES(ZIP_HIGH)));
     }
