@@ -278,6 +278,9 @@ def test_winograd_along_rows_pools_what_it_makes(kind: str, seed: int, dtype: An
     assert_close(mine, windows.max(-1), dtype, scale=abs(y).max(initial=0))
     chosen = np.take_along_axis(windows, codes[..., None].astype(int), -1)[..., 0]
     assert_close(mine, chosen, dtype, scale=abs(y).max(initial=0))
+    alone = np.empty_like(made[0])  # as where no gradient needs the codes
+    op.bind([entering(x), weight, None], [alone]).run()
+    np.testing.assert_array_equal(alone, made[0])
 
 
 @planar_ranks

@@ -227,6 +227,13 @@ BYTES_TYPE
             NAME(name##_body)(0, __VA_ARGS__);                                                               \
     }
 
+/* The larger of two, or what is not a number. */
+ALWAYS_INLINE VEC NAME(larger_vector)(VEC value, VEC best)
+{
+    const IVEC better = (value > best) | (value != value);
+    return (VEC)(((IVEC)value & better) | ((IVEC)best & ~better));
+}
+
 /* Where a value is the largest so far, or the first that is not a number, it and its tap take the place. */
 ALWAYS_INLINE void NAME(take_larger)(VEC value, IREAL code, VEC *best, IVEC *place)
 {

@@ -148,12 +148,15 @@ ALWAYS_INLINE void NAME(row_sums)(const int k, const int rows, int64_t n, const 
         }
 }
 
-/* y += what one pair of points adds to At m. */
+/* y = At m, pair of points by pair of points. */
 ALWAYS_INLINE void NAME(row_outputs)(const int pair, VEC m0, VEC m1, VEC *y)
 {
     const REAL point = pair == 0 ? (REAL)1 : pair == 1 ? (REAL)0.5 : (REAL)2, square = point * point;
     const VEC sum = m0 + m1, difference = m0 - m1;
-    if (pair < 3) {
+    if (pair == 0) {
+        y[0] = y[2] = sum;
+        y[1] = y[3] = difference;
+    } else if (pair < 3) {
         y[0] += sum;
         y[1] += point * difference;
         y[2] += square * sum;
@@ -191,7 +194,10 @@ ALWAYS_INLINE void NAME(row_end)(const int end, const int outputs, VEC (*out)[CK
         IVEC place = {0};
         UNROLL
         for (int j = 1; j < 4; j++)
-            NAME(take_larger)(values[j], j, &best, &place);
+            if (codes)
+                NAME(take_larger)(values[j], j, &best, &place);
+            else
+                best = NAME(larger_vector)(values[j], best);
         STORE(y + i * LANES, best);
         if (codes)
             *(NAME(bytes) *)(codes + i * LANES) = __builtin_convertvector(place, NAME(bytes));
@@ -203,16 +209,8 @@ ALWAYS_INLINE void NAME(row_product_body)(const int k, const int end, int64_t n,
                                           int64_t y_step, int64_t y_row, int mode, const REAL *bias)
 {
     const int rows = end == ROW_ONE ? 1 : 2;
-    const VEC zero = {0};
     for (int64_t part = 0; part < LANES; part += VL) {
         VEC acc[ROW_CHANNELS][2][ROW_TOGETHER], out[ROW_CHANNELS][2][CK_ROW_OUTPUTS];
-        UNROLL
-        for (int i = 0; i < k; i++)
-            UNROLL
-            for (int r = 0; r < rows; r++)
-                UNROLL
-                for (int o = 0; o < CK_ROW_OUTPUTS; o++)
-                    out[i][r][o] = zero;
         UNROLL
         for (int p = 0; p < POINTS; p += ROW_TOGETHER) {
             NAME(row_sums)(k, rows, n, u + p * LANES + part, u_row, g + p / ROW_TOGETHER * pass_step, acc);
