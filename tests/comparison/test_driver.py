@@ -15,8 +15,9 @@ from benchmarks.compare.__main__ import chosen_works, main
 from benchmarks.compare.driver import ResultsDiffer, SideFailed, Sides, arrays_of, check, compare, measure
 from benchmarks.compare.frameworks import PEERS, Framework, PeerMissing, Variant, interpreter
 from benchmarks.compare.operations import operation_works
+from benchmarks.compare.sides import protocol
 from benchmarks.compare.sides.convkit_side import OPERATIONS
-from benchmarks.compare.sides.protocol import SAMPLES, Epochs, SavedArrays, Session, digest, save_arrays
+from benchmarks.compare.sides.protocol import SAMPLES, Calls, Epochs, SavedArrays, Session, digest, save_arrays
 from benchmarks.compare.works import Work
 from benchmarks.layers import distinct_layers
 
@@ -205,6 +206,18 @@ def test_a_session_goes_on_with_the_inputs_of_the_turn_before() -> None:
     seconds, results = session.run(first=6, warm_up=2, steps=3)
     assert session.calls == ["reset"]
     assert results == [[8], [9], [10]] and len(seconds) == 3
+
+
+def test_calls_are_warmed_up_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all inputs in turn, at least as often as asked for and as long as threads need to wake up."""
+    made: list[int] = []
+    session = Calls([lambda i=i: made.append(i) or i for i in range(3)])
+    monkeypatch.setattr(protocol, "WARM_UP_SECONDS", 0.0)
+    assert session.run(first=1, warm_up=4, steps=2)[1] == [[2], [0]]
+    assert made == [1, 2, 0, 1, 2, 0]
+    monkeypatch.setattr(protocol, "WARM_UP_SECONDS", 0.001)
+    session.run(first=0, warm_up=1, steps=1)
+    assert len(made) > 20
 
 
 @pytest.mark.parametrize("epoch", (0, 3))

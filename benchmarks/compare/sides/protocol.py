@@ -47,11 +47,15 @@ class Session:
         """Do the work once, on the inputs with this index (they rotate), and return its finished result."""
         raise NotImplementedError
 
+    def warm_up(self, first: int, steps: int) -> None:
+        """Do the work as often, untimed."""
+        for index in range(first, first + steps):
+            self.step(index)
+
     def run(self, first: int, warm_up: int, steps: int) -> tuple[list[float], list[list[float]]]:
         """Do the work `warm_up` + `steps` times, on inputs from `first` on; return seconds and results of `steps`."""
         self.reset()
-        for index in range(first, first + warm_up):
-            self.step(index)
+        self.warm_up(first, warm_up)
         seconds, results = [], []
         for index in range(first + warm_up, first + warm_up + steps):
             start = perf_counter()
@@ -61,11 +65,22 @@ class Session:
         return seconds, results
 
 
+# What a work without state is repeated for, at least, before it is timed: while other sides had their turns the system
+# has put a side's threads to sleep, and it may take milliseconds until each has a processor of its own again.
+WARM_UP_SECONDS = 0.02
+
+
 class Calls(Session):
     """A work without state: for each of the rotating inputs a function without arguments."""
 
     def __init__(self, calls: list[Callable[[], Any]]) -> None:
         self.calls = calls
+
+    def warm_up(self, first: int, steps: int) -> None:
+        start, index = perf_counter(), first
+        while index < first + steps or perf_counter() - start < WARM_UP_SECONDS:
+            self.step(index)
+            index += 1
 
     def step(self, index: int) -> Any:
         return self.calls[index % len(self.calls)]()
@@ -77,6 +92,11 @@ class Epochs(Session):
     The order of the images is drawn on every side, within the time that counts, and is the same on all: the one
     that convkit draws, so that the losses can be compared.
     """
+
+    def warm_up(self, first: int, steps: int) -> None:
+        """Do the work as often, untimed."""
+        for index in range(first, first + steps):
+            self.step(index)
 
     def run(self, first: int, warm_up: int, steps: int) -> tuple[list[float], list[list[float]]]:
         return super().run(0, warm_up, steps)
