@@ -260,6 +260,18 @@ def test_winograd_along_rows_pools_what_it_makes(kind: str, seed: int, dtype: An
     rng = np.random.default_rng(seed)
     case = rows_case(rng)
     case = with_batch(replace(case, size=tuple(n + 1 for n in case.size)), seed, dtype)
+    check_pooled_rows(kind, case, rng, dtype, threaded)
+
+
+@dtypes
+@pytest.mark.parametrize("kind", ["max", "mean"])
+@pytest.mark.usefixtures("always_by_rows")
+def test_winograd_along_rows_pools_by_chunks(kind: str, dtype: Any, threaded: Any) -> None:
+    case = ConvCase(3, 150, 4, (43, 6), (5, 5), (1, 1), ((2, 2), (2, 1)), (1, 1), 1, True, {})
+    check_pooled_rows(kind, case, np.random.default_rng(0), dtype, threaded)
+
+
+def check_pooled_rows(kind: str, case: ConvCase, rng: np.random.Generator, dtype: Any, threaded: Any) -> None:
     x, weight = normal(rng, case.x_shape, dtype), normal(rng, case.weight_shape, dtype)
     half = tuple(n // 2 for n in case.out)
     pool = lanes.LaneMaxPool(lanes.HALVING, half) if kind == "max" else lanes.LaneAvgPool(lanes.HALVING, half, True)

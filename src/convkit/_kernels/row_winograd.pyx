@@ -101,8 +101,8 @@ cdef int product_chunk(const Product *p, int64_t number, int64_t tile0, int64_t 
     cdef int64_t group = plane % p.groups, row_tile, tile, i0, i1, place
     cdef int64_t first = part_start(p.tiles, p.tile_chunks, chunk % p.tile_chunks)
     cdef int64_t last = part_start(p.tiles, p.tile_chunks, chunk % p.tile_chunks + 1)
-    cdef int64_t row0 = part_start(p.out_rows, p.row_chunks, chunk // p.tile_chunks)
-    cdef int64_t row1 = part_start(p.out_rows, p.row_chunks, chunk // p.tile_chunks + 1)
+    cdef int64_t pairs = parts_of(p.out_rows, 2), row0 = 2 * part_start(pairs, p.row_chunks, chunk // p.tile_chunks)
+    cdef int64_t row1 = min(p.out_rows, 2 * part_start(pairs, p.row_chunks, chunk // p.tile_chunks + 1))
     cdef int64_t rows = row1 - row0 + p.kernel_rows - 1, step = rows * p.depth * CK_ROW_POINTS * p.lanes
     cdef int64_t in_step = p.in_rows * p.in_columns * p.lanes
     cdef real *inputs = scratch_of(INPUTS, (last - first) * step, y)
@@ -196,14 +196,14 @@ cdef class RowWinogradConvolution(Kernel):
         self.share_out()
 
     cdef share_out(self):
-        """Columns of tiles, and of these some rows, by the cache."""
+        """Columns of tiles, and of these some pairs of rows, by the cache."""
         cdef Product *p = &self.p
         cdef int64_t row = p.depth * CK_ROW_POINTS * p.lanes * (8 if self.double_ else 4)
         cdef int64_t column = row * (p.out_rows + p.kernel_rows - 1)
         p.tiles = parts_of(p.out_columns, CK_ROW_OUTPUTS)
         p.tile_chunks = parts_of(p.tiles, max(1, WINDOW_BYTES // max(1, column)))
         p.row_chunks = 1
-        if p.tile_chunks == p.tiles and p.end == ROW_TWO:
+        if p.tile_chunks == p.tiles:
             p.row_chunks = parts_of(p.out_rows, max(LEAST_ROWS, WINDOW_BYTES // max(1, row) - p.kernel_rows + 1))
 
     cdef int execute(self) except -1 nogil:
