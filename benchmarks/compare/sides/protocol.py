@@ -93,11 +93,6 @@ class Epochs(Session):
     that convkit draws, so that the losses can be compared.
     """
 
-    def warm_up(self, first: int, steps: int) -> None:
-        """Do the work as often, untimed."""
-        for index in range(first, first + steps):
-            self.step(index)
-
     def run(self, first: int, warm_up: int, steps: int) -> tuple[list[float], list[list[float]]]:
         return super().run(0, warm_up, steps)
 

@@ -599,33 +599,38 @@ cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, rea
         dbias[channel] += table.sum_pixels(pixels, dy + (block * channels + channel) * pixels * lanes(dy))
 
 
-cdef void correlate_task(const Correlation *f, int64_t task, const real *dy, const real *x, int64_t x_block,
-                         real *dweight, real *dbias) noexcept nogil:
-    """Some columns of a tile of output channels of one group; the first part sums the bias's gradient too.
+cdef void sum_tile(const Correlation *f, int64_t group, int64_t row_tile, int64_t tile, int64_t blocks, int64_t first,
+                   int64_t last, const real *dy, const real *x, int64_t x_block, bint add, real *total) noexcept nogil:
+    """One tile of total (G·O, I·taps) from output rows first .. last of some blocks, added or in its place.
 
     x: the group's planes, padded where need be, a block's x_block values after the one before.
     """
-    cdef int64_t part = task % f.parts, row_tile = task // f.parts % f.row_tiles
-    cdef int64_t group = task // (f.parts * f.row_tiles), tile, i, j, j0, j1
-    cdef int64_t i0 = part_start(f.rows, f.row_tiles, row_tile)
-    cdef int64_t i1 = part_start(f.rows, f.row_tiles, row_tile + 1)
-    cdef int64_t columns = f.depth * f.taps, plane = f.out_rows * f.out_columns * lanes(x)
-    cdef const real *rows = dy + (group * f.rows + i0) * plane
+    cdef int64_t columns = f.depth * f.taps, row = f.out_columns * lanes(x), plane = f.out_rows * row, i, j, at
+    cdef int64_t i0 = part_start(f.rows, f.row_tiles, row_tile), i1 = part_start(f.rows, f.row_tiles, row_tile + 1)
+    cdef int64_t j0 = part_start(columns, f.column_tiles, tile), j1 = part_start(columns, f.column_tiles, tile + 1)
     cdef real sums[CK_MAX_SUMS]
     if real is float:
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
+    table.correlate(<int> (i1 - i0), <int> (j1 - j0), blocks, last - first, f.out_columns,
+                    dy + (group * f.rows + i0) * plane + first * row, plane, f.groups * f.rows * plane,
+                    x, f.column_at + j0, x_block, f.row_at + first, f.column_step, sums)
+    for i in range(i1 - i0):
+        for j in range(j1 - j0):
+            at = (group * f.rows + i0 + i) * columns + j0 + j
+            total[at] = total[at] + sums[i * (j1 - j0) + j] if add else sums[i * (j1 - j0) + j]
+
+
+cdef void correlate_task(const Correlation *f, int64_t task, const real *dy, const real *x, int64_t x_block,
+                         real *dweight, real *dbias) noexcept nogil:
+    """Some columns of a tile of output channels of one group; the first part sums the bias's gradient too."""
+    cdef int64_t part = task % f.parts, row_tile = task // f.parts % f.row_tiles
+    cdef int64_t group = task // (f.parts * f.row_tiles), tile, i
     for tile in range(part_start(f.column_tiles, f.parts, part), part_start(f.column_tiles, f.parts, part + 1)):
-        j0 = part_start(columns, f.column_tiles, tile)
-        j1 = part_start(columns, f.column_tiles, tile + 1)
-        table.correlate(<int> (i1 - i0), <int> (j1 - j0), f.blocks, f.out_rows, f.out_columns, rows, plane,
-                        f.groups * f.rows * plane, x, f.column_at + j0, x_block, f.row_at, f.column_step, sums)
-        for i in range(i1 - i0):
-            for j in range(j1 - j0):
-                dweight[(group * f.rows + i0 + i) * columns + j0 + j] = sums[i * (j1 - j0) + j]
+        sum_tile(f, group, row_tile, tile, f.blocks, 0, f.out_rows, dy, x, x_block, False, dweight)
     if dbias != NULL and part == 0:
-        for i in range(i0, i1):
+        for i in range(part_start(f.rows, f.row_tiles, row_tile), part_start(f.rows, f.row_tiles, row_tile + 1)):
             add_up_bias(f, group * f.rows + i, dy, dbias)
 
 
@@ -658,30 +663,15 @@ cdef inline int64_t sums_of(const Correlation *f) noexcept nogil:
 cdef void add_up_band(const Correlation *f, int64_t number, const real *dy, const real *x,
                       real *total) noexcept nogil:
     """total (G·O, I·taps) += what one band of output rows of one block gives: its planes stay in the cache."""
-    cdef int64_t block = number // f.bands, band = number % f.bands, width = lanes(x), columns = f.depth * f.taps
+    cdef int64_t block = number // f.bands, band = number % f.bands, group, row_tile, tile
     cdef int64_t first = part_start(f.out_rows, f.bands, band), last = part_start(f.out_rows, f.bands, band + 1)
-    cdef int64_t plane = f.out_rows * f.out_columns * width, group, row_tile, tile, i, j, i0, i1, j0, j1
-    cdef real sums[CK_MAX_SUMS]
-    if real is float:
-        table = &micro().lanes_f32
-    else:
-        table = &micro().lanes_f64
-    dy += block * f.groups * f.rows * plane + first * f.out_columns * width
+    dy += block * f.groups * f.rows * f.out_rows * f.out_columns * lanes(dy)
     x += block * f.groups * f.depth * f.padded_step
     for group in range(f.groups):
         for row_tile in range(f.row_tiles):
-            i0 = part_start(f.rows, f.row_tiles, row_tile)
-            i1 = part_start(f.rows, f.row_tiles, row_tile + 1)
             for tile in range(f.column_tiles):
-                j0 = part_start(columns, f.column_tiles, tile)
-                j1 = part_start(columns, f.column_tiles, tile + 1)
-                table.correlate(<int> (i1 - i0), <int> (j1 - j0), 1, last - first, f.out_columns,
-                                dy + (group * f.rows + i0) * plane, plane, 0,
-                                x + group * f.depth * f.padded_step, f.column_at + j0, 0, f.row_at + first,
-                                f.column_step, sums)
-                for i in range(i1 - i0):
-                    for j in range(j1 - j0):
-                        total[(group * f.rows + i0 + i) * columns + j0 + j] += sums[i * (j1 - j0) + j]
+                sum_tile(f, group, row_tile, tile, 1, first, last, dy, x + group * f.depth * f.padded_step, 0, True,
+                         total)
 
 
 cdef int correlate_bands(const Correlation *f, int threads, const real *dy, const real *x, real *dweight,

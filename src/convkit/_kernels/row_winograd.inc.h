@@ -272,8 +272,8 @@ static void NAME(row_product)(int k, int end, int64_t n, const REAL *u, int64_t 
 #ifndef ROW_WINOGRAD_TABLE_f32
 #define ROW_WINOGRAD_TABLE(suffix)                                                                          \
     {                                                                                                       \
-        .most_channels = ROW_CHANNELS, .together = ROW_TOGETHER, .input = row_input_##suffix, .kernel = row_kernel_##suffix,          \
-        .product = row_product_##suffix,                                                                    \
+        .most_channels = ROW_CHANNELS, .together = ROW_TOGETHER, .input = row_input_##suffix,               \
+        .kernel = row_kernel_##suffix, .product = row_product_##suffix,                                     \
     }
 #define ROW_WINOGRAD_TABLE_f32 ROW_WINOGRAD_TABLE(f32)
 #define ROW_WINOGRAD_TABLE_f64 ROW_WINOGRAD_TABLE(f64)
