@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-SECONDS = 30  # that one file may take, on a machine that does other things too
+SECONDS = 30  # of a processor's time that one file may take
 GIGABYTES = 2  # of address space that files may take, on top of what the process has before the first
 SEVERAL = 4  # changes of one file, at most
 
@@ -469,13 +469,13 @@ def _onnx_changed(content: bytes, rng: Rng) -> bytes:
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(content)
-    except DecodeError:  # damaged by an earlier change
+        if rng.random() < 0.05 and proto.graph.initializer:
+            _claim_other_file(pick(rng, proto.graph.initializer), rng)
+        else:
+            _message_changed(pick(rng, list(_messages(proto))), rng)
+        return proto.SerializeToString()
+    except (DecodeError, UnicodeDecodeError):  # damaged by an earlier change, as a whole or in a text
         return content
-    if rng.random() < 0.05 and proto.graph.initializer:
-        _claim_other_file(pick(rng, proto.graph.initializer), rng)
-    else:
-        _message_changed(pick(rng, list(_messages(proto))), rng)
-    return proto.SerializeToString()
 
 
 def _claim_other_file(tensor: Any, rng: Rng) -> None:
@@ -598,7 +598,7 @@ def _run(
 
 
 def _outcome(reader: Reader, path: Path, where: str, faults: dict[str, str]) -> str:
-    signal.alarm(SECONDS)  # which ends the process
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # which ends the process
     try:
         reader.read(path)
     except reader.errors as error:
@@ -611,7 +611,7 @@ def _outcome(reader: Reader, path: Path, where: str, faults: dict[str, str]) -> 
         faults.setdefault(key, f"{where}: {str(error)[:200]}")
         return f"NOT DOCUMENTED: {type(error).__name__}"
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return "read"
 
 

@@ -289,9 +289,14 @@ def test_a_picture_that_vanishes_is_named(pets: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_picture_of_too_many_pixels_is_refused(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ValueError, match=rf"{pets}/cat/a\.png is too large a picture: .*480 pixels"):
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("most", "came"), [(100, r".*480 pixels"), (479, "20 × 24 pixels, the limit being 479")])
+def test_a_picture_of_too_many_pixels_is_refused(
+    most: int, came: str, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Pillow fails, and where it warns."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    with pytest.raises(ValueError, match=rf"{pets}/cat/a\.png is too large a picture: {came}"):
         image_folder(pets, 16).images[0]
 
 

@@ -24,7 +24,7 @@ CHANNELS = {"RGB": 3, "L": 1}
 # What Pillow raises for files that are not what they seem.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error)
 
-_MOST_PIXELS = 1 << 28  # of a picture after resizing: a line of one pixel's width would be made as long as it is wide
+_MOST_PIXELS = 1 << 26  # of a picture after resizing: a line of one pixel's width would be made as long as it is wide
 
 
 class PictureFiles:
@@ -129,6 +129,10 @@ def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | Non
     with open(path, "rb") as file:  # raises Python's own clear errors for what is missing, forbidden or a folder
         try:
             with image_module.open(file, formats=formats) as picture:
+                most = image_module.MAX_IMAGE_PIXELS
+                if most is not None and prod(picture.size) > most:  # where Pillow warns: a few bytes claim gigabytes
+                    came = f"{picture.height} × {picture.width} pixels"
+                    raise image_module.DecompressionBombError(f"{came}, the limit being {most} pixels")
                 picture.load()
                 upright = operations.exif_transpose(picture)
                 return _opaque(image_module, _eight_bits(image_module, upright)).convert(mode)
@@ -145,7 +149,7 @@ def _eight_bits(image_module: Any, picture: Any) -> Any:
     """A 16-bit grey picture as an 8-bit one; Pillow's own conversion would cut its values off at 255."""
     if not picture.mode.startswith("I"):
         return picture
-    return image_module.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))
+    return image_module.fromarray(((np.asarray(picture, np.int32) + 128) // 257).astype(np.uint8))
 
 
 def _opaque(image_module: Any, picture: Any) -> Any:
