@@ -65,6 +65,14 @@ def test_activations_over_their_whole_range(dtype: Any) -> None:
     assert (F.sigmoid(x)[~normal_results] <= 2 * tiny).all()
 
 
+def test_tanh_is_odd_bounded_and_right_to_the_last_bits() -> None:
+    x = np.concatenate([np.geomspace(1e-38, 20, 200_000), np.linspace(0, 10, 200_000)]).astype(np.float32)
+    y, exact = F.tanh(x), np.tanh(x.astype(np.float64))
+    np.testing.assert_array_equal(F.tanh(-x), -y)
+    assert y.max() == 1
+    assert (np.abs(y - exact) <= 2.5 * np.spacing(exact.astype(np.float32))).all()
+
+
 @activations
 @dtypes
 def test_activations_of_what_is_no_number(name: str, dtype: Any) -> None:

@@ -16,12 +16,16 @@ from convkit import functional as F
 from convkit import nn, winograd
 from convkit.geometry import Windows
 from convkit.ops import conv, lanes
+from convkit.ops.elementwise import Sigmoid, Tanh
 from geometries import ConvCase, PoolCase, normal
 from reference import assert_close
 
 ranks = pytest.mark.parametrize("rank", [1, 2, 3])
 planar_ranks = pytest.mark.parametrize("rank", [1, 2])  # volumes are pooled in the ordinary layout
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+ACTIVATIONS = {None: lambda y: y, "relu": ref.relu, "tanh": ref.tanh, "sigmoid": ref.sigmoid}
 
 
 def windows_of(case: ConvCase | PoolCase) -> Windows:
@@ -68,10 +72,12 @@ def check_convolution(case: ConvCase, seed: int, dtype: Any, threaded: Any) -> N
     grad = normal(rng, case.y_shape, dtype)
     windows = windows_of(case)
     y = ref.conv(x, weight, bias, **case.canonical)
-    for relu in (False, True):
-        convolution = lanes.LaneConvolution(windows, case.groups, case.out, relu=relu)
+    plain = lanes.LaneConvolution(windows, case.groups, case.out)
+    followed = [plain.followed_by(kind(), entering(x), weight, bias) for kind in (Tanh, Sigmoid)]
+    for convolution in (plain, replace(plain, activation="relu"), *filter(None, followed)):
         mine = threaded(lambda op=convolution: op(entering(x), weight, bias))
-        assert_close(leaving(mine, case.batch), np.maximum(y, 0) if relu else y, dtype, scale=abs(y).max(initial=0))
+        expected = ACTIVATIONS[convolution.activation](y)
+        assert_close(leaving(mine, case.batch), expected, dtype, scale=abs(y).max(initial=0))
     grad_x, grad_weight, grad_bias = ref.conv_backward(grad, x, weight, **case.canonical)
     adjoint = lanes.LaneConvolution(windows, case.groups, case.size, adjoint=True)
     mine = threaded(lambda: adjoint(entering(grad), weight, None))
@@ -275,11 +281,11 @@ def check_pooled_rows(kind: str, case: ConvCase, rng: np.random.Generator, dtype
     x, weight = normal(rng, case.x_shape, dtype), normal(rng, case.weight_shape, dtype)
     half = tuple(n // 2 for n in case.out)
     pool = lanes.LaneMaxPool(lanes.HALVING, half) if kind == "max" else lanes.LaneAvgPool(lanes.HALVING, half, True)
-    relu = bool(rng.integers(2))
-    op = lanes.LaneConvolution(windows_of(case), case.groups, case.out, relu=relu, pool=pool)
-    assert op.can_pool(pool, entering(x), weight, None)
-    y = ref.conv(x, weight, None, **case.canonical)
-    y = np.maximum(y, 0) if relu else y
+    activation = [None, "relu", "tanh", "sigmoid"][rng.integers(4)]
+    op = lanes.LaneConvolution(windows_of(case), case.groups, case.out, activation=activation)
+    op = op.followed_by(pool, entering(x), weight, None)
+    assert op is not None
+    y = ACTIVATIONS[activation](ref.conv(x, weight, None, **case.canonical))
     windows = y[..., : 2 * half[0], : 2 * half[1]].reshape(*y.shape[:2], half[0], 2, half[1], 2)
     windows = windows.swapaxes(3, 4).reshape(*y.shape[:2], *half, 4)
     made = threaded(lambda: op(entering(x), weight, None))

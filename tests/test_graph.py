@@ -145,6 +145,24 @@ def test_a_parameter_used_in_two_places_adds_its_gradients_up() -> None:
     assert gradient_error(model, nn.CrossEntropyLoss(), x, np.array([0, 1, 2])) < 1e-6
 
 
+def test_a_change_after_which_a_model_cannot_run_leaves_no_plan_of_before() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            self.scale = 2.0
+
+        def forward(self, x):
+            return x * self.scale
+
+    model, x = Scaled(), np.ones((2, 3))
+    np.testing.assert_array_equal(model(x), 2 * x)
+    model.scale = "much"
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            model(x)
+    model.scale = 3.0
+    np.testing.assert_array_equal(model(x), 3 * x)
+
+
 # --- the plan against plain evaluation -----------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -79,10 +80,17 @@ POOLS = {
 }
 
 
-def pooled(pool: str, channels: tuple[int, int, int], size: tuple[int, int], dtype: str, training: bool) -> list[Any]:
+def pooled(
+    pool: str,
+    channels: tuple[int, int, int],
+    size: tuple[int, int],
+    dtype: str,
+    training: bool,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+) -> list[Any]:
     ck.set_seed(5)
     conv = nn.Conv2d(*channels, padding=channels[2] // 2)
-    model = nn.Sequential(conv, nn.ReLU(), POOLS[pool], nn.GlobalAvgPool()).astype(dtype)
+    model = nn.Sequential(conv, activation(), POOLS[pool], nn.GlobalAvgPool()).astype(dtype)
     rng = np.random.default_rng(1)
     x, labels = rng.standard_normal((32, channels[0], *size)).astype(dtype), rng.integers(0, channels[1], 32)
     if not training:
@@ -96,18 +104,20 @@ def pooled(pool: str, channels: tuple[int, int, int], size: tuple[int, int], dty
 @pytest.mark.parametrize("size", [(8, 10), (9, 11)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("training", [True, False])
-def test_convolutions_that_pool_at_once_give_the_same_bits(
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.Sigmoid])
+def test_convolutions_that_activate_and_pool_at_once_give_the_same_bits(
     pool: str,
     channels: tuple[int, int, int],
     size: tuple[int, int],
     dtype: str,
     training: bool,
+    activation: Callable[[], nn.Module],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They are the same sums in the same order, so not even rounding may differ."""
-    at_once = pooled(pool, channels, size, dtype, training)
-    monkeypatch.setattr(lanes, "_pool_at_once", lambda graph, wanted: None)
-    for one, other in zip(at_once, pooled(pool, channels, size, dtype, training), strict=True):
+    at_once = pooled(pool, channels, size, dtype, training, activation)
+    monkeypatch.setattr(lanes, "_finish_at_once", lambda graph, wanted: None)
+    for one, other in zip(at_once, pooled(pool, channels, size, dtype, training, activation), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -123,6 +133,17 @@ def test_pooling_is_done_at_once_where_nobody_reads_what_is_pooled(
     monkeypatch.setattr(LaneConvolution, "bind", lambda op, *places: (seen.append(op.pool), bind(op, *places))[1])
     pooled(pool, channels, (8, 10), "float32", training)
     assert len(set(seen) - {None}) == expected  # whether bound once or for each thread
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_convolutions_along_rows_activate_at_once(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    bind = LaneConvolution.bind
+    monkeypatch.setattr(
+        LaneConvolution, "bind", lambda op, *places: (seen.append((op.activation, bool(op.pool))), bind(op, *places))[1]
+    )
+    pooled("mean", (24, 16, 5), (8, 10), "float32", training, nn.Tanh)
+    assert ("tanh", not training) in seen  # in training its gradient reads what is activated
 
 
 # Volumes --------------------------------------------------------------------------------------------------

@@ -12,10 +12,14 @@ from convkit.ops.base import Operand, active_recorder
 
 
 class _Structure:
-    """Counts the changes of parameters after which a plan made earlier may be wrong, see `bump`, and how often values
-    were written, after which what a plan computed of parameters alone is stale."""
+    """Counts the changes of parameters after which a plan made earlier may be wrong, see `bump`, those of any module's
+    attributes, and how often values were written, after which what a plan computed of parameters alone is stale.
+
+    Each is counted after it is done: where two threads count one for two, both are done by then.
+    """
 
     version = 0
+    changes = 0
     writes = 0
 
     def bump(self) -> None:

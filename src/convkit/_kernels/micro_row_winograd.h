@@ -25,10 +25,12 @@ enum { ROW_ONE, ROW_TWO, ROW_MEAN, ROW_MAX, CK_ROW_ENDS };
         void (*kernel)(int64_t k, int64_t depth, const real *w, int64_t row_step, int64_t depth_step,       \
                        int64_t tap_step, real *g, int64_t pass_step);                                       \
         /* y = the first `outputs` of a tile, of k channels y_step and rows y_row apart, from n transformed \
-           inputs each, those of the second row u_row further; plus bias, then ReLU, as `mode` says */      \
+           inputs each, those of the second row u_row further; plus bias, then ReLU, as `mode` says; then   \
+           `activate` of them, if not NULL */                                                               \
         void (*product)(int k, int end, int64_t n, const real *u, int64_t u_row, const real *g,             \
                         int64_t pass_step, int outputs, real *y, uint8_t *codes, int64_t y_step,            \
-                        int64_t y_row, int mode, const real *bias);                                         \
+                        int64_t y_row, int mode, const real *bias,                                          \
+                        void (*activate)(int64_t n, const real *x, real *y));                               \
     } name;
 
 CK_ROW_WINOGRAD_TABLE(float, ck_row_winograd_f32)

@@ -117,7 +117,8 @@ static void NAME(row_kernel)(int64_t k, int64_t depth, const REAL *w, int64_t ro
         }
 }
 
-/* acc[i][r][p] = the sum of n products, for the points of one pass. */
+/* acc[i][r][p] = the sum of n products, for the points of one pass.  That they are in registers then keeps the compiler
+   from a way of its own for n = 0, which would take multiplications and additions apart. */
 ALWAYS_INLINE void NAME(row_sums)(const int k, const int rows, int64_t n, const REAL *u, int64_t u_row,
                                   const REAL *g, VEC (*acc)[2][ROW_TOGETHER])
 {
@@ -146,6 +147,13 @@ ALWAYS_INLINE void NAME(row_sums)(const int k, const int rows, int64_t n, const 
                     acc[i][r][p] += weight * from[r];
             }
         }
+    UNROLL
+    for (int i = 0; i < k; i++)
+        UNROLL
+        for (int r = 0; r < rows; r++)
+            UNROLL
+            for (int p = 0; p < ROW_TOGETHER; p++)
+                IN_REGISTER(acc[i][r][p]);
 }
 
 /* y = At m, pair of points by pair of points. */
@@ -204,9 +212,28 @@ ALWAYS_INLINE void NAME(row_end)(const int end, const int outputs, VEC (*out)[CK
     }
 }
 
+typedef void NAME(row_map_t)(int64_t n, const REAL *x, REAL *y);
+
+/* Maps the first columns of the outputs of k channels, in a row of values: the loops above keep theirs in registers. */
+ALWAYS_INLINE void NAME(row_activate)(const int k, const int rows, int columns, NAME(row_map_t) *map,
+                                      VEC (*out)[2][CK_ROW_OUTPUTS])
+{
+    VEC values[CK_ROW_OUTPUTS * ROW_CHANNELS * 2];
+#define FOR_OUTPUTS                                                                                         \
+    UNROLL for (int o = 0; o < CK_ROW_OUTPUTS; o++)                                                         \
+        UNROLL for (int i = 0; i < k * rows; i++)
+    FOR_OUTPUTS
+    values[o * k * rows + i] = out[i / rows][i % rows][o];
+    map(columns * k * rows * VL, (const REAL *)values, (REAL *)values);
+    FOR_OUTPUTS
+    out[i / rows][i % rows][o] = values[o * k * rows + i];
+#undef FOR_OUTPUTS
+}
+
 ALWAYS_INLINE void NAME(row_product_body)(const int k, const int end, int64_t n, const REAL *u, int64_t u_row,
                                           const REAL *g, int64_t pass_step, int outputs, REAL *y, uint8_t *codes,
-                                          int64_t y_step, int64_t y_row, int mode, const REAL *bias)
+                                          int64_t y_step, int64_t y_row, int mode, const REAL *bias,
+                                          NAME(row_map_t) *activate)
 {
     const int rows = end == ROW_ONE ? 1 : 2;
     for (int64_t part = 0; part < LANES; part += VL) {
@@ -223,7 +250,7 @@ ALWAYS_INLINE void NAME(row_product_body)(const int k, const int end, int64_t n,
                         NAME(row_outputs)((p + q) / 2, acc[i][r][q], acc[i][r][q + 1], out[i][r]);
         }
         UNROLL
-        for (int i = 0; i < k; i++) {
+        for (int i = 0; i < k; i++)
             UNROLL
             for (int r = 0; r < rows; r++)
                 UNROLL
@@ -233,6 +260,10 @@ ALWAYS_INLINE void NAME(row_product_body)(const int k, const int end, int64_t n,
                     if (mode & GATHER_RELU)
                         out[i][r][o] = NAME(relu_vector)(out[i][r][o]);
                 }
+        if (activate)
+            NAME(row_activate)(k, rows, end < ROW_MEAN ? outputs : 2 * outputs, activate, out);
+        UNROLL
+        for (int i = 0; i < k; i++) {
             uint8_t *places = codes ? codes + i * y_step + part : NULL;
             NAME(row_end)(end, outputs, out[i], y + i * y_step + part, places, y_row);
         }
@@ -241,12 +272,12 @@ ALWAYS_INLINE void NAME(row_product_body)(const int k, const int end, int64_t n,
 
 #define ROW_PARAMETERS                                                                                      \
     (int64_t n, const REAL *u, int64_t u_row, const REAL *g, int64_t pass_step, int outputs, REAL *y,       \
-     uint8_t *codes, int64_t y_step, int64_t y_row, int mode, const REAL *bias)
+     uint8_t *codes, int64_t y_step, int64_t y_row, int mode, const REAL *bias, NAME(row_map_t) *activate)
 #define ROW_PRODUCT(k, end)                                                                                 \
     static void NAME(row_product_##k##_##end) ROW_PARAMETERS                                                \
     {                                                                                                       \
         NAME(row_product_body)(k, end, n, u, u_row, g, pass_step, outputs, y, codes, y_step, y_row, mode,   \
-                               bias);                                                                       \
+                               bias, activate);                                                             \
     }
 #define ROW_PRODUCTS(k)                                                                                     \
     ROW_PRODUCT(k, ROW_ONE) ROW_PRODUCT(k, ROW_TWO) ROW_PRODUCT(k, ROW_MEAN) ROW_PRODUCT(k, ROW_MAX)
@@ -264,9 +295,10 @@ static NAME(row_product_t) *const NAME(row_products)[ROW_CHANNELS][CK_ROW_ENDS] 
 
 static void NAME(row_product)(int k, int end, int64_t n, const REAL *u, int64_t u_row, const REAL *g,
                               int64_t pass_step, int outputs, REAL *y, uint8_t *codes, int64_t y_step,
-                              int64_t y_row, int mode, const REAL *bias)
+                              int64_t y_row, int mode, const REAL *bias, NAME(row_map_t) *activate)
 {
-    NAME(row_products)[k - 1][end](n, u, u_row, g, pass_step, outputs, y, codes, y_step, y_row, mode, bias);
+    NAME(row_products)[k - 1][end](n, u, u_row, g, pass_step, outputs, y, codes, y_step, y_row, mode, bias,
+                                   activate);
 }
 
 #ifndef ROW_WINOGRAD_TABLE_f32

@@ -17,7 +17,8 @@ cdef extern from "micro_row_winograd.h" nogil:
                        int64_t tap_step, float *g, int64_t pass_step) noexcept nogil
         void (*product)(int k, int end, int64_t n, const float *u, int64_t u_row, const float *g,
                         int64_t pass_step, int outputs, float *y, uint8_t *codes, int64_t y_step, int64_t y_row,
-                        int mode, const float *bias) noexcept nogil
+                        int mode, const float *bias,
+                        void (*activate)(int64_t n, const float *x, float *y) noexcept nogil) noexcept nogil
 
     ctypedef struct ck_row_winograd_f64:
         int most_channels, together
@@ -27,4 +28,5 @@ cdef extern from "micro_row_winograd.h" nogil:
                        int64_t tap_step, double *g, int64_t pass_step) noexcept nogil
         void (*product)(int k, int end, int64_t n, const double *u, int64_t u_row, const double *g,
                         int64_t pass_step, int outputs, double *y, uint8_t *codes, int64_t y_step, int64_t y_row,
-                        int mode, const double *bias) noexcept nogil
+                        int mode, const double *bias,
+                        void (*activate)(int64_t n, const double *x, double *y) noexcept nogil) noexcept nogil

@@ -13,7 +13,7 @@ class RowWinogradConvolution(Kernel):
         low: Sequence[int],
         groups: int,
         adjoint: bool,
-        relu: bool,
+        activation: str | None,
         pool: str | None = None,
         codes: Array | None = None,
     ) -> None: ...

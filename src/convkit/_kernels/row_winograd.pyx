@@ -17,12 +17,18 @@ from convkit._kernels.lanes cimport GATHER_BIAS, GATHER_RELU
 from convkit._kernels.row_winograd cimport (
     CK_ROW_OUTPUTS, CK_ROW_POINTS, CK_ROW_TAPS, ROW_MAX, ROW_MEAN, ROW_ONE, ROW_TWO,
 )
+from convkit._kernels.rows cimport CK_MAP_SIGMOID, CK_MAP_TANH
 from convkit._kernels.tile cimport part_start, parts_of, scratch_of
 
 cdef enum:
     KERNELS, INPUTS             # scratch slots; the first is shared by all threads of a call
     WINDOW_BYTES = 524288       # transformed inputs of a chunk, about, for the second-level cache
     LEAST_ROWS = 8              # outputs of a chunk, where it has not all
+    NO_MAP = -1
+
+
+# ReLU is part of the products.
+MAPS = {"tanh": CK_MAP_TANH, "sigmoid": CK_MAP_SIGMOID}
 
 
 cdef struct Product:
@@ -38,6 +44,7 @@ cdef struct Product:
     int end                                         # ROW_TWO, or how 2 x 2 outputs are pooled
     int64_t out_step, out_pitch                     # of what is made of the outputs: values of a plane, of a row
     int mode
+    int map                                         # CK_MAP_… that follows, or NO_MAP
 
 
 cdef inline int64_t kernel_at(const Product *p, int64_t group, int64_t row_tile) noexcept nogil:
@@ -75,9 +82,9 @@ cdef void make_tiles(const Product *p, int64_t tile, int64_t row0, int64_t row1,
     cdef int64_t row, rows, low, high, at, run
     cdef bint pools = p.end != ROW_TWO
     if real is float:
-        table = &micro().row_winograd_f32
+        table, maps = &micro().row_winograd_f32, &micro().rows_f32
     else:
-        table = &micro().row_winograd_f64
+        table, maps = &micro().row_winograd_f64, &micro().rows_f64
     run = p.depth * table.together * (i1 - i0)
     if pools:
         row1 -= (row1 - row0) % 2
@@ -91,7 +98,7 @@ cdef void make_tiles(const Product *p, int64_t tile, int64_t row0, int64_t row1,
         table.product(<int> (i1 - i0), p.end if rows == 2 else ROW_ONE, (high - low) * p.depth,
                       inputs + (row - row0 + low) * step, step, packed + low * run, p.kernel_rows * run,
                       <int> outputs, y + at, codes + at if codes != NULL else NULL, p.out_step, p.out_pitch, p.mode,
-                      bias)
+                      bias, NULL if p.map == NO_MAP else maps.unary[p.map])
 
 
 cdef int product_chunk(const Product *p, int64_t number, int64_t tile0, int64_t tile1, const real *x,
@@ -156,7 +163,8 @@ cdef int multiply(const Product *p, const real *x, const real *weight, const rea
 cdef class RowWinogradConvolution(Kernel):
     """As lanes.LaneConvolution, for two axes, kernels 5 wide, stride 1 and no dilation.
 
-    With `pool`, "mean" or "max", y and codes are those of 2 x 2 outputs each, of planes of `size`.
+    `activation`, if any, is "relu", "tanh" or "sigmoid".  With `pool`, "mean" or "max", what follows it is pooled: y
+    and codes are those of 2 x 2 outputs each, of planes of `size`.
     """
     cdef object arrays
     cdef const void *x
@@ -167,7 +175,7 @@ cdef class RowWinogradConvolution(Kernel):
     cdef bint double_
     cdef Product p
 
-    def __init__(self, x, weight, bias, y, size, low, int64_t groups, bint adjoint, bint relu, pool=None, codes=None):
+    def __init__(self, x, weight, bias, y, size, low, int64_t groups, bint adjoint, activation, pool=None, codes=None):
         cdef Product *p = &self.p
         self.arrays = (x, weight, bias, y, codes)
         self.x = address(x)
@@ -192,7 +200,8 @@ cdef class RowWinogradConvolution(Kernel):
         p.end = ROW_TWO if pool is None else ROW_MEAN if pool == "mean" else ROW_MAX
         p.out_pitch = y.shape[3] * p.lanes
         p.out_step = y.shape[2] * p.out_pitch
-        p.mode = (GATHER_RELU if relu else 0) | (GATHER_BIAS if bias is not None else 0)
+        p.mode = (GATHER_RELU if activation == "relu" else 0) | (GATHER_BIAS if bias is not None else 0)
+        p.map = MAPS.get(activation, NO_MAP)
         self.share_out()
 
     cdef share_out(self):

@@ -7,6 +7,9 @@
 #include <string.h>
 
 #include "philox.h"
+#ifdef __AVX512F__
+#include "tanh_table.h"
+#endif
 
 #ifdef __clang__
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
@@ -68,7 +71,7 @@ typedef uint64_t unsigned_f64;
     }
 
 UNARY(relu, x < 0 ? (REAL)0 : x)
-UNARY(tanh, NAME(tanh_of)(x))
+UNARY(tanh_by_expm1, NAME(tanh_of)(x))
 UNARY(sigmoid, NAME(sigmoid_of)(x))
 BINARY(add, a + b)
 BINARY(subtract, a - b)
@@ -78,6 +81,17 @@ BINARY(tanh_grad, b *(1 - a * a))
 BINARY(sigmoid_grad, b *(a * (1 - a)))
 #undef UNARY
 #undef BINARY
+
+static void NAME(tanh)(int64_t n, const REAL *x, REAL *y)
+{
+#ifdef __AVX512F__
+    if (sizeof(REAL) == sizeof(float)) {
+        tanh_rows_by_table(n, (const float *)x, (float *)y);
+        return;
+    }
+#endif
+    NAME(tanh_by_expm1)(n, x, y);
+}
 
 static void NAME(fill)(int64_t n, REAL value, REAL *y)
 {

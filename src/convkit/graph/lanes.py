@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from convkit.graph.symbols import Graph, Node, Symbol
@@ -37,22 +36,20 @@ from convkit.ops.shape import Concat, Slice
 def use_lanes(graph: Graph, wanted: Sequence[Symbol]) -> None:
     """Rewrite a graph, in place, to run in lanes where that pays."""
     graph.nodes = _Rewriter(graph).run(wanted)
-    _pool_at_once(graph, wanted)
+    _finish_at_once(graph, wanted)
 
 
-def _pool_at_once(graph: Graph, wanted: Sequence[Symbol]) -> None:
-    """Let convolutions pool what they make, where nobody else reads it: a plane of it is still in the cache."""
+def _finish_at_once(graph: Graph, wanted: Sequence[Symbol]) -> None:
+    """Let convolutions activate and pool what they make, where nobody else reads it: it is still in the cache."""
     reads = Counter([*wanted, *(symbol for node in graph.nodes for symbol in node.inputs)])
     for node in list(graph.nodes):
-        pool = node.op
-        if not isinstance(pool, (LaneMaxPool, LaneAvgPool)):
-            continue
-        [made] = node.inputs
+        made = node.inputs[0] if node.inputs else None
         producer = made.node if made is not None else None
         if producer is None or not isinstance(producer.op, LaneConvolution) or reads[made] > 1:
             continue
-        if producer.op.pool is None and producer.op.can_pool(pool, *producer.inputs):
-            producer.op = replace(producer.op, pool=pool)
+        both = producer.op.followed_by(node.op, *producer.inputs)
+        if both is not None:
+            producer.op = both
             producer.outputs = node.outputs
             for symbol in node.outputs:
                 symbol.node = producer
@@ -200,7 +197,8 @@ def _same(node: Node) -> Rewrite:
 def _convolution(node: Node) -> Rewrite:
     op: Any = node.op
     adjoint = isinstance(op, ConvTranspose)
-    return LaneConvolution(op.windows, op.groups, node.outputs[0].shape[2:], adjoint, op.relu), (0,), (0,)
+    activation = "relu" if op.relu else None
+    return LaneConvolution(op.windows, op.groups, node.outputs[0].shape[2:], adjoint, activation), (0,), (0,)
 
 
 def _weight_grad(node: Node) -> Rewrite:

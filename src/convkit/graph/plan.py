@@ -198,6 +198,8 @@ class PlanCache:
         self._model = weakref.ref(model)
         self._limit = limit
         self._plans: OrderedDict[Hashable, list[Plan]] = OrderedDict()
+        self._last: tuple[Hashable, Plan] | None = None
+        self._seen = 0
         self._look_at_model()
         self.renew_lock()
         _caches.add(self)
@@ -218,31 +220,48 @@ class PlanCache:
 
     def is_current(self) -> bool:
         """Whether nothing has changed that plans made earlier depend on."""
-        return self._version == structure.version and self._changes == [changes[0] for changes in self._counters]
+        changes = structure.changes
+        if changes != self._seen:
+            if self._changes != [counter[0] for counter in self._counters]:
+                return False
+            self._seen = changes  # it was another model that changed
+        return self._version == structure.version
 
     def _look_at_model(self) -> None:
         model = self._model()
         assert model is not None
-        self._counters = [module.changes() for _, module in model.modules()]
-        self._changes = [changes[0] for changes in self._counters]
-        self._version = structure.version
+        self._seen = structure.changes
+        self._counters: list[list[int]] = [module.changes() for _, module in model.modules()]
+        self._changes: list[int] = [counter[0] for counter in self._counters]
+        self._version: int = structure.version
 
     def _acquire(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
+        """A plan that nobody else runs; most often it is the one that ran last."""
+        last = self._last
+        if last is not None and last[0] == key and self.is_current() and last[1].lock.acquire(blocking=False):
+            return last[1]
         with self._lock:
-            if not self.is_current():
-                self._plans.clear()
-                self._look_at_model()
-            for plan in self._plans.get(key, ()):
-                if plan.lock.acquire(blocking=False):
-                    self._plans.move_to_end(key)
-                    return plan
-            plan = make()
-            plan.lock.acquire()
-            self._plans.setdefault(key, []).append(plan)
+            plan = self._find(key)
+            if plan is None:
+                plan = make()
+                plan.lock.acquire()
+                self._plans.setdefault(key, []).append(plan)
             self._plans.move_to_end(key)
+            self._last = key, plan
             while len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
             return plan
+
+    def _find(self, key: Hashable) -> Plan | None:
+        """A plan made earlier that nobody runs; it is taken then."""
+        if not self.is_current():
+            self._plans.clear()
+            self._last = None
+            self._look_at_model()
+        for plan in self._plans.get(key, ()):
+            if plan.lock.acquire(blocking=False):
+                return plan
+        return None
 
 
 _caches: weakref.WeakSet[PlanCache] = weakref.WeakSet()

@@ -15,7 +15,7 @@ from convkit.graph.trace import model_input, symbols_of, trace
 from convkit.nn.state import assign
 from convkit.nn.summary import summarize
 from convkit.ops.base import Operand, Spec, active_recorder
-from convkit.parameter import Buffer, Parameter
+from convkit.parameter import Buffer, Parameter, structure
 
 Kind = type | tuple[type, ...]
 
@@ -69,11 +69,15 @@ class Module:
             kind = type(present).__name__.lower()
             raise TypeError(f"{type(self).__name__}: {name} is a {kind}; write its values with {name}.assign(values)")
         super().__setattr__(name, value)
-        self.changes()[0] += 1
+        self._count_change()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
+        self._count_change()
+
+    def _count_change(self) -> None:
         self.changes()[0] += 1
+        structure.changes += 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in OWN_AFFAIRS}

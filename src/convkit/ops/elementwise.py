@@ -25,6 +25,7 @@ def like(x: Any) -> tuple[Spec, ...]:
 class Activation(Primitive):
     """x -> y, element by element, with a gradient that needs y alone."""
 
+    name: ClassVar[str]
     forward: ClassVar[Callable[..., Kernel]]
     backward: ClassVar[Callable[..., Kernel]]
     in_place = (0,)
@@ -59,6 +60,7 @@ class ActivationGrad(Primitive):
 class Relu(Activation):
     """max(x, 0); NaN stays NaN."""
 
+    name = "relu"
     forward = kernels.Relu
     backward = kernels.ReluGrad
 
@@ -67,6 +69,7 @@ class Relu(Activation):
 class Tanh(Activation):
     """The hyperbolic tangent."""
 
+    name = "tanh"
     forward = kernels.Tanh
     backward = kernels.TanhGrad
 
@@ -75,6 +78,7 @@ class Tanh(Activation):
 class Sigmoid(Activation):
     """1 / (1 + exp(-x))."""
 
+    name = "sigmoid"
     forward = kernels.Sigmoid
     backward = kernels.SigmoidGrad
 

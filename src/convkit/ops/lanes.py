@@ -7,7 +7,7 @@ arrays; `graph.lanes` then puts these ops in their place, so they need no gradie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from convkit._kernels.wide import WideWeightGrad
 from convkit._kernels.winograd import WinogradConvolution, WinogradWeightGrad
 from convkit.geometry import Windows
 from convkit.ops.base import Primitive, Spec
+from convkit.ops.elementwise import Activation
 from convkit.taps import tap_table
 
 
@@ -171,14 +172,14 @@ HALVING = Windows((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
 class LaneConvolution(Primitive):
     """(x, weight, bias | None) -> y: `ops.conv.Convolution` or, with `adjoint`, `ops.conv.ConvTranspose`.
 
-    With `pool` the outputs are those of the pooling that follows.
+    With `activation`, "relu" or another's name, and then `pool`, the outputs are those of what follows.
     """
 
     windows: Windows
     groups: int
     size: tuple[int, ...]
     adjoint: bool = False
-    relu: bool = False
+    activation: str | None = None
     pool: LaneMaxPool | LaneAvgPool | None = None
     optional = (1,)
     images_in = (0,)
@@ -193,16 +194,28 @@ class LaneConvolution(Primitive):
         y, codes = (*outputs, None)[:2]
         w = self.windows
         pool = self.pool.kind if self.pool else None
-        how = (self.groups, self.adjoint, self.relu, pool, codes)
         if self._suits_rows(weight):
-            return RowWinogradConvolution(x, weight, bias, y, self.size, w.low, *how)
+            return RowWinogradConvolution(
+                x, weight, bias, y, self.size, w.low, self.groups, self.adjoint, self.activation, pool, codes
+            )
+        relu = self.activation == "relu"
         if self._suits_winograd(weight, bias):
-            return WinogradConvolution(x, weight, bias, y, self.size, w.low, w.dilation, *how)
+            return WinogradConvolution(
+                x, weight, bias, y, self.size, w.low, w.dilation, self.groups, self.adjoint, relu, pool, codes
+            )
         table = tap_table(w, x.shape[2:-1], self.size, self.adjoint, kernels.gather_pixels(x.dtype))
         planes = self.pool.planes(self.size) if self.pool else None
-        return kernels.LaneConvolution(x, weight, bias, y, table, self.groups, self.adjoint, self.relu, planes, codes)
+        return kernels.LaneConvolution(x, weight, bias, y, table, self.groups, self.adjoint, relu, planes, codes)
 
-    def can_pool(self, pool: LaneMaxPool | LaneAvgPool, x: Any, weight: Any, bias: Any) -> bool:
+    def followed_by(self, op: Primitive, x: Any, weight: Any, bias: Any) -> LaneConvolution | None:
+        """This and the activation or pooling that follows as one, where that is better."""
+        if isinstance(op, Activation) and not (self.activation or self.pool) and self._suits_rows(weight):
+            return replace(self, activation=op.name)
+        if isinstance(op, (LaneMaxPool, LaneAvgPool)) and not self.pool and self._can_pool(op, x, weight, bias):
+            return replace(self, pool=op)
+        return None
+
+    def _can_pool(self, pool: LaneMaxPool | LaneAvgPool, x: Any, weight: Any, bias: Any) -> bool:
         """Whether pooling what this makes is better done at once."""
         halves = pool.size == tuple(n // 2 for n in self.size) and pool.windows == HALVING
         if self._suits_rows(weight):
@@ -223,7 +236,7 @@ class LaneConvolution(Primitive):
 
     def _suits_winograd(self, weight: Any, bias: Any) -> bool:
         outs, ins = weight.shape[0] // self.groups, weight.shape[1]
-        plain = not self.adjoint or (bias is None and not self.relu)
+        plain = not self.adjoint or (bias is None and not self.activation)
         return plain and winograd.suits(self.windows, ins, outs, winograd.Rule.least_for_products, self.size)
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
