@@ -34,7 +34,9 @@ cdef enum:
     MOST_XI = 36                # products of a tile
     CHUNK_BYTES = 1048576       # transformed tiles of one task, about
     PARTIAL_CHUNK_BYTES = 2097152   # of the weight gradient: those of one partial sum,
-    SHARE_CHUNK_BYTES = 8388608     # and of one share of channels, were it all of them
+    SHARE_CHUNK_BYTES = 4194304     # of one share of channels, were it all of them,
+    LONG_CHUNK_BYTES = 25165824     # and where all sums take more than
+    LONG_SUM_BYTES = 7340032        # so that memory is gone through less often for them
     POSITIONS = 512             # tiles of a block of planes, about
     FEWEST_PARTIALS = 4         # wanted of a few blocks
     MOST_PARTIALS = 8
@@ -652,9 +654,9 @@ cdef class WinogradWeightGrad(Kernel):
         cdef bint several = f.t.images == 0 and bytes_of_sums <= PARTIAL_BYTES
         # Of ordinary arrays few tiles at a time, too, unless the sums that each chunk goes through are larger still.
         cdef bint few = several or (f.t.images > 0 and bytes_of_sums <= PARTIAL_CHUNK_BYTES)
-        cdef int64_t fit = (PARTIAL_CHUNK_BYTES if few else SHARE_CHUNK_BYTES) // (
-            f.t.xi * CK_PIXEL_BYTES * (f.width + f.t.outs))
-        f.chunks = parts_of(f.t.tiles, max(1, fit))
+        cdef int64_t chunk_bytes = PARTIAL_CHUNK_BYTES if few else (
+            SHARE_CHUNK_BYTES if bytes_of_sums <= LONG_SUM_BYTES else LONG_CHUNK_BYTES)
+        f.chunks = parts_of(f.t.tiles, max(1, chunk_bytes // (f.t.xi * CK_PIXEL_BYTES * (f.width + f.t.outs))))
         f.chunk = parts_of(f.t.tiles, f.chunks)
         f.partials = 1
         if several:
