@@ -82,10 +82,11 @@ typedef struct {
         void (*spread_along)(int64_t n, int64_t taps, int64_t stride, const real *y, real *x);               \
         /* Windows of a padded plane: output (r, j), of n in a row, takes x[tap_at[t] + r * row_step + j] from \
            tap t, whose place is tap_place[t] + r * row_place + j * stride.  Writes -1 as the place, and       \
-           returns 1, where a window holds nothing but -inf. */                                              \
+           returns 1, where a window holds nothing but -inf.  Meanwhile asks for next_n values that will be    \
+           read next: fetchers of the hardware stop at the end of each page.  rows, n > 0 */                 \
         int (*max_windows_at)(int64_t rows, int64_t n, int64_t taps, const real *x, const int64_t *tap_at,   \
                               const int64_t *tap_place, int64_t row_step, int64_t row_place,                 \
-                              int64_t stride, real *y, ireal *place);                                        \
+                              int64_t stride, real *y, ireal *place, const real *next, int64_t next_n);      \
         /* 2 x 2 windows with stride 2: `rows` rows of n outputs; input rows are `width` long. */            \
         void (*max_2x2)(int64_t rows, int64_t n, int64_t width, const real *x, real *y);                     \
         void (*max_2x2_at)(int64_t rows, int64_t n, int64_t width, const real *x, real *y, ireal *place);    \

@@ -173,7 +173,7 @@ cdef inline bint is_worth_copying(const Windows *w) noexcept nogil:
 cdef set_padded(Windows *w):
     """Where each tap of the first window lies in the padded plane, and its place in the plane; or None."""
     cdef int64_t stride = w.stride[2]
-    w.padded = (w.size[0] == 1 and w.count[0] == 1 and w.kernel[0] == 1 and w.pad[0] == 0
+    w.padded = (w.size[0] == 1 and w.count[0] == 1 and w.count[1] > 0 and w.kernel[0] == 1 and w.pad[0] == 0
                 and volume(w.kernel) <= 64 and w.count[2] >= 4 and not is_halving(w)
                 and is_worth_copying(w))
     if not w.padded:
@@ -210,10 +210,11 @@ cdef void surround(const Windows *w, real *padded) noexcept nogil:
                 line[row * w.pitch + i] = -INFINITY
 
 
-cdef int padded_max_plane(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
+cdef int padded_max_plane(const Windows *w, bint last, const real *x, real *y, position *indices) noexcept nogil:
     """max_plane from a copy of the plane with -inf around it, lanes along the outputs; `indices` may be NULL.
 
-    Padding is never larger than a value, so only planes with windows of -inf alone, or with NaN, need max_plane.
+    Meanwhile the next plane is fetched, unless this is the last.  Padding is never larger than a value, so only planes
+    with windows of -inf alone, or with NaN, need max_plane.
     """
     cdef int64_t n = w.count[1] * w.count[2], size = w.stride[2] * w.rows * w.pitch
     cdef real *padded = <real *>scratch(4, (size + CK_MAX_VECTOR) * sizeof(real))
@@ -229,7 +230,8 @@ cdef int padded_max_plane(const Windows *w, const real *x, real *y, position *in
     pad_rows(w.size[1], w.size[2], x, w.size[2], w.pad[2], w.stride[2], w.stride[2],
              padded + w.pad[1] * w.pitch, w.pitch, w.rows * w.pitch)
     if rows.max_windows_at(w.count[1], w.count[2], w.kernel[1] * w.kernel[2], padded, w.tap_at, w.tap_place,
-                           w.stride[1] * w.pitch, w.stride[1] * w.size[2], w.stride[2], y, place):
+                           w.stride[1] * w.pitch, w.stride[1] * w.size[2], w.stride[2], y, place, x + volume(w.size),
+                           0 if last else volume(w.size)):
         return max_plane(w, x, y, indices)
     if not indices:
         return 0
@@ -269,7 +271,7 @@ cdef int max_of(const Windows *w, bint halving, int64_t plane, const real *x, re
     if halving:
         return halve_max(w, x + plane * step, y + plane * out_step, to)
     if w.padded:
-        return padded_max_plane(w, x + plane * step, y + plane * out_step, to)
+        return padded_max_plane(w, plane + 1 == w.planes, x + plane * step, y + plane * out_step, to)
     return max_plane(w, x + plane * step, y + plane * out_step, to)
 
 

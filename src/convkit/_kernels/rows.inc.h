@@ -445,14 +445,19 @@ ALWAYS_INLINE void NAME(max_windows_rows)(int64_t taps, const REAL *x0, const RE
    whose place is tap_place[t] + r * row_place + j * stride.  `place` may be NULL. */
 static int NAME(max_windows_at)(int64_t rows, int64_t n, int64_t taps, const REAL *x, const int64_t *tap_at,
                                 const int64_t *tap_place, int64_t row_step, int64_t row_place, int64_t stride,
-                                REAL *y, IREAL *place)
+                                REAL *y, IREAL *place, const REAL *next, int64_t next_n)
 {
+    enum { LINE = 64 / sizeof(REAL) };
+    const int64_t steps = (rows + 1) / 2 * ((n + VL - 1) / VL);
+    const int64_t share = (next_n + steps * LINE - 1) / (steps * LINE) * LINE; /* of what is next, at each step */
     IVEC lane, doubtful = {0};
     for (int i = 0; i < VL; i++)
         lane[i] = i;
     for (int64_t r = 0; r < rows; r += 2) {
         const int64_t second = r + 1 < rows;
         for (int64_t j = 0; j < n; j += VL) {
+            for (const REAL *end = next + share; next < end; next += LINE)
+                __builtin_prefetch(next, 0, 2);
             const IVEC at = (lane + (IREAL)j) * (IREAL)stride + (IREAL)(r * row_place);
             const IVEC inside = lane < (IREAL)(n - j);
             VEC best[2], odd = {0};

@@ -61,7 +61,8 @@ cdef extern from "micro_rows.h" nogil:
         void (*places_i64)(int64_t n, const int32_t *place, int64_t *out) noexcept nogil
         int (*max_windows_at)(int64_t rows, int64_t n, int64_t taps, const float *x, const int64_t *tap_at,
                               const int64_t *tap_place, int64_t row_step, int64_t row_place,
-                              int64_t stride, float *y, int32_t *place) noexcept nogil
+                              int64_t stride, float *y, int32_t *place, const float *next,
+                              int64_t next_n) noexcept nogil
         void (*max_2x2)(int64_t rows, int64_t n, int64_t width, const float *x, float *y) noexcept nogil
         void (*max_2x2_at)(int64_t rows, int64_t n, int64_t width, const float *x, float *y,
                            int32_t *place) noexcept nogil
@@ -126,7 +127,8 @@ cdef extern from "micro_rows.h" nogil:
         void (*places_i64)(int64_t n, const int64_t *place, int64_t *out) noexcept nogil
         int (*max_windows_at)(int64_t rows, int64_t n, int64_t taps, const double *x, const int64_t *tap_at,
                               const int64_t *tap_place, int64_t row_step, int64_t row_place,
-                              int64_t stride, double *y, int64_t *place) noexcept nogil
+                              int64_t stride, double *y, int64_t *place, const double *next,
+                              int64_t next_n) noexcept nogil
         void (*max_2x2)(int64_t rows, int64_t n, int64_t width, const double *x, double *y) noexcept nogil
         void (*max_2x2_at)(int64_t rows, int64_t n, int64_t width, const double *x, double *y,
                            int64_t *place) noexcept nogil
