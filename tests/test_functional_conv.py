@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,7 @@ import convkit as ck
 import geometries
 import reference as ref
 from convkit import functional as F
-from convkit.geometry import Windows
-from convkit.ops import conv as conv_ops
+from convkit import nn
 from geometries import ConvCase, normal
 from reference import assert_close, assert_gradient
 
@@ -77,31 +77,19 @@ def test_conv_transpose_matches_the_oracle(rank: int, seed: int, dtype: Any, thr
         assert_close(mine, oracle, dtype, what=name)
 
 
-@ranks
-@dtypes
-def test_conv_transpose_by_columns_matches_the_oracle(
-    rank: int, seed: int, dtype: Any, threaded: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conv_ops, "LEAST_REACH", 0)
-    test_conv_transpose_matches_the_oracle(rank, seed, dtype, threaded)
-    case = geometries.transpose_case(rank, seed)
-    x, weight, bias, _ = conv_arrays(case, seed, dtype)
-    windows = Windows(case.kernel, case.stride, case.padding, case.dilation)
-    rectified = conv_ops.ConvTranspose(windows, case.groups, case.out, relu=True)
-    expected = ref.conv_transpose(x, weight, bias, output_padding=case.output_padding, **case.canonical)
-    assert_close(rectified(x, weight, bias), np.maximum(expected, 0), dtype, scale=abs(expected).max(initial=0))
-
-
-def test_kernels_far_larger_than_the_plane_are_spread_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gathered, each of 200,002 outputs would sum 200,000 products, three of which are not zero."""
-    spread: list[Any] = []
-    by_columns = conv_ops._by_columns
-    monkeypatch.setattr(conv_ops, "_by_columns", lambda *given: (spread.append(given[0]), by_columns(*given))[1])
+@pytest.mark.parametrize("images", [1, 16])
+def test_kernels_far_larger_than_the_plane_cost_what_they_multiply(images: int) -> None:
+    """Depthwise, or in lanes, each of 100,002 outputs would look at 100,000 products, three of which are not zero."""
     rng = np.random.default_rng(0)
-    x, weight = normal(rng, (1, 2, 3), np.float32), normal(rng, (2, 1, 200_000), np.float32)
-    expected = sum(np.convolve(x[0, i].astype(float), weight[i, 0].astype(float)) for i in range(2))
-    assert_close(F.conv_transpose1d(x, weight), np.asarray(expected)[None, None], np.float32)
-    assert spread
+    x, weight = normal(rng, (images, 2, 3), np.float32), normal(rng, (2, 1, 100_000), np.float32)
+    layer = nn.ConvTranspose1d(2, 2, 100_000, groups=2, bias=False)
+    layer.weight.assign(weight)
+    expected = [
+        [np.convolve(x[n, c].astype(float), weight[c, 0].astype(float)) for c in range(2)] for n in range(images)
+    ]
+    began = time.perf_counter()
+    assert_close(layer(x), np.asarray(expected), np.float32)
+    assert time.perf_counter() - began < 30  # it takes a tenth of a second, and took minutes
 
 
 @ranks

@@ -39,6 +39,7 @@ cdef enum:
     SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
     CHANNELS_PER_TASK = 48  # of the input gradient, at least, where few boxes make too few tasks,
     ROWS_PER_TASK = 128     # and so many rows of the weight gradient
+    REACH = 64              # inputs for each output, beyond what the stride leaves out
     PACKED_ROWS = 32        # of all panels of a box before the next: what is read stays in order
 
 
@@ -48,6 +49,13 @@ cdef inline double operations(const Geometry *g) noexcept nogil:
 
 cdef inline bint is_depthwise(const Geometry *g) noexcept:
     return g.groups > 1 and g.cin == 1 and g.cout == 1
+
+
+cdef inline bint reaches_far(const Geometry *g) noexcept:
+    """Whether windows are so much larger than the plane of outputs that sums over whole windows of it, for each input,
+    would be sums of zeros around it."""
+    cdef double stride = <double> g.stride[0] * g.stride[1] * g.stride[2]
+    return g.in_pixels > REACH * stride * g.out_pixels
 
 
 cdef int64_t vector_length(bint double_):
@@ -530,7 +538,7 @@ cdef class ConvInputGrad(Kernel):
         self.double_ = is_double(dx)
         cdef Geometry *g = &self.f.g
         set_geometry(g, dx.shape, dy.shape, weight.shape[2:], stride, pad, dilation, groups)
-        if is_depthwise(g):
+        if is_depthwise(g) and not reaches_far(g):
             self.depthwise = DepthwiseInputGrad(dy, weight, dx, stride, pad, dilation, bias, relu)
             return
         self.is_forward = is_forward(g)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 from convkit.graph.symbols import Graph, Node, Symbol
@@ -31,6 +32,9 @@ from convkit.ops.lanes import (
 from convkit.ops.norm import BatchNorm, BatchNormGrad, LocalResponseNorm, LocalResponseNormGrad, Normalize
 from convkit.ops.pool import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from convkit.ops.shape import Concat, Slice
+
+# Taps of all outputs of a plane together, those outside the input as well: six million in AlexNet's first layer.
+MOST_TAPS = 1 << 25
 
 
 def use_lanes(graph: Graph, wanted: Sequence[Symbol]) -> None:
@@ -87,7 +91,9 @@ class _Rewriter:
 
     def _enters(self, node: Node) -> bool:
         """Whether a node moves its inputs to lanes if they are not there."""
-        if isinstance(node.op, (Convolution, ConvTranspose, ConvolutionWeightGrad)):
+        if isinstance(node.op, (Convolution, ConvTranspose)):
+            return _fills_lanes(node.inputs[0]) and _has_table(node)
+        if isinstance(node.op, ConvolutionWeightGrad):
             return _fills_lanes(node.inputs[0])
         if isinstance(node.op, MaxPoolGrad):
             return node.inputs[1] in self.lanes
@@ -166,6 +172,12 @@ class _Rewriter:
 def _fills_lanes(x: Symbol | None) -> bool:
     assert x is not None
     return fills_lanes(x.shape[0], x.dtype)
+
+
+def _has_table(node: Node) -> bool:
+    """Whether the taps of all outputs of a plane are few enough to be gone through while the plan is made."""
+    op: Any = node.op
+    return prod((*node.outputs[0].shape[2:], *op.windows.kernel_size)) <= MOST_TAPS
 
 
 def _has_no_empty_lanes(x: Symbol | None) -> bool:

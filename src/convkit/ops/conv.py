@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from convkit import geometry, winograd
 from convkit._kernels import conv as kernels
-from convkit._kernels.core import Kernel, PythonKernel, Series
+from convkit._kernels.core import Kernel
 from convkit._kernels.direct import DirectConvolution, run_length
-from convkit._kernels.gemm import Gemm
 from convkit._kernels.winograd import WinogradConvolution, WinogradWeightGrad
 from convkit.geometry import Windows
 from convkit.ops.base import Primitive, Spec
@@ -105,8 +103,6 @@ class ConvTranspose(Primitive):
         phases = _suitable_phases(w, weight, self.groups, x, outputs[0])
         if phases and bias is None and not self.relu:
             return convolution_of_phases(phases, x, weight, bias, outputs[0], self.groups, True, self.relu)
-        if _reaches_far(w, x, outputs[0]):
-            return _by_columns(w, x, weight, bias, outputs[0], self.groups, self.relu)
         return kernels.ConvInputGrad(x, weight, outputs[0], w.stride, w.low, w.dilation, self.groups, bias, self.relu)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
@@ -118,41 +114,6 @@ class ConvTranspose(Primitive):
 
     def flops(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         return 2 * _size(inputs[0]) * _size(inputs[1]) // inputs[1].shape[0]
-
-
-# Beyond so many outputs for each value, times the stride, most of what would be summed for an output is zeros around
-# the plane; all columns of an input may then take so many bytes.
-LEAST_REACH = 16
-MOST_COLUMN_BYTES = 1 << 28
-
-
-def _reaches_far(windows: Windows, x: Any, y: Any) -> bool:
-    """Whether kernels are so much larger than planes that their products had better be added up one by one."""
-    positions, taps = prod(x.shape[2:]), prod(windows.kernel_size)
-    reach = prod(y.shape[2:]) > LEAST_REACH * prod(windows.stride) * positions > 0
-    return reach and y.shape[0] * y.shape[1] * taps * positions * y.dtype.itemsize <= MOST_COLUMN_BYTES
-
-
-def _by_columns(windows: Windows, x: Any, weight: Any, bias: Any, y: Any, groups: int, relu: bool) -> Kernel:
-    """The transposed convolution as products for each value of x, which are then added up."""
-    ins, outs, positions = x.shape[1] // groups, weight.shape[1], prod(x.shape[2:])
-    rows = outs * prod(windows.kernel_size)
-    columns = np.empty((x.shape[0], groups * rows, positions), y.dtype)
-    values, kernels_of = x.reshape(x.shape[0], groups, ins, positions), weight.reshape(groups, ins, rows)
-    products = [
-        Gemm(kernels_of[group], values[image, group], columns[image, group * rows : (group + 1) * rows], trans_a=True)
-        for image in range(x.shape[0])
-        for group in range(groups)
-    ]
-    sum_up = kernels.Col2im(columns, y, windows.kernel_size, windows.stride, windows.low, windows.dilation, x.shape[2:])
-
-    def finish() -> None:
-        if bias is not None:
-            np.add(y, bias.reshape(-1, *[1] * windows.rank), out=y)
-        if relu:
-            np.maximum(y, 0, out=y)
-
-    return Series([*products, sum_up, PythonKernel(finish)])
 
 
 @dataclass(frozen=True)
