@@ -74,6 +74,7 @@ def fit(**options: Any) -> ck.Trainer:
     [
         (lambda run: run.update(epoch=-(10**12)), "is no training run: its epoch cannot be -1000000000000"),
         (lambda run: run.update(batch=-1), "is no training run: its batch cannot be -1"),
+        (lambda run: run.update(epoch=1, batch=2**63), f"is no training run: its batch cannot be {2**63}"),
         (lambda run: run.update(means={"loss": []}), "is no training run: its means cannot be"),
         (lambda run: run.update(means={"loss": [1.0, "x"]}), "is no training run: its means cannot be"),
         (lambda run: run.update(means={"loss": [10**400, 1]}), "is no training run: its means cannot be"),
@@ -83,6 +84,7 @@ def fit(**options: Any) -> ck.Trainer:
         (lambda run: run["callbacks"].update({"Counter 1": {}}), "has no state of Counter 1: KeyError.*seen"),
         (lambda run: run["callbacks"]["EarlyStopping 1"].clear(), "has no state of EarlyStopping 1: .*best"),
         (lambda run: run["callbacks"]["EarlyStopping 1"].update(best="x"), "best must be a number, not 'x'"),
+        (lambda run: run["callbacks"]["EarlyStopping 1"].update(best=10**400), "best must be a number, not 10{400}"),
         (lambda run: run["callbacks"]["EarlyStopping 1"].update(waited=0.5), "waited must be an integer, not 0.5"),
     ],
 )

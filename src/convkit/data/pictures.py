@@ -134,8 +134,8 @@ def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | Non
                     came = f"{picture.height} × {picture.width} pixels"
                     raise image_module.DecompressionBombError(f"{came}, the limit being {most} pixels")
                 picture.load()
-                upright = operations.exif_transpose(picture)
-                return _opaque(image_module, _eight_bits(image_module, upright)).convert(mode)
+                operations.exif_transpose(picture, in_place=True)
+                return _opaque(image_module, _eight_bits(image_module, picture)).convert(mode)
         except image_module.DecompressionBombError as error:
             raise ValueError(f"{os.fspath(path)} is too large a picture: {error}") from error
         except image_module.UnidentifiedImageError as error:

@@ -21,7 +21,7 @@ import math
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from convkit.errors import integer
+from convkit.errors import LARGEST_INTEGER, integer
 from convkit.files import FilePath
 from convkit.train.checkpoint import save
 from convkit.train.history import Row
@@ -93,7 +93,7 @@ class _Watch(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         best = state["best"]
-        if not isinstance(best, (int, float, NoneType)):
+        if not isinstance(best, (int, float, NoneType)) or (isinstance(best, int) and abs(best) > LARGEST_INTEGER):
             raise TypeError(f"{type(self).__name__}: best must be a number, not {best!r}")
         self.best = best
 

@@ -17,7 +17,7 @@ import numpy as np
 from convkit.data import Dataset
 from convkit.data.augment import Augmentation
 from convkit.data.pictures import PictureFiles
-from convkit.errors import integer, view
+from convkit.errors import LARGEST_INTEGER, integer, view
 from convkit.files import FilePath
 from convkit.graph.step import compile_step
 from convkit.graph.trace import target_input
@@ -451,13 +451,13 @@ def _is_figure(value: Any) -> bool:
 
 
 def _check_position(path: FilePath, progress: dict[str, Any]) -> None:
-    """Refuse a run's position that is none: counts below 0, means and rows that are not of numbers."""
+    """Refuse a position that is none: counts below 0 or beyond counting, means and rows that are not of numbers."""
 
     def refuse(entry: str) -> None:
         raise ValueError(f"fit: {os.fspath(path)} is no training run: its {entry} cannot be {progress[entry]!r}")
 
     for entry in ("epoch", "batch"):
-        if progress[entry] < 0:
+        if not 0 <= progress[entry] <= LARGEST_INTEGER:
             refuse(entry)
     for pair in progress["means"].values():
         if not (isinstance(pair, list) and len(pair) == 2 and all(map(_is_figure, pair))):
