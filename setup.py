@@ -35,11 +35,11 @@ X86_LEVELS = {
 OTHER_LEVELS: dict[str, list[str]] = {"baseline": []}
 
 # Never -ffast-math: it would switch the whole process to flush-to-zero when the module is loaded.
-OPTIMISE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+OPTIMISE = ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
 
 # Python's own flags ask for debug information, which is six times as large as the code; CFLAGS=-g keeps it.
 if not any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split()):
-    OPTIMISE.append("-g0")
+    OPTIMISE += ["-g0", "-fno-asynchronous-unwind-tables"]
 
 # Builds that look for mistakes (CONTRIBUTING.md): compiled with gcc's or clang's sanitizers, or with Cython's checks.
 SANITIZERS = os.environ.get("CONVKIT_SANITIZE", "")
@@ -85,7 +85,7 @@ class BuildKernels(build_ext):
     def build_extensions(self) -> None:
         compile_args, link_args = self.openmp_flags()
         for extension in self.extensions:
-            extension.extra_compile_args = [*OPTIMISE, *compile_args, *CHECKS]
+            extension.extra_compile_args = ["-O2", *OPTIMISE, *compile_args, *CHECKS]  # -O3: larger, no faster
             extension.extra_link_args = [*link_args, *INSTRUMENTED]
         core = next(e for e in self.extensions if e.name.endswith(".core"))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -112,7 +112,7 @@ class BuildKernels(build_ext):
             [f"{KERNELS}/micro.c"],
             output_dir=str(folder),
             macros=[("CK_LEVEL", name)],
-            extra_postargs=[*OPTIMISE, *flags, *CHECKS],
+            extra_postargs=["-O3", *OPTIMISE, *flags, *CHECKS],
             depends=HEADERS,
         )
         return path
