@@ -95,9 +95,14 @@ def circle(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Relu", ["y"], ["z"]))
 
 
+def inputs_of_one_name(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.UINT8, [2, 3]))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (inputs_of_one_name, "inputs must have names of their own, not x, x"),
         (without_output, "the graph has no outputs"),
         (nameless_output, "nothing computes the output ''"),
         (unknown_dtype, "input x is of dtype 65536, which ONNX has not"),
@@ -123,6 +128,8 @@ def test_what_contradicts_itself_is_refused(change: Callable[[onnx.ModelProto], 
         helper.make_node("Transpose", ["x"], ["y"], perm=[0, 5]),
         helper.make_node("Split", ["x"], ["y", "z"], axis=7),
         helper.make_node("Squeeze", ["x"], ["y"], axes=[-9]),
+        helper.make_node("Unsqueeze", ["x"], ["y"], axes=[1, 1]),
+        helper.make_node("Reshape", ["x"], ["y"], shape=[-1, -1, -1, 6]),
         helper.make_node("Gelu", ["x", "w", "w"], ["y"]),
         helper.make_node("Constant", ["x"], ["y"], value_int=1),
         helper.make_node("LayerNormalization", ["x", ""], ["y"]),

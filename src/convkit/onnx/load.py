@@ -135,6 +135,8 @@ class OnnxModule(Module):
         if undecided := [value.name for value in inputs if value.name in known]:
             raise ValueError(f"onnx.load: values must hold {', '.join(undecided)}, which shapes depend on")
         self.input_names = tuple(value.name for value in inputs)
+        if len(set(self.input_names)) < len(inputs):
+            raise ValueError(f"onnx.load: inputs must have names of their own, not {', '.join(self.input_names)}")
         self.output_names = tuple(value.name for value in graph.output)
         _check_order(self._program, {*initializers, *self.input_names}, self.output_names)
         self._input_dtypes = tuple(_dtype_of(value) for value in inputs)

@@ -74,7 +74,7 @@ def reshape(x: Any, shape: Any, *, allowzero: int = 0) -> Any:
     wanted = [x.shape[i] if n == 0 and not allowzero else n for i, n in enumerate(integers(shape))]
     if -1 in wanted:
         wanted[wanted.index(-1)] = prod(x.shape) // max(prod(n for n in wanted if n != -1), 1)
-    if prod(wanted) != prod(x.shape):
+    if min(wanted, default=0) < 0 or prod(wanted) != prod(x.shape):
         raise ValueError(f"Reshape: {prod(x.shape)} values of shape {tuple(x.shape)} do not fit into shape {wanted}")
     return Reshape(tuple(wanted))(x)
 

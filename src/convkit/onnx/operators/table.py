@@ -84,8 +84,11 @@ def axis_of(axis: Any, ndim: int) -> int:
 
 
 def axes_of(axes: Any, ndim: int) -> tuple[int, ...]:
-    """Axes counted from the front."""
-    return tuple(axis_of(axis, ndim) for axis in integers(axes))
+    """Axes counted from the front, each of them once."""
+    counted = tuple(axis_of(axis, ndim) for axis in integers(axes))
+    if len(set(counted)) < len(counted):
+        raise ValueError(f"axes must differ from one another, not {integers(axes)}")
+    return counted
 
 
 def constant(value: Any) -> np.ndarray | None:
