@@ -107,6 +107,7 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_gradients_agree_with_finite_differences(name: str, batch: int) -> None:
+    ck.set_seed(1)  # of some weights an activation lies at its kink: of two in 1,500
     rng = np.random.default_rng(1)
     model = NETWORKS[name]().astype("float64")
     x, labels = rng.normal(size=(batch, 3, 6, 6)), rng.integers(0, 5, batch)
