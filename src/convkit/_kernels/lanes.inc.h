@@ -227,6 +227,18 @@ BYTES_TYPE
             NAME(name##_body)(0, __VA_ARGS__);                                                               \
     }
 
+/* Asks for what lies below window o, which the next row of windows reads: the hardware's fetchers stop at the end of each
+   page. */
+ALWAYS_INLINE void NAME(fetch_below)(const int pairs, const ck_window_row *w, int64_t o, const REAL *x)
+{
+    const REAL *below = x + w->rows * w->row_step + (pairs ? 2 * o : w->first[o]) * LANES;
+    UNROLL
+    for (int row = 0; row < 2; row++)
+        UNROLL
+        for (int pixel = 0; pixel < 2; pixel++)
+            __builtin_prefetch(below + row * w->row_step + pixel * LANES, 0, 3);
+}
+
 /* The larger of two, or what is not a number. */
 ALWAYS_INLINE VEC NAME(larger_vector)(VEC value, VEC best)
 {
@@ -245,7 +257,8 @@ ALWAYS_INLINE void NAME(take_larger)(VEC value, IREAL code, VEC *best, IVEC *pla
 ALWAYS_INLINE void NAME(max_row_body)(const int pairs, const ck_window_row *w, const REAL *x, REAL *y,
                                       uint8_t *codes)
 {
-    for (int64_t o = 0; o < w->count; o++)
+    for (int64_t o = 0; o < w->count; o++) {
+        NAME(fetch_below)(pairs, w, o, x);
         for (int64_t part = 0; part < LANES; part += VL) {
             VEC best = {0};
             IVEC place = {0};
@@ -257,19 +270,22 @@ ALWAYS_INLINE void NAME(max_row_body)(const int pairs, const ck_window_row *w, c
             if (codes)
                 *(NAME(bytes) *)(codes + o * LANES + part) = __builtin_convertvector(place, NAME(bytes));
         }
+    }
 }
 BY_PAIRS(max_row, (const ck_window_row *w, const REAL *x, REAL *y, uint8_t *codes), w, x, y, codes)
 
 ALWAYS_INLINE void NAME(mean_row_body)(const int pairs, const ck_window_row *w, const REAL *scale, const REAL *x,
                                        REAL *y)
 {
-    for (int64_t o = 0; o < w->count; o++)
+    for (int64_t o = 0; o < w->count; o++) {
+        NAME(fetch_below)(pairs, w, o, x);
         for (int64_t part = 0; part < LANES; part += VL) {
             VEC total = {0};
             FOR_TAPS(pairs, w, o, at, code)
                 total += LOAD(x + at + part);
             STORE(y + o * LANES + part, total * scale[o]);
         }
+    }
 }
 BY_PAIRS(mean_row, (const ck_window_row *w, const REAL *scale, const REAL *x, REAL *y), w, scale, x, y)
 
