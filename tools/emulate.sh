@@ -35,7 +35,7 @@ fi
 if [ ! -d "$work/site/convkit" ]; then
     pip download --quiet --only-binary :all: --dest "$work/packages" --python-version "$version" --implementation cp \
         --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux_2_17_aarch64 \
-        numpy safetensors rich pytest
+        numpy safetensors rich pytest hypothesis
     for wheel in "$work"/packages/*.whl "$work"/wheels/*"$tag"*.whl; do python -m zipfile -e "$wheel" "$work/site"; done
 fi
 

@@ -41,7 +41,7 @@ build() {
 # The last line of pytest.
 try() {
     cp -r "$1/source/tests" "$1/source/pyproject.toml" "$1/source/examples" "$1/source/docs" "$1/apart" 2> /dev/null
-    "$1/venv/bin/pip" install --quiet "$1"/convkit-*.whl pytest "$2" > "$1/install.log" 2>&1 || { echo "no $2"; return 1; }
+    "$1/venv/bin/pip" install --quiet "$1"/convkit-*.whl pytest hypothesis "$2" > "$1/install.log" 2>&1 || { echo "no $2"; return 1; }
     # shellcheck disable=SC2086
     (cd "$1/apart" && OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} "$1/venv/bin/python" -m pytest -q -p no:cacheprovider $tests) \
         > "$1/test.log" 2>&1

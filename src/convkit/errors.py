@@ -19,6 +19,11 @@ class GeometryError(ValueError):
     """A window, padding or size that does not fit; the message says what would."""
 
 
+def is_figure(value: Any) -> bool:
+    """Tell whether a value read from a file is a number that a float can be made of."""
+    return type(value) is float or (type(value) is int and abs(value) <= LARGEST_INTEGER)
+
+
 def integer(function: str, argument: str, value: Any, minimum: int, maximum: int = LARGEST_INTEGER) -> int:
     """`value` as an int from `minimum` to `maximum`; booleans and floats are refused."""
     try:

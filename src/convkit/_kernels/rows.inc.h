@@ -8,7 +8,7 @@
 
 #include "philox.h"
 #ifdef __AVX512F__
-#include "tanh_table.h"
+#include "tanh_table.inc.h"
 #endif
 
 #ifdef __clang__

@@ -18,10 +18,9 @@ returns from `state_dict`, as plain numbers, strings, lists and dicts.
 from __future__ import annotations
 
 import math
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from convkit.errors import LARGEST_INTEGER, integer
+from convkit.errors import integer, is_figure
 from convkit.files import FilePath
 from convkit.train.checkpoint import save
 from convkit.train.history import Row
@@ -93,7 +92,7 @@ class _Watch(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         best = state["best"]
-        if not isinstance(best, (int, float, NoneType)) or (isinstance(best, int) and abs(best) > LARGEST_INTEGER):
+        if best is not None and not is_figure(best):
             raise TypeError(f"{type(self).__name__}: best must be a number, not {best!r}")
         self.best = best
 

@@ -17,7 +17,7 @@ import numpy as np
 from convkit.data import Dataset
 from convkit.data.augment import Augmentation
 from convkit.data.pictures import PictureFiles
-from convkit.errors import LARGEST_INTEGER, integer, view
+from convkit.errors import LARGEST_INTEGER, integer, is_figure, view
 from convkit.files import FilePath
 from convkit.graph.step import compile_step
 from convkit.graph.trace import target_input
@@ -446,10 +446,6 @@ class Trainer:
         return f"{place}; {os.fspath(checkpoint)} holds the run, to be resumed"
 
 
-def _is_figure(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)
-
-
 def _check_position(path: FilePath, progress: dict[str, Any]) -> None:
     """Refuse a position that is none: counts below 0 or beyond counting, means and rows that are not of numbers."""
 
@@ -460,10 +456,10 @@ def _check_position(path: FilePath, progress: dict[str, Any]) -> None:
         if not 0 <= progress[entry] <= LARGEST_INTEGER:
             refuse(entry)
     for pair in progress["means"].values():
-        if not (isinstance(pair, list) and len(pair) == 2 and all(map(_is_figure, pair))):
+        if not (isinstance(pair, list) and len(pair) == 2 and all(map(is_figure, pair))):
             refuse("means")
     for row in progress["history"]:
-        if not (isinstance(row, dict) and all(map(_is_figure, row.values()))):
+        if not (isinstance(row, dict) and all(map(is_figure, row.values()))):
             refuse("history")
     if not all(isinstance(state, dict) for state in progress["callbacks"].values()):
         refuse("callbacks")
