@@ -14,7 +14,7 @@ import convkit as ck
 from convkit import functional as F
 from convkit import models, nn, optim
 from convkit.graph import plan
-from convkit.graph.stretches import Cut
+from convkit.graph.stretches import Cut, put_together
 
 pytestmark = pytest.mark.usefixtures("threaded")
 
@@ -71,7 +71,7 @@ class Whole(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("make", "shape", "expected"), [(Whole, (1, 6, 6), 2), (models.lenet5, (1, 28, 28), 1), (Branches, (2, 10, 10), 3)]
+    ("make", "shape", "expected"), [(Whole, (1, 6, 6), 2), (models.lenet5, (1, 28, 28), 1), (Branches, (2, 10, 10), 2)]
 )
 def test_in_a_stretch_no_array_takes_the_place_of_another(
     make: Any, shape: tuple[int, ...], expected: int, monkeypatch: pytest.MonkeyPatch
@@ -122,6 +122,33 @@ def test_a_small_network_is_one_stretch(bound_side_by_side: list[int]) -> None:
     model = models.lenet5()
     model(np.zeros((64, 1, 28, 28), np.float32))
     assert bound_side_by_side == [2]
+
+
+def test_a_training_step_is_two_stretches_and_then_the_gradients_of_weights(bound_side_by_side: list[int]) -> None:
+    ck.set_num_threads(2)
+    step = ck.compile_step(models.fashion_cnn_small(), nn.CrossEntropyLoss(), optim.Adam(lr=1e-3))
+    step(np.zeros((64, 1, 28, 28), np.float32), np.zeros(64, np.int64))
+    assert bound_side_by_side == [2, 2]
+
+
+def test_put_together_nodes_come_after_those_they_read() -> None:
+    orders: list[tuple[list[Any], list[Any]]] = []
+
+    def note(nodes: Any, cut: Any) -> Any:
+        orders.append((list(nodes), put_together(nodes, cut)))
+        return orders[-1][1]
+
+    ck.set_num_threads(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "put_together", note)
+        results(64, "float32")
+    for before, after in orders:
+        assert len(before) > 20 and sorted(map(id, before)) == sorted(map(id, after))
+        made = {symbol for node in before for symbol in node.outputs}
+        for node in after:
+            assert made.isdisjoint(node.inputs)
+            made.difference_update(node.outputs)
+    assert any(before != after for before, after in orders)
 
 
 @pytest.mark.parametrize("batch", [1, 8, 16, 23, 48])

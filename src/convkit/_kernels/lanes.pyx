@@ -567,6 +567,7 @@ def gather_pixels(dtype):
 cdef struct Correlation:
     int64_t blocks, groups, rows, depth, taps       # rows: output channels of a group; depth: input channels
     int64_t row_tiles, column_tiles, parts          # tiles of (channel, tap) columns, and tasks they are cut into
+    int64_t halves                                  # of the images, summed apart: threads read what they have made
     int64_t bands                                   # of output rows of a block; 0: all images at once
     int64_t partials                                # sums of as many runs of bands, added up at the end
     int64_t out_rows, out_columns                   # the output plane; axes before the last are rows
@@ -588,14 +589,15 @@ cdef void pad_plane(const Correlation *f, const real *x, real *out) noexcept nog
         memcpy(out + f.run_to[run], x + f.run_from[run], f.run_length * sizeof(real))
 
 
-cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, real *dbias) noexcept nogil:
+cdef void add_up_bias(const Correlation *f, int64_t channel, int64_t blocks, const real *dy,
+                      real *dbias) noexcept nogil:
     cdef int64_t block, channels = f.groups * f.rows, pixels = f.out_rows * f.out_columns
     if real is float:
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
     dbias[channel] = 0
-    for block in range(f.blocks):
+    for block in range(blocks):
         dbias[channel] += table.sum_pixels(pixels, dy + (block * channels + channel) * pixels * lanes(dy))
 
 
@@ -622,16 +624,19 @@ cdef void sum_tile(const Correlation *f, int64_t group, int64_t row_tile, int64_
             total[at] = total[at] + sums[i * (j1 - j0) + j] if add else sums[i * (j1 - j0) + j]
 
 
-cdef void correlate_task(const Correlation *f, int64_t task, const real *dy, const real *x, int64_t x_block,
-                         real *dweight, real *dbias) noexcept nogil:
-    """Some columns of a tile of output channels of one group; the first part sums the bias's gradient too."""
+cdef void correlate_task(const Correlation *f, int64_t task, int64_t blocks, const real *dy, const real *x,
+                         int64_t x_block, real *dweight, real *dbias) noexcept nogil:
+    """Some columns of a tile of output channels of one group; the first part sums the bias's gradient too.
+
+    x: the group's planes, as in sum_tile.
+    """
     cdef int64_t part = task % f.parts, row_tile = task // f.parts % f.row_tiles
     cdef int64_t group = task // (f.parts * f.row_tiles), tile, i
     for tile in range(part_start(f.column_tiles, f.parts, part), part_start(f.column_tiles, f.parts, part + 1)):
-        sum_tile(f, group, row_tile, tile, f.blocks, 0, f.out_rows, dy, x, x_block, False, dweight)
+        sum_tile(f, group, row_tile, tile, blocks, 0, f.out_rows, dy, x, x_block, False, dweight)
     if dbias != NULL and part == 0:
         for i in range(part_start(f.rows, f.row_tiles, row_tile), part_start(f.rows, f.row_tiles, row_tile + 1)):
-            add_up_bias(f, group * f.rows + i, dy, dbias)
+            add_up_bias(f, group * f.rows + i, blocks, dy, dbias)
 
 
 cdef int correlate_group(const Correlation *f, int64_t group, const real *dy, const real *x, real *dweight,
@@ -652,7 +657,7 @@ cdef int correlate_group(const Correlation *f, int64_t group, const real *dy, co
         x = padded
         x_block = f.depth * f.padded_step
     for task in range(group * tasks, (group + 1) * tasks):
-        correlate_task(f, task, dy, x, x_block, dweight, dbias)
+        correlate_task(f, task, f.blocks, dy, x, x_block, dweight, dbias)
     return 0
 
 
@@ -690,8 +695,22 @@ cdef int correlate_bands(const Correlation *f, int threads, const real *dy, cons
         add_rows(1, count, partial + task * count, 0, dweight, 0)
     if dbias != NULL:
         for task in prange(f.groups * f.rows, num_threads=threads, schedule="static"):
-            add_up_bias(f, task, dy, dbias)
+            add_up_bias(f, task, f.blocks, dy, dbias)
     return 0
+
+
+cdef void correlate_half(const Correlation *f, int64_t task, const real *dy, const real *x, real *dweight,
+                         real *dbias, real *second) noexcept nogil:
+    """A task for half of the images; `second` holds what the second half gives, for dweight and then for dbias."""
+    cdef int64_t tasks = f.row_tiles * f.parts, half = task // (f.groups * tasks), group = task // tasks % f.groups
+    cdef int64_t first = part_start(f.blocks, f.halves, half), last = part_start(f.blocks, f.halves, half + 1)
+    cdef int64_t x_block = f.groups * f.depth * f.padded_step
+    if half > 0:
+        dweight = second
+        dbias = second + sums_of(f) if dbias != NULL else NULL
+    correlate_task(f, task % (f.groups * tasks), last - first,
+                   dy + first * f.groups * f.rows * f.out_rows * f.out_columns * lanes(dy),
+                   x + first * x_block + group * f.depth * f.padded_step, x_block, dweight, dbias)
 
 
 cdef int correlate(const Correlation *f, const real *dy, const real *x, real *dweight,
@@ -700,6 +719,7 @@ cdef int correlate(const Correlation *f, const real *dy, const real *x, real *dw
     cdef double products = <double> f.blocks * lanes(x) * f.groups * f.rows * f.depth * f.taps
     cdef int threads = threads_for(2 * products * f.out_rows * f.out_columns), failed = 0
     cdef real *padded
+    cdef real *second
     if f.groups >= TASKS:
         for task in prange(f.groups, num_threads=threads, schedule="static"):
             failed |= correlate_group(f, task, dy, x, dweight, dbias)
@@ -713,9 +733,15 @@ cdef int correlate(const Correlation *f, const real *dy, const real *x, real *dw
         x = padded
     if f.bands > 0:
         return correlate_bands(f, threads, dy, x, dweight, dbias)
-    for task in prange(f.groups * tasks, num_threads=threads, schedule="dynamic"):
-        correlate_task(f, task, dy, x + task // tasks * f.depth * f.padded_step, f.groups * f.depth * f.padded_step,
-                       dweight, dbias)
+    second = scratch_of(SUMS, (f.halves - 1) * (sums_of(f) + f.groups * f.rows), dweight)
+    if second == NULL:
+        return OUT_OF_MEMORY
+    for task in prange(f.halves * f.groups * tasks, num_threads=threads, schedule="static"):
+        correlate_half(f, task, dy, x, dweight, dbias, second)
+    if f.halves > 1:
+        add_rows(1, sums_of(f), second, 0, dweight, 0)
+        if dbias != NULL:
+            add_rows(1, f.groups * f.rows, second + sums_of(f), 0, dbias, 0)
     return 0
 
 
@@ -751,6 +777,7 @@ cdef class LaneWeightGrad(Kernel):
         f.row_tiles = parts_of(f.rows, m)
         f.column_tiles = parts_of(f.depth * f.taps, n)
         f.parts = min(f.column_tiles, parts_of(4 * TASKS, max(1, f.row_tiles * groups)))
+        f.halves = min(2, f.blocks)
         self.lay_out(in_size, out_size, kernel, stride, low, dilation, width)
         self.cut_into_bands(m)
         self.arrays = (self.arrays, dy, x, dweight, dbias)

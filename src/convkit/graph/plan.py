@@ -20,7 +20,7 @@ from convkit.graph.fold import fold
 from convkit.graph.lanes import use_lanes
 from convkit.graph.memory import aligned_empty, assign_blocks, lay_out
 from convkit.graph.rewrite import fuse
-from convkit.graph.stretches import find_cut, find_stretches
+from convkit.graph.stretches import find_cut, find_stretches, put_together
 from convkit.graph.symbols import Graph, Node, RandomState, Symbol
 from convkit.ops.base import Spec
 from convkit.ops.shape import Reshape
@@ -66,6 +66,7 @@ class Plan:
         direct = {symbol: target for symbol, target in reversed(stored) if _is_written(symbol)}
         kept = [symbol for node in constant for symbol in node.outputs]
         self._cut = find_cut(graph, known_threads())
+        graph.nodes[len(constant) :] = put_together(graph.nodes[len(constant) :], self._cut)
         stretches = find_stretches(graph.nodes, len(constant), self._cut)
         self._blocks = assign_blocks(graph, [*wanted, *kept], direct, stretches)
         for block in {self._blocks[symbol] for symbol in kept if symbol in self._blocks}:

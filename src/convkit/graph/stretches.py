@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 from convkit.graph.symbols import Graph, Node, Symbol
 from convkit.ops.lanes import ToLanes
@@ -64,6 +65,33 @@ def find_cut(graph: Graph, threads: int) -> Cut | None:
     return cut if min(sizes) >= LEAST_IMAGES and max(sizes) * threads <= MOST_UNEVEN * images else None
 
 
+def put_together(nodes: Sequence[Node], cut: Cut | None) -> list[Node]:
+    """The nodes in an order of long stretches: what needs the whole batch, as gradients of weights do, waits as long
+    as others can go on.
+
+    Arrays live longer so.  Where those of all nodes would be too many for one stretch, the order stays.
+    """
+    if cut is None or sum(symbol.nbytes for node in nodes for symbol in node.outputs) > MOST_BYTES:
+        return list(nodes)
+    maker = {symbol: number for number, node in enumerate(nodes) for symbol in node.outputs}
+    awaited = [{maker[symbol] for symbol in node.inputs if symbol in maker} for node in nodes]
+    waiting: list[list[int]] = [[] for _ in nodes]
+    for number, makers in enumerate(awaited):
+        for one in makers:
+            waiting[one].append(number)
+    ready = [(not _can_be_cut(node, cut), number) for number, node in enumerate(nodes) if not awaited[number]]
+    heapify(ready)
+    ordered = []
+    while ready:
+        _, done = heappop(ready)
+        ordered.append(nodes[done])
+        for number in waiting[done]:
+            awaited[number].remove(done)
+            if not awaited[number]:
+                heappush(ready, (not _can_be_cut(nodes[number], cut), number))
+    return ordered
+
+
 def find_stretches(nodes: Sequence[Node], start: int, cut: Cut | None) -> list[range]:
     """The nodes from number `start` on: runs of several that can work on each share by itself, and single others."""
     stretches = []
@@ -83,16 +111,21 @@ def _stop_of(nodes: Sequence[Node], start: int, cut: Cut) -> int:
         node = nodes[number]
         divided, whole = _operands(node)
         arrays.update(divided, node.outputs)
-        if (
-            not divided
-            or not all(cut.divides(symbol) for symbol in (*divided, *node.outputs))
-            or made.intersection(whole)
-            or sum(symbol.nbytes for symbol in whole) > MOST_SHARED_BYTES
-            or sum(symbol.nbytes for symbol in arrays) > MOST_BYTES
-        ):
+        too_large = sum(symbol.nbytes for symbol in arrays) > MOST_BYTES
+        if not _can_be_cut(node, cut) or made.intersection(whole) or too_large:
             return number
         made.update(node.outputs)
     return len(nodes)
+
+
+def _can_be_cut(node: Node, cut: Cut) -> bool:
+    """Whether each thread can run a node for its own share."""
+    divided, whole = _operands(node)
+    return (
+        bool(divided)
+        and all(cut.divides(symbol) for symbol in (*divided, *node.outputs))
+        and sum(symbol.nbytes for symbol in whole) <= MOST_SHARED_BYTES
+    )
 
 
 def _operands(node: Node) -> tuple[list[Symbol], list[Symbol]]:
