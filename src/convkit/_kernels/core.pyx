@@ -22,6 +22,7 @@ cdef extern from *:
     """
 
 cdef extern from "runtime.h" nogil:
+    void ck_start()
     int ck_level_count()
     const char *ck_level_name(int level)
     void ck_choose_level(int level)
@@ -247,4 +248,5 @@ def _choose():
     ck_choose_level(available.index(wanted))
 
 
+ck_start()
 _choose()

@@ -1,11 +1,7 @@
-#define _GNU_SOURCE /* affinity masks */
+#include "platform.inc.h" /* first, for what it asks of the system's headers */
+
 #include "runtime.h"
 
-#include <limits.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <time.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -22,21 +18,7 @@ static const ck_micro *const levels[] = {&ck_micro_baseline};
 
 static const ck_micro *chosen = &ck_micro_baseline;
 
-int ck_level_count(void)
-{
-#ifdef CK_X86_LEVELS
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
-        return 1;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") ||
-        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512bw"))
-        return 2;
-    return 3;
-#else
-    return 1;
-#endif
-}
-
+int ck_level_count(void) { return 1 + x86_level(); }
 const char *ck_level_name(int level) { return levels[level]->name; }
 void ck_choose_level(int level) { chosen = levels[level]; }
 const ck_micro *ck_chosen(void) { return chosen; }
@@ -63,35 +45,19 @@ void ck_set_default_threads(int most, int affinity)
 }
 
 #ifdef _OPENMP
-#ifdef __linux__
-static long milliseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* The cores that the calling thread may run on. Asking the kernel for them costs as much as a small loop saves, so
+/* The cores that the calling thread may run on. Asking the system for them costs as much as a small loop saves, so
    it is done ten times a second at most, unless `now` is wanted. */
 static int cores(int now)
 {
     static __thread int known;
-    static __thread long asked_at;
-    long time = milliseconds();
+    static __thread int64_t asked_at;
+    int64_t time = milliseconds();
     if (now || !known || time - asked_at > 100) {
-        cpu_set_t mask;
         asked_at = time;
-        known = sched_getaffinity(0, sizeof mask, &mask) ? INT_MAX : CPU_COUNT(&mask);
+        known = affine_cores();
     }
     return known;
 }
-#else
-static int cores(int now)
-{
-    (void)now;
-    return INT_MAX;
-}
-#endif
 
 /* What the runtime's own limit is in this thread as long as nobody else has set it: what it was when we were loaded,
    or what ck_set_threads has told it in this thread. */
@@ -114,10 +80,10 @@ static void before_fork(void) { fork_is_safe = 0; }
 
 static void in_forked_child(void) { serial_after_fork |= team_started && !fork_is_safe; }
 
-__attribute__((constructor)) static void watch_runtime(void)
+static void watch_runtime(void)
 {
     limit_at_import = omp_get_max_threads();
-    pthread_atfork(before_fork, NULL, in_forked_child);
+    watch_forks(before_fork, in_forked_child);
 }
 
 int ck_has_openmp(void) { return 1; }
@@ -159,6 +125,7 @@ int ck_threads(void)
 
 int ck_threads_now(void) { return allowed_threads(1); }
 #else
+static void watch_runtime(void) {}
 int ck_has_openmp(void) { return 0; }
 void ck_set_threads(int n) { threads = n; }
 int ck_threads_known(void) { return 1; }
@@ -183,18 +150,15 @@ typedef struct {
 #define ROUNDED(bytes) (((bytes) + 4096) & ~(size_t)4095)
 #endif
 
-static pthread_key_t scratch_key;
 static __thread scratch_t *own_scratch;
 
 static void free_scratch(void *p)
 {
     scratch_t *scratch = p;
     for (int slot = 0; slot < CK_SCRATCH_SLOTS; slot++)
-        free(scratch->memory[slot]);
+        free_aligned(scratch->memory[slot]);
     free(scratch);
 }
-
-__attribute__((constructor)) static void make_scratch_key(void) { pthread_key_create(&scratch_key, free_scratch); }
 
 void *ck_scratch(int slot, size_t bytes)
 {
@@ -202,18 +166,26 @@ void *ck_scratch(int slot, size_t bytes)
         own_scratch = calloc(1, sizeof *own_scratch);
         if (!own_scratch)
             return NULL;
-        pthread_setspecific(scratch_key, own_scratch);
+        release_with_thread(own_scratch);
     }
     if (!SERVES(own_scratch->bytes[slot], bytes) || !own_scratch->memory[slot]) {
         size_t rounded = ROUNDED(bytes);
-        void *memory = NULL;
-        free(own_scratch->memory[slot]);
+        free_aligned(own_scratch->memory[slot]);
         own_scratch->memory[slot] = NULL;
         own_scratch->bytes[slot] = 0;
-        if (rounded < bytes || posix_memalign(&memory, 64, rounded))
+        void *memory = rounded < bytes ? NULL : aligned_memory(rounded);
+        if (!memory)
             return NULL;
         own_scratch->memory[slot] = memory;
         own_scratch->bytes[slot] = rounded;
     }
     return own_scratch->memory[slot];
+}
+
+/* --- the beginning ------------------------------------------------------------------------ */
+
+void ck_start(void)
+{
+    when_threads_end(free_scratch);
+    watch_runtime();
 }

@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include "micro.h"
 
+/* Called once, when the module is imported, before all else. Not by the system's loader, which on Windows holds a lock
+   that a runtime may wait for. */
+void ck_start(void);
+
 /* --- instruction sets -------------------------------------------------------------------- */
 /* Levels built in and supported by this processor, worst first; `count` of them. */
 int ck_level_count(void);

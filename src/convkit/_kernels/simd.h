@@ -22,6 +22,10 @@
 #define VL_F32 (VBYTES / 4)
 #define VL_F64 (VBYTES / 8)
 
+#if defined(_WIN32) && !defined(__clang__)
+#error "compile with Clang: GCC stores vectors on the stack as if it were aligned to them, which it is not on Windows"
+#endif
+
 typedef float vec_f32 __attribute__((vector_size(VBYTES), aligned(4), may_alias));
 typedef double vec_f64 __attribute__((vector_size(VBYTES), aligned(8), may_alias));
 typedef int32_t ivec_f32 __attribute__((vector_size(VBYTES), aligned(4), may_alias));
