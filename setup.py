@@ -6,6 +6,8 @@ Everything else about the package stands in pyproject.toml.
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +41,9 @@ OPTIMISE = ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno
 
 # Python's own flags ask for debug information, which is six times as large as the code; CFLAGS=-g keeps it.
 if not any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split()):
-    OPTIMISE += ["-g0", "-fno-asynchronous-unwind-tables"]
+    OPTIMISE += ["-g0"]
+    if sys.platform != "win32":  # which unwinds by these tables whenever it handles an exception
+        OPTIMISE += ["-fno-asynchronous-unwind-tables"]
 
 # Builds that look for mistakes (CONTRIBUTING.md): compiled with gcc's or clang's sanitizers, or with Cython's checks.
 SANITIZERS = os.environ.get("CONVKIT_SANITIZE", "")
@@ -83,22 +87,48 @@ class BuildKernels(build_ext):
         self.parallel = self.parallel or True  # as many extensions at a time as there are cores
 
     def build_extensions(self) -> None:
+        self.openmp_candidates = OPENMP_CANDIDATES
+        if self.compiler.compiler_type == "msvc":
+            self.use_clang_cl()
         compile_args, link_args = self.openmp_flags()
         for extension in self.extensions:
-            extension.extra_compile_args = ["-O2", *OPTIMISE, *compile_args, *CHECKS]  # -O3: larger, no faster
+            flags = ["-O2", *OPTIMISE, *compile_args, *CHECKS]  # -O3: larger, no faster
+            extension.extra_compile_args = self.spelled(flags)
             extension.extra_link_args = [*link_args, *INSTRUMENTED]
         core = next(e for e in self.extensions if e.name.endswith(".core"))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             core.extra_objects = list(pool.map(self.compile_level, levels().keys(), levels().values()))
         super().build_extensions()
 
+    def use_clang_cl(self) -> None:
+        """Put LLVM's compiler into the place of Microsoft's, which has no vector types; the linker stays."""
+        folders = [os.environ["PATH"], os.path.join(os.environ.get("PROGRAMFILES", ""), "LLVM", "bin")]
+        found = shutil.which("clang-cl", path=os.pathsep.join(folders))
+        if found is None:
+            raise CompileError("on Windows convkit is compiled by clang-cl, a part of LLVM, which is not in PATH")
+        if not self.compiler.initialized:
+            self.compiler.initialize()
+        self.compiler.cc = found
+        # Given as arguments, as they are, Microsoft's headers would hide LLVM's of the same names.
+        headers = type(self.compiler).include_dirs
+        os.environ["INCLUDE"] = ";".join(headers)
+        headers.clear()
+        self.openmp_candidates = [(["-fopenmp"], [f"/LIBPATH:{Path(found).parents[1] / 'lib'}", "libomp.lib"])]
+
+    def spelled(self, flags: list[str]) -> list[str]:
+        """Flags of the GCC family as this compiler takes them."""
+        if self.compiler.compiler_type != "msvc":
+            return flags
+        return ["-Wno-unused-command-line-argument", *(f"/clang:{flag}" for flag in flags)]  # Microsoft's /GL is unused
+
     def openmp_flags(self) -> tuple[list[str], list[str]]:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.c"
             source.write_text(OPENMP_PROBE)
-            for compile_args, link_args in OPENMP_CANDIDATES:
+            for compile_args, link_args in self.openmp_candidates:
                 try:
-                    objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_args)
+                    flags = self.spelled(compile_args)
+                    objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
                     self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=link_args)
                 except (CompileError, LinkError):
                     continue
@@ -112,7 +142,7 @@ class BuildKernels(build_ext):
             [f"{KERNELS}/micro.c"],
             output_dir=str(folder),
             macros=[("CK_LEVEL", name)],
-            extra_postargs=["-O3", *OPTIMISE, *flags, *CHECKS],
+            extra_postargs=self.spelled(["-O3", *OPTIMISE, *flags, *CHECKS]),
             depends=HEADERS,
         )
         return path
