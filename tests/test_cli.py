@@ -809,6 +809,12 @@ def test_as_a_process(tmp_path: Path) -> None:
     assert done.returncode == 0 and "--schedule" in done.stdout
 
 
+def test_signs_that_the_output_cannot_encode_are_replaced() -> None:
+    done = convkit("summary", "lenet5", env=os.environ | {"PYTHONIOENCODING": "ascii:strict"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "??????" in done.stdout and "total  Sequential" in done.stdout
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 def test_a_reader_that_has_had_enough_is_no_error() -> None:
     reader, writer = os.pipe()

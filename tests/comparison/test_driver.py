@@ -79,6 +79,7 @@ def test_each_turn_goes_on_with_other_inputs_and_begins_with_another_side() -> N
     assert order == ["fake", "other", "other", "fake"] * 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.ordinary_build
 def test_memory_is_measured_in_processes_of_their_own() -> None:
     [memory] = works("memory fashion*")

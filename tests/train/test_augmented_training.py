@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -63,7 +62,7 @@ class At(Callback):
 
 
 def press_control_c() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 def test_it_trains_on_the_images_that_batches_gives(make_model: Make, train_set: data.Dataset) -> None:

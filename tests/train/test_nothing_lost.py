@@ -197,7 +197,7 @@ class PressAfter(Callback):
 
     def on_batch_end(self, trainer: ck.Trainer, loss: float) -> None:
         if trainer.batch == self.batch:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("place", ["fsync", "replace", "link"])
@@ -212,7 +212,7 @@ def test_a_second_ctrl_c_while_the_checkpoint_is_written_leaves_the_one_before(
     real = getattr(os, place)
 
     def pressed(*arguments: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return real(*arguments)
 
     last = run.read_bytes()

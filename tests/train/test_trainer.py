@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -348,7 +347,7 @@ def raise_interrupt() -> None:
 
 
 def press_control_c() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("how", [raise_interrupt, press_control_c])

@@ -7,6 +7,7 @@ they name) are bad, and when a run diverges; 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whose encoding, on Windows, may lack a sign that we print
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     try:
         if getattr(options, "threads", None):

@@ -216,7 +216,7 @@ def _resumed(options: argparse.Namespace) -> Config:
         raise ValueError("--out: a resumed run stays in its folder")
     path = Path(options.resume, "config.json")
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text("utf-8"))
         config = Config(**{name: _parsed(name, {**DEFAULTS, **stored}[name]) for name in PARSERS})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--resume: {path} is damaged ({error})") from error
