@@ -60,6 +60,11 @@ def test_an_instruction_set_that_is_not_there_is_refused() -> None:
     assert "CONVKIT_ISA is 'avx9000', but this machine and build have baseline" in failed.stderr
 
 
+@pytest.mark.skipif("CIBUILDWHEEL" not in os.environ, reason="what is built from source may be serial")
+def test_a_wheel_has_openmp() -> None:
+    assert core.has_openmp()
+
+
 def test_threads_follow_the_environment() -> None:
     code = "import convkit; print(convkit.get_num_threads())"
     expected = "3" if core.has_openmp() else "1"
