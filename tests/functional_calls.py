@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import inspect
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,41 @@ from convkit import functional as F
 from geometries import normal
 
 
+class Arguments(dict[str, Any]):
+    """Arguments by name; the items of one that is a list by names as ``arrays[0]``, too."""
+
+    def __missing__(self, name: str) -> Any:
+        outer, position = _place(name)
+        return self[outer][position]
+
+    def with_(self, changes: dict[str, Any]) -> Arguments:
+        changed = Arguments(self)
+        for name, value in changes.items():
+            if "[" in name:
+                outer, position = _place(name)
+                items = changed[outer]
+                changed[outer] = [*items[:position], value, *items[position + 1 :]]
+            else:
+                changed[name] = value
+        return changed
+
+
+def _place(name: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(\w+)\[(\d+)\]", name)
+    if found is None:
+        raise KeyError(name)
+    return found[1], int(found[2])
+
+
 @dataclass(frozen=True)
 class Call:
     """A function's name and its arguments; arrays of floats are what it computes with."""
 
     name: str
     arguments: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", Arguments(self.arguments))
 
     def __call__(self) -> tuple[Any, ...]:
         result = getattr(F, self.name)(**self.arguments)
@@ -27,12 +58,31 @@ class Call:
 
     @property
     def float_arrays(self) -> list[str]:
-        arrays = {name: value for name, value in self.arguments.items() if isinstance(value, np.ndarray)}
-        return [name for name, value in arrays.items() if value.dtype.kind == "f"]
+        return self._arrays("f")
+
+    @property
+    def integer_arrays(self) -> list[str]:
+        return self._arrays("iu")
+
+    def _arrays(self, kinds: str) -> list[str]:
+        names = list(self.arguments)
+        names += [f"{name}[{i}]" for name in names for i, _ in enumerate(self._items(name))]
+        values = {name: self.arguments[name] for name in names}
+        return [name for name, value in values.items() if isinstance(value, np.ndarray) and value.dtype.kind in kinds]
+
+    def _items(self, name: str) -> list[Any]:
+        value = self.arguments[name]
+        return value if isinstance(value, list) else []
 
     def with_(self, **changes: Any) -> Call:
         """The same call with other arguments."""
-        return replace(self, arguments=self.arguments | changes)
+        return Call(self.name, Arguments(self.arguments).with_(changes))
+
+    def complete(self) -> Call:
+        """The same call with every argument that the function has, defaults too."""
+        parameters = inspect.signature(getattr(F, self.name)).parameters
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
+        return Call(self.name, defaults | dict(self.arguments))
 
 
 def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
@@ -119,6 +169,9 @@ def calls(dtype: Any = np.float32, batch: int = 2) -> list[Call]:
     loss = {"logits": array(batch, 5), "labels": rng.integers(0, 5, batch), "label_smoothing": 0.1}
     made.append(Call("cross_entropy", loss | {"weight": np.abs(array(5)), "ignore_index": None}))
     made.append(Call("cross_entropy_backward", loss | {"weight": np.abs(array(5)), "ignore_index": None}))
+    chosen = {"log_probabilities": array(batch, 5), "labels": rng.integers(0, 5, batch), "weight": np.abs(array(5))}
+    made.append(Call("nll_loss", chosen | {"reduction": "none"}))
+    made.append(Call("nll_loss_backward", chosen | {"reduction": "none", "grad_output": array(batch)}))
     pair = {"prediction": array(batch, 5), "target": array(batch, 5)}
     made += [Call("mse_loss", pair), Call("mse_loss_backward", pair)]
     for name in ("add", "subtract", "multiply"):

@@ -62,7 +62,10 @@ def test_none_keeps_an_axis_and_one_number_serves_all() -> None:
 @pytest.mark.parametrize("name", ["adaptive_avg_pool2d", "adaptive_max_pool2d"])
 def test_sizes_that_do_not_fit_are_refused(name: str) -> None:
     function = getattr(F, name)
-    for size, message in [(2**40, "the output would have shape"), (0, "output_size must be at least 1")]:
+    for size, message in [
+        (2**40, "the output of this output_size would have shape"),
+        (0, "output_size must be at least 1"),
+    ]:
         with pytest.raises(ValueError, match=f"^{name}: {message}"):
             function(np.zeros((1, 1, 4, 9)), size)
     with pytest.raises(ValueError, match=f"^{name}: x must have a value on every spatial axis"):
@@ -121,9 +124,9 @@ def test_unpooling_without_a_size_takes_the_smallest() -> None:
 
 def test_places_outside_of_a_plane_are_refused() -> None:
     for index in (-1, 4):
-        with pytest.raises(ValueError, match="^max_unpool: indices must be from 0 to 3"):
+        with pytest.raises(ValueError, match="^max_unpool1d(_backward)?: indices must be from 0 to 3"):
             F.max_unpool1d(np.ones((1, 1, 1)), np.full((1, 1, 1), index), 4)
-        with pytest.raises(ValueError, match="^max_unpool: indices must be from 0 to 3"):
+        with pytest.raises(ValueError, match="^max_unpool1d(_backward)?: indices must be from 0 to 3"):
             F.max_unpool1d_backward(np.ones((1, 1, 4)), np.full((1, 1, 1), index))
     with pytest.raises(TypeError, match="^max_unpool1d: indices must be an integer array, not float64"):
         F.max_unpool1d(np.ones((1, 1, 1)), np.ones((1, 1, 1)), 4)
@@ -198,5 +201,7 @@ def test_convolutional_layers_pad_by_mode(mode: str, padding: Any) -> None:
     widened = F.pad(x, pairs, mode=mode)
     np.testing.assert_array_equal(layer(x), F.conv2d(widened, layer.weight.value, layer.bias.value))
     assert mode in repr(layer)
-    with pytest.raises(ValueError, match="Conv2d: padding_mode must be one of 'zeros', 'reflect'"):
+    with pytest.raises(
+        ValueError, match="Conv2d: padding_mode must be 'zeros', 'reflect', 'replicate' or 'circular', not 'mirror'"
+    ):
         nn.Conv2d(3, 4, 3, padding_mode="mirror")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -33,20 +33,54 @@ def integer(function: str, argument: str, value: Any, minimum: int, maximum: int
     except TypeError:
         raise TypeError(f"{function}: {argument} must be an integer, not {value!r}") from None
     if number < minimum:
-        raise ValueError(f"{function}: {argument} must be at least {minimum}, not {number}")
+        raise ValueError(f"{function}: {argument} must be at least {minimum}, not {_said(number)}")
     if number > maximum:
-        raise ValueError(f"{function}: {argument} must be at most {maximum}, not {number}")
+        raise ValueError(f"{function}: {argument} must be at most {maximum}, not {_said(number)}")
     return number
+
+
+def _said(number: int) -> str:
+    """An integer as a message has it: Python writes out none of thousands of digits."""
+    return str(number) if number.bit_length() < 2**10 else f"an integer of {number.bit_length()} bits"
 
 
 def integers(function: str, argument: str, value: Any, rank: int, minimum: int) -> tuple[int, ...]:
     """`value`, an integer or one for each of `rank` axes, as a tuple of `rank` ints."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+    if not is_listing(value):
         return (integer(function, argument, value, minimum),) * rank
     if len(value) != rank:
         expected = "one integer" if rank == 1 else f"one integer or {rank} of them"
         raise ValueError(f"{function}: {argument} must be {expected}, not {value!r}")
     return tuple(integer(function, argument, item, minimum) for item in value)
+
+
+def is_listing(value: Any) -> bool:
+    """Tell whether a value holds others, one behind the other: a sequence or an array of some axes, but no text."""
+    return (isinstance(value, Sequence) and not isinstance(value, (str, bytes))) or (
+        isinstance(value, np.ndarray) and value.ndim > 0
+    )
+
+
+def sizes(function: str, argument: str, value: Any, count: int) -> tuple[int, ...]:
+    """`value`, the shape of an array, as a tuple of `count` ints from 0 on."""
+    if not is_listing(value):
+        raise TypeError(f"{function}: {argument} must be {count} integers, not {value!r}")
+    return integers(function, argument, value, count, 0)
+
+
+def flag(where: str, argument: str, value: Any) -> bool:
+    """`value` as a bool, where it is one or the number 0 or 1."""
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, (int, np.integer)) and value in (0, 1)):
+        return bool(value)
+    raise TypeError(f"{where}: {argument} must be True or False, not {value!r}")
+
+
+def one_of(where: str, argument: str, value: Any, known: Sequence[str]) -> str:
+    """`value` if it is one of the words that are known, else raise."""
+    if isinstance(value, str) and value in known:
+        return value
+    words = " or ".join(filter(None, [", ".join(map(repr, known[:-1])), repr(known[-1])]))
+    raise ValueError(f"{where}: {argument} must be {words}, not {value!r}")
 
 
 def number(where: str, argument: str, value: Any, low: float = 0.0, below: float = math.inf) -> float:
@@ -60,12 +94,38 @@ def positive(where: str, argument: str, value: Any) -> float:
     return _checked(where, argument, value, "a number above 0", lambda x: 0 < x < math.inf)
 
 
-def _checked(where: str, argument: str, value: Any, expected: str, fits: Any) -> float:
+def share(where: str, argument: str, value: Any) -> float:
+    """Return `value` as a float if it is a number from 0 to 1, else raise."""
+    result = real(where, argument, value)
+    if not 0 <= result <= 1:
+        raise ValueError(f"{where}: {argument} must be from 0 to 1, not {value!r}")
+    return result
+
+
+def real(where: str, argument: str, value: Any) -> float:
+    """Return `value` as a float if it is any number at all, infinite and NaN too, else raise."""
+    return _checked(where, argument, value, "a number", lambda x: True)
+
+
+def bounds(where: str, **pair: Any) -> tuple[float, float]:
+    """Return two numbers of which the first must be below the second, infinite ones too, else raise."""
+    low, high = (real(where, argument, value) for argument, value in pair.items())
+    if not low < high:
+        one, other = pair
+        raise ValueError(f"{where}: {one} must be below {other}, but they are {low} and {high}")
+    return low, high
+
+
+def _checked(where: str, argument: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{where}: {argument} must be {expected}, not {value!r}")
-    if not fits(value):
+    try:
+        number = float(value)
+    except OverflowError:  # of an int
+        raise ValueError(f"{where}: {argument} must be {expected}, not {_said(value)}") from None
+    if not fits(number):
         raise ValueError(f"{where}: {argument} must be {expected}, not {value!r}")
-    return float(value)
+    return number
 
 
 def view(function: str, argument: str, value: Any) -> np.ndarray:
@@ -95,6 +155,25 @@ def array(function: str, argument: str, value: Any) -> np.ndarray:
         result = result.astype(native)
     flags = result.flags
     return result if flags.c_contiguous and flags.aligned else np.require(result, requirements=["C", "A"])
+
+
+def whole_numbers(
+    function: str, argument: str, array: np.ndarray, expected: str = "integers", kinds: str = "iu"
+) -> np.ndarray:
+    """`array` as a contiguous one of int64; what that cannot hold is refused, since a cast would wrap around."""
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{function}: {argument} must be {expected}, not {array.dtype}")
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size and array.max() > LARGEST_INTEGER:
+        raise ValueError(f"{function}: {argument} must be at most {LARGEST_INTEGER}, not {array.max()}")
+    return np.require(array, np.int64, "CA")
+
+
+def numbers(function: str, argument: str, value: Any) -> np.ndarray:
+    """`value` as an array of integers or floats, of whatever dtype: what can be converted to a float one."""
+    result = view(function, argument, value)
+    if result.dtype.kind not in "iuf":
+        raise TypeError(f"{function}: {argument} must be integers or floats, not {result.dtype}")
+    return result
 
 
 def same_dtype(function: str, **operands: Any) -> None:

@@ -9,13 +9,12 @@ m = d(k - 1) + 1 values and there are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from convkit.errors import GeometryError, integer, integers
+from convkit.errors import GeometryError, integer, integers, is_listing
 
 Sizes = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -68,7 +67,9 @@ def windows(
     extents = tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilations, strict=True))
     padding = checked_padding(function, padding, rank)
     pairs = _resolved(padding, input_size, extents, strides) if isinstance(padding, str) else padding
-    check_volume(function, tuple(n + lo + hi for n, (lo, hi) in zip(input_size, pairs, strict=True)), "padded input")
+    check_volume(
+        function, tuple(n + lo + hi for n, (lo, hi) in zip(input_size, pairs, strict=True)), "x with this padding"
+    )
     return Windows(kernel_size, strides, pairs, dilations)
 
 
@@ -93,12 +94,8 @@ def _resolved(name: str, input_size: Sizes, extents: Sizes, strides: Sizes) -> P
 
 def padding_pairs(function: str, padding: Any, rank: int) -> Pairs:
     """Padding given as p, (p_1, …, p_rank) or ((lo, hi), …) as pairs for each axis."""
-    if isinstance(padding, (Sequence, np.ndarray)) and any(
-        isinstance(item, (Sequence, np.ndarray)) for item in padding
-    ):
-        if len(padding) != rank or any(
-            not isinstance(item, (Sequence, np.ndarray)) or len(item) != 2 for item in padding
-        ):
+    if is_listing(padding) and any(is_listing(item) for item in padding):
+        if len(padding) != rank or any(not is_listing(item) or len(item) != 2 for item in padding):
             raise ValueError(f"{function}: padding must be {rank} pairs (low, high), not {padding!r}")
         return tuple((integer(function, "padding", lo, 0), integer(function, "padding", hi, 0)) for lo, hi in padding)
     return tuple((p, p) for p in integers(function, "padding", padding, rank, 0))
@@ -170,10 +167,10 @@ def transposed_output_size(function: str, input_size: Sizes, windows: Windows, o
     return tuple(result)
 
 
-def check_volume(function: str, shape: Sizes, what: str = "output") -> None:
+def check_volume(function: str, shape: Sizes, what: str = "the output") -> None:
     """Refuse a shape with more values than any memory holds."""
     volume = 1
     for size in shape:
         volume *= size
     if volume > LARGEST:
-        raise GeometryError(f"{function}: the {what} would have shape {shape}, more values than can be addressed")
+        raise GeometryError(f"{function}: {what} would have shape {shape}, more values than can be addressed")

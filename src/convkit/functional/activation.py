@@ -477,14 +477,11 @@ def _softplus(function: str, beta: float, threshold: float) -> Map:
 
 
 def _hardtanh(function: str, min_val: float, max_val: float) -> Map:
-    if not min_val < max_val:
-        raise ValueError(f"{function}: min_val must be below max_val, but they are {min_val} and {max_val}")
-    return Map("hardtanh", float(min_val), float(max_val))
+    return Map("hardtanh", *errors.bounds(function, min_val=min_val, max_val=max_val))
 
 
 def _gelu(function: str, approximate: str) -> Map:
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"{function}: approximate must be 'none' or 'tanh', not {approximate!r}")
+    errors.one_of(function, "approximate", approximate, ("none", "tanh"))
     return Map("gelu" if approximate == "none" else "gelu_tanh")
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from convkit import errors, geometry
 from convkit.functional.conv import ANY_LAYOUT, LAYOUTS
@@ -167,7 +164,7 @@ def _adaptive_avg_pool(function: str, rank: int, x: Any, output_size: Any) -> An
 
 def _adaptive_avg_pool_backward(function: str, rank: int, grad: Any, input_shape: Any, output_size: Any) -> Any:
     grad = operand(function, "grad_output", grad)
-    shape = errors.integers(function, "input_shape", np.asarray(input_shape), rank + 2, 0)
+    shape = errors.sizes(function, "input_shape", input_shape, rank + 2)
     size = _output_size(function, rank, shape, output_size)
     errors.shape(function, "grad_output", grad, (*shape[:2], *size))
     windows = _even_windows(shape[2:], size)
@@ -177,6 +174,7 @@ def _adaptive_avg_pool_backward(function: str, rank: int, grad: Any, input_shape
 
 def _adaptive_max_pool(function: str, rank: int, x: Any, output_size: Any, return_indices: bool) -> Any:
     x = operand(function, "x", x)
+    return_indices = errors.flag(function, "return_indices", return_indices)
     op = _max_pool_op(x.shape, _output_size(function, rank, x.shape, output_size))
     return op(x) if return_indices else op.first_output(x)
 
@@ -201,10 +199,10 @@ def _output_size(function: str, rank: int, shape: tuple[int, ...], output_size: 
     if 0 in shape[2:]:
         raise GeometryError(f"{function}: x must have a value on every spatial axis, but has shape {tuple(shape)}")
     kept: Any = output_size
-    if isinstance(output_size, Sequence) and len(output_size) == rank:
+    if errors.is_listing(output_size) and len(output_size) == rank:
         kept = [n if wanted is None else wanted for wanted, n in zip(output_size, shape[2:], strict=True)]
     size = errors.integers(function, "output_size", kept, rank, 1)
-    geometry.check_volume(function, (*shape[:2], *size))
+    geometry.check_volume(function, (*shape[:2], *size), "the output of this output_size")
     return size
 
 
@@ -263,12 +261,13 @@ def global_avg_pool_backward(grad_output: Any, input_shape: tuple[int, ...]) -> 
     """
     function = "global_avg_pool_backward"
     grad = operand(function, "grad_output", grad_output)
-    rank = len(input_shape) - 2
+    rank = len(input_shape) - 2 if errors.is_listing(input_shape) else 0
     if rank not in LAYOUTS:
-        raise ValueError(f"{function}: input_shape must be {ANY_LAYOUT}, not {tuple(input_shape)}")
-    errors.shape(function, "grad_output", grad, tuple(input_shape[:2]))
+        raise ValueError(f"{function}: input_shape must be {ANY_LAYOUT}, not {input_shape!r}")
+    shape = errors.sizes(function, "input_shape", input_shape, rank + 2)
+    errors.shape(function, "grad_output", grad, shape[:2])
     spread = reshape(grad, (*grad.shape, *(1,) * rank))
-    return _adaptive_avg_pool_backward(function, rank, spread, input_shape, 1)
+    return _adaptive_avg_pool_backward(function, rank, spread, shape, 1)
 
 
 def global_max_pool(x: Any) -> Any:

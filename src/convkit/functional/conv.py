@@ -181,7 +181,7 @@ def _convolution(
         )
     windows = geometry.windows(function, x.shape[2:], weight.shape[2:], stride, padding, dilation)
     size = geometry.output_size(function, x.shape[2:], windows)
-    geometry.check_volume(function, (x.shape[0], weight.shape[0], *size))
+    geometry.check_volume(function, (x.shape[0], weight.shape[0], *size), "the output for this padding")
     return Convolution(windows, groups)
 
 
@@ -399,7 +399,9 @@ def _transposed(
     windows = geometry.windows(function, x.shape[2:], weight.shape[2:], stride, padding, dilation)
     extra = errors.integers(function, "output_padding", output_padding, rank, 0)
     size = geometry.transposed_output_size(function, x.shape[2:], windows, extra)
-    geometry.check_volume(function, (x.shape[0], weight.shape[1] * groups, *size))
+    geometry.check_volume(
+        function, (x.shape[0], weight.shape[1] * groups, *size), "the output for this stride and dilation"
+    )
     return ConvTranspose(windows, groups, size)
 
 
@@ -433,7 +435,9 @@ def im2col(x: Any, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation
         raise ValueError(f"im2col: x must have axes {ANY_LAYOUT}, not shape {tuple(x.shape)}")
     windows = _windows("im2col", x.shape[2:], kernel_size, stride, padding, dilation)
     size = geometry.output_size("im2col", x.shape[2:], windows)
-    geometry.check_volume("im2col", (*x.shape[:2], *windows.kernel_size, *size))
+    geometry.check_volume(
+        "im2col", (*x.shape[:2], *windows.kernel_size, *size), "the output for this kernel_size and padding"
+    )
     return Im2col(windows)(x)
 
 
@@ -459,7 +463,7 @@ def col2im(cols: Any, output_size: Any, kernel_size: Any, stride: Any = 1, paddi
     """
     cols = operand("col2im", "cols", cols)
     errors.dimensions("col2im", "cols", cols, 3, "(N, C·prod(kernel_size), prod(out))")
-    rank = len(output_size) if hasattr(output_size, "__len__") else 1
+    rank = len(output_size) if errors.is_listing(output_size) else 1
     if rank not in LAYOUTS:
         raise ValueError(f"col2im: output_size must have one to three entries, not {output_size!r}")
     size = errors.integers("col2im", "output_size", output_size, rank, 1)
@@ -470,7 +474,7 @@ def col2im(cols: Any, output_size: Any, kernel_size: Any, stride: Any = 1, paddi
         raise ValueError(
             f"col2im: cols must have shape (N, C·{places}, {prod(out)}) for output_size {size}, not {tuple(cols.shape)}"
         )
-    geometry.check_volume("col2im", (cols.shape[0], cols.shape[1] // places, *size))
+    geometry.check_volume("col2im", (cols.shape[0], cols.shape[1] // places, *size), "the output of this output_size")
     return Col2im(windows, size)(cols)
 
 
@@ -528,7 +532,7 @@ def convolution_matrix(
     x = Spec((1, weight.shape[1] * groups, *size), weight.dtype)
     op = _convolution(function, rank, x, weight, stride, padding, dilation, groups)
     outputs, inputs = prod(geometry.output_size(function, size, op.windows)), prod(x.shape)
-    geometry.check_volume(function, (weight.shape[0] * outputs, inputs))
+    geometry.check_volume(function, (weight.shape[0] * outputs, inputs), "the matrix for this input_size and padding")
 
     # met: (groups, outputs, I·kh·kw), the number of the input under each place of each window; 0 is padding
     numbers = np.arange(1.0, inputs + 1).reshape(x.shape)

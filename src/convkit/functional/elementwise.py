@@ -345,20 +345,15 @@ def _channel_dropout(function: str, argument: str, x: Any, p: float, seed: int |
     recorder = active_recorder()
     if recorder is None or not isinstance(x, Operand):
         return Multiply()(x, _dropout(function, argument, ones, p, seed))
-    _check_probability(function, p)
-    return Multiply()(x, Dropout(float(p))(ones, recorder.random_state())) if recorder.training else x
-
-
-def _check_probability(function: str, p: float) -> None:
-    if not 0 <= p <= 1:
-        raise ValueError(f"{function}: p must be from 0 to 1, not {p}")
+    p = errors.share(function, "p", p)
+    return Multiply()(x, Dropout(p)(ones, recorder.random_state())) if recorder.training else x
 
 
 def _dropout(function: str, argument: str, x: Any, p: float, seed: int | None) -> Any:
     x = operand(function, argument, x)
-    _check_probability(function, p)
+    p = errors.share(function, "p", p)
     recorder = active_recorder()
     if recorder is not None and isinstance(x, Operand):
-        return Dropout(float(p))(x, recorder.random_state()) if recorder.training else x
+        return Dropout(p)(x, recorder.random_state()) if recorder.training else x
     drawn = int(generator().integers(2**62)) if seed is None else errors.integer(function, "seed", seed, 0)
-    return Dropout(float(p))(x, np.array([drawn, 0, 0], np.int64))
+    return Dropout(p)(x, np.array([drawn, 0, 0], np.int64))

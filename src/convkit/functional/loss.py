@@ -9,7 +9,14 @@ import numpy as np
 from convkit import errors
 from convkit.functional.operands import axis_of, operand, operands
 from convkit.ops.base import Operand
-from convkit.ops.loss import CrossEntropy, MeanSquaredError, NegativeLikelihood, ProbabilityCrossEntropy, Softmax
+from convkit.ops.loss import (
+    CrossEntropy,
+    MeanSquaredError,
+    NegativeLikelihood,
+    ProbabilityCrossEntropy,
+    Softmax,
+    check_classes,
+)
 
 
 def softmax(x: Any, axis: int = 1) -> Any:
@@ -211,16 +218,20 @@ def _cross_entropy(
     """The op for these arguments, every one checked, and its operands."""
     logits, weight = operands(function, optional="weight", logits=logits, weight=weight)
     _check_classes(function, "logits", logits)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{function}: label_smoothing must be from 0 to 1, not {label_smoothing}")
+    label_smoothing = errors.share(function, "label_smoothing", label_smoothing)
     if weight is not None:
         errors.shape(function, "weight", weight, (logits.shape[1],))
     if not isinstance(labels, Operand):
         labels = errors.view(function, "labels", labels)
     if labels.dtype.kind == "f":
         return _with_probabilities(function, logits, labels, label_smoothing, weight, ignore_index)
-    labels = _class_numbers(function, labels, logits, "integers or probabilities")
-    return CrossEntropy(float(label_smoothing), _ignored(function, ignore_index)), (logits, labels, weight)
+    labels, ignored = (
+        _class_numbers(function, labels, logits, "integers or probabilities"),
+        _ignored(function, ignore_index),
+    )
+    if not isinstance(labels, Operand):
+        check_classes(function, labels, logits.shape[1], ignored)
+    return CrossEntropy(label_smoothing, ignored), (logits, labels, weight)
 
 
 def _with_probabilities(
@@ -231,7 +242,7 @@ def _with_probabilities(
     labels = operand(function, "labels", labels)
     errors.same_dtype(function, logits=logits, labels=labels)
     errors.shape(function, "labels", labels, tuple(logits.shape))
-    return ProbabilityCrossEntropy(float(label_smoothing)), (logits, labels, weight)
+    return ProbabilityCrossEntropy(label_smoothing), (logits, labels, weight)
 
 
 def _check_classes(function: str, argument: str, scores: Any) -> None:
@@ -242,10 +253,10 @@ def _check_classes(function: str, argument: str, scores: Any) -> None:
 
 def _class_numbers(function: str, labels: Any, scores: Any, expected: str) -> Any:
     """Integer labels ready for an op, one for each position of the scores."""
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{function}: labels must be {expected}, not {labels.dtype}")
     if not isinstance(labels, Operand):
-        labels = np.ascontiguousarray(labels, np.int64)
+        labels = errors.whole_numbers(function, "labels", labels, expected)
+    elif labels.dtype.kind not in "iu":
+        raise TypeError(f"{function}: labels must be {expected}, not {labels.dtype}")
     errors.shape(function, "labels", labels, (scores.shape[0], *scores.shape[2:]))
     return labels
 
@@ -342,18 +353,18 @@ def _ignored(function: str, ignore_index: Any) -> int | None:
 
 
 def _reduction(function: str, reduction: str) -> str:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{function}: reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
-    return reduction
+    return errors.one_of(function, "reduction", reduction, ("mean", "sum", "none"))
 
 
 def _grad_of_loss(function: str, grad_output: Any, loss: Any) -> np.ndarray:
     """The gradient to a loss as an array of its shape and dtype; one number serves all."""
-    grad = errors.view(function, "grad_output", grad_output).astype(loss.dtype)
-    if grad.size == 1:
-        return np.full(loss.shape, grad.reshape(()))
+    grad = errors.numbers(function, "grad_output", grad_output)
+    if grad.ndim == 0:
+        return np.full(loss.shape, grad, loss.dtype)
+    grad = errors.array(function, "grad_output", grad)
+    errors.same_dtype(function, loss=loss, grad_output=grad)
     errors.shape(function, "grad_output", grad, tuple(loss.shape))
-    return np.ascontiguousarray(grad)
+    return grad
 
 
 def mse_loss(prediction: Any, target: Any) -> Any:

@@ -68,13 +68,13 @@ def batch_norm(
     Ioffe and Szegedy 2015, "Batch normalization", algorithms 1 and 2.
     """
     x, weight, bias, eps = _normalized("batch_norm", x, eps, weight=weight, bias=bias)
-    if not training:
+    momentum = errors.share("batch_norm", "momentum", momentum)
+    if not errors.flag("batch_norm", "training", training):
         mean, variance = _running("batch_norm", x, running_mean, running_var)
         return Normalize(eps)(x, mean, variance, weight, bias)
     _check_batch("batch_norm", x)
     y, mean, variance = BatchNorm(eps)(x, weight, bias)
     if running_mean is not None or running_var is not None:
-        momentum = _share("batch_norm", "momentum", momentum)
         places = _running("batch_norm", x, running_mean, running_var, written=True)
         new = FollowMoments(momentum, values_per_channel(x))(*places, mean, variance)
         _overwrite("batch_norm", "running_mean", running_mean, new[0])
@@ -118,6 +118,7 @@ def batch_norm_backward(
     x, weight, _, eps = _normalized(function, x, eps, weight=weight, bias=None)
     errors.same_dtype(function, grad_output=grad, x=x)
     errors.shape(function, "grad_output", grad, tuple(x.shape))
+    training = errors.flag(function, "training", training)
     if training:
         _check_batch(function, x)
         _, mean, variance = BatchNorm(eps)(x, None, None)
@@ -170,13 +171,6 @@ def _check_batch(function: str, x: Any) -> None:
         raise ValueError(
             f"{function}: training needs two values or more for each channel, but x has shape {tuple(x.shape)}"
         )
-
-
-def _share(function: str, argument: str, value: Any) -> float:
-    checked = errors.number(function, argument, value)
-    if checked > 1:
-        raise ValueError(f"{function}: {argument} must be from 0 to 1, not {value!r}")
-    return checked
 
 
 # --- over parts of one sample -------------------------------------------------------------------------------
@@ -315,7 +309,7 @@ def _layer(
     function: str, x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float
 ) -> tuple[Any, Any, Any, tuple[int, ...], float]:
     x = operand(function, "x", x)
-    wanted = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+    wanted = tuple(normalized_shape) if errors.is_listing(normalized_shape) else (normalized_shape,)
     shape = tuple(errors.integer(function, "normalized_shape", n, 1) for n in wanted)
     if not shape or tuple(x.shape[-len(shape) :]) != shape:
         raise ValueError(f"{function}: x must end with normalized_shape {shape}, but has shape {tuple(x.shape)}")
@@ -462,6 +456,6 @@ def _local_response(
         raise ValueError(f"{function}: x must have 3 axes (N, C, L) or more, not shape {tuple(x.shape)}")
     size = errors.integer(function, "size", size, 1)
     alpha = errors.number(function, "alpha", alpha)
-    factor = alpha / size if average else alpha
+    factor = alpha / size if errors.flag(function, "average", average) else alpha
     beta, k = errors.number(function, "beta", beta), errors.positive(function, "k", k)
     return x, LocalResponseNorm(size, factor, beta, k)

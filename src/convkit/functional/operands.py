@@ -10,7 +10,11 @@ from convkit.ops.base import Operand
 
 def operand(function: str, argument: str, value: Any) -> Any:
     """`value` ready for an op: a symbol or parameter as it is, anything else as a contiguous float array."""
-    return value if isinstance(value, Operand) else errors.array(function, argument, value)
+    if not isinstance(value, Operand):
+        return errors.array(function, argument, value)
+    if value.dtype not in errors.FLOATS:
+        raise TypeError(f"{function}: {argument} must be float32 or float64, not {value.dtype}")
+    return value
 
 
 def operands(function: str, optional: str = "", **values: Any) -> list[Any]:

@@ -160,9 +160,11 @@ def _max_pool(
     return_indices: bool,
 ) -> Any:
     x = operand(function, "x", x)
+    ceil_mode = errors.flag(function, "ceil_mode", ceil_mode)
+    return_indices = errors.flag(function, "return_indices", return_indices)
     windows = _windows(function, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     _check_plane(function, x)
-    op = MaxPool(windows, bool(ceil_mode), "int64" if return_indices else "int32")
+    op = MaxPool(windows, ceil_mode, "int64" if return_indices else "int32")
     return op(x) if return_indices else op.first_output(x)
 
 
@@ -184,9 +186,10 @@ def _max_pool_backward(
     ceil_mode: bool,
 ) -> Any:
     grad, x = operands(function, grad_output=grad, x=x)
+    ceil_mode = errors.flag(function, "ceil_mode", ceil_mode)
     windows = _windows(function, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     _check_plane(function, x)
-    op = MaxPool(windows, bool(ceil_mode), "int64")
+    op = MaxPool(windows, ceil_mode, "int64")
     errors.shape(function, "grad_output", grad, op.infer(x)[0].shape)
     [grad_x] = op.gradient((x,), op(x), (grad, None))
     return grad_x
@@ -289,8 +292,8 @@ def _max_unpool(
         size = geometry.transposed_output_size(function, tuple(x.shape[2:]), windows, (0,) * rank)
     else:
         size = errors.integers(function, "output_size", output_size, rank, 1)
-    geometry.check_volume(function, (*x.shape[:2], *size))
-    return MaxUnpool(size)(x, indices)
+    geometry.check_volume(function, (*x.shape[:2], *size), "the output for this stride or output_size")
+    return MaxUnpool(size, function)(x, indices)
 
 
 def _max_unpool_backward(function: str, rank: int, grad: Any, indices: Any) -> Any:
@@ -299,16 +302,15 @@ def _max_unpool_backward(function: str, rank: int, grad: Any, indices: Any) -> A
     indices = _indices(function, indices)
     errors.dimensions(function, "indices", indices, rank + 2, LAYOUTS[rank])
     errors.shape(function, "grad_output", grad, (*indices.shape[:2], *grad.shape[2:]))
-    return MaxUnpoolGrad()(grad, indices)
+    return MaxUnpoolGrad(function)(grad, indices)
 
 
 def _indices(function: str, indices: Any) -> Any:
-    if isinstance(indices, Operand):
-        return indices
-    array = errors.view(function, "indices", indices)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{function}: indices must be an integer array, not {array.dtype}")
-    return np.ascontiguousarray(array, np.int64).reshape(array.shape)
+    if not isinstance(indices, Operand):
+        return errors.whole_numbers(function, "indices", errors.view(function, "indices", indices), "an integer array")
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{function}: indices must be an integer array, not {indices.dtype}")
+    return indices
 
 
 # --- average pooling ----------------------------------------------------------------------------------------
@@ -461,8 +463,10 @@ def _avg_pool(
     divisor_override: Any,
 ) -> Any:
     x = operand(function, "x", x)
+    ceil_mode = errors.flag(function, "ceil_mode", ceil_mode)
+    count_include_pad = errors.flag(function, "count_include_pad", count_include_pad)
     windows = _windows(function, rank, x.shape, kernel_size, stride, padding, 1, ceil_mode)
-    y = AvgPool(windows, bool(ceil_mode), bool(count_include_pad))(x)
+    y = AvgPool(windows, ceil_mode, count_include_pad)(x)
     return _divided(function, y, tuple(x.shape[2:]), windows, count_include_pad, divisor_override)
 
 
@@ -479,12 +483,14 @@ def _avg_pool_backward(
     divisor_override: Any,
 ) -> Any:
     grad = operand(function, "grad_output", grad)
-    shape = errors.integers(function, "input_shape", np.asarray(input_shape), rank + 2, 0)
+    shape = errors.sizes(function, "input_shape", input_shape, rank + 2)
+    ceil_mode = errors.flag(function, "ceil_mode", ceil_mode)
+    count_include_pad = errors.flag(function, "count_include_pad", count_include_pad)
     windows = _windows(function, rank, shape, kernel_size, stride, padding, 1, ceil_mode)
-    size = geometry.output_size(function, shape[2:], windows, bool(ceil_mode))
+    size = geometry.output_size(function, shape[2:], windows, ceil_mode)
     errors.shape(function, "grad_output", grad, (*shape[:2], *size))
     grad = _divided(function, grad, shape[2:], windows, count_include_pad, divisor_override)
-    return AvgPoolGrad(windows, bool(count_include_pad), shape)(grad)
+    return AvgPoolGrad(windows, count_include_pad, shape)(grad)
 
 
 def _divided(
@@ -496,7 +502,7 @@ def _divided(
     divisor = errors.integer(function, "divisor_override", divisor, -errors.LARGEST_INTEGER)
     if divisor == 0:
         raise ValueError(f"{function}: divisor_override must not be 0")
-    counts = geometry.window_counts(input_size, means.shape[2:], windows, bool(count_include_pad))
+    counts = geometry.window_counts(input_size, means.shape[2:], windows, count_include_pad)
     factors = reduce(np.multiply.outer, counts) / divisor
     return multiply(means, factors.astype(means.dtype))
 
@@ -524,6 +530,6 @@ def _windows(
                 f"{function}: padding {pair} on spatial axis {axis} is more than half the kernel's size {k}: "
                 f"at most {k // 2} is allowed, or windows could lie outside x"
             )
-    size = geometry.output_size(function, tuple(shape[2:]), windows, bool(ceil_mode))
-    geometry.check_volume(function, (*shape[:2], *size))
+    size = geometry.output_size(function, tuple(shape[2:]), windows, ceil_mode)
+    geometry.check_volume(function, (*shape[:2], *size), "the output for this padding")
     return windows

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from convkit import errors, geometry
 from convkit.functional.conv import ANY_LAYOUT, LAYOUTS
 from convkit.functional.operands import operand
 from convkit.ops.resize import Interpolate, InterpolateGrad, PixelShuffle, PixelUnshuffle
+
+LARGEST_FACTOR = 2**16
 
 # --- pixels made of channels --------------------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ def pixel_shuffle(x: Any, upscale_factor: int) -> Any:
     Shi et al. 2016, "Real-time single image and video super-resolution using an efficient sub-pixel convolutional
     neural network", equation 4.
     """
-    return _shuffle("pixel_shuffle", "x", x, upscale_factor)
+    return _shuffle("pixel_shuffle", "x", x, upscale_factor=upscale_factor)
 
 
 def pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
@@ -60,7 +60,7 @@ def pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
     TypeError, ValueError
         For other dtypes, and sizes that r does not divide.
     """
-    return _unshuffle("pixel_unshuffle", "x", x, downscale_factor)
+    return _unshuffle("pixel_unshuffle", "x", x, downscale_factor=downscale_factor)
 
 
 def pixel_shuffle_backward(grad_output: Any, upscale_factor: int) -> Any:
@@ -80,7 +80,7 @@ def pixel_shuffle_backward(grad_output: Any, upscale_factor: int) -> Any:
     TypeError, ValueError
         As `pixel_unshuffle`.
     """
-    return _unshuffle("pixel_shuffle_backward", "grad_output", grad_output, upscale_factor)
+    return _unshuffle("pixel_shuffle_backward", "grad_output", grad_output, upscale_factor=upscale_factor)
 
 
 def pixel_unshuffle_backward(grad_output: Any, downscale_factor: int) -> Any:
@@ -100,25 +100,30 @@ def pixel_unshuffle_backward(grad_output: Any, downscale_factor: int) -> Any:
     TypeError, ValueError
         As `pixel_shuffle`.
     """
-    return _shuffle("pixel_unshuffle_backward", "grad_output", grad_output, downscale_factor)
+    return _shuffle("pixel_unshuffle_backward", "grad_output", grad_output, downscale_factor=downscale_factor)
 
 
-def _shuffle(function: str, argument: str, x: Any, factor: Any) -> Any:
+def _shuffle(function: str, argument: str, x: Any, **factor: Any) -> Any:
     x = operand(function, argument, x)
     errors.dimensions(function, argument, x, 4, LAYOUTS[2])
-    r = errors.integer(function, "the factor", factor, 1, 2**16)
+    r = _factor(function, **factor)
     if x.shape[1] % r**2:
         raise ValueError(f"{function}: {argument} has {x.shape[1]} channels, which {r}² does not divide")
     return PixelShuffle(r)(x)
 
 
-def _unshuffle(function: str, argument: str, x: Any, factor: Any) -> Any:
+def _unshuffle(function: str, argument: str, x: Any, **factor: Any) -> Any:
     x = operand(function, argument, x)
     errors.dimensions(function, argument, x, 4, LAYOUTS[2])
-    r = errors.integer(function, "the factor", factor, 1, 2**16)
+    r = _factor(function, **factor)
     if x.shape[2] % r or x.shape[3] % r:
         raise ValueError(f"{function}: {argument} has the size {tuple(x.shape[2:])}, which {r} does not divide")
     return PixelUnshuffle(r)(x)
+
+
+def _factor(function: str, **factor: Any) -> int:
+    [(argument, value)] = factor.items()
+    return errors.integer(function, argument, value, 1, LARGEST_FACTOR)
 
 
 # --- interpolation ------------------------------------------------------------------------------------------
@@ -156,7 +161,8 @@ def interpolate(
     """
     function = "interpolate"
     x = operand(function, "x", x)
-    linear = _is_linear(function, x.shape, mode, align_corners)
+    align_corners = errors.flag(function, "align_corners", align_corners)
+    linear = _is_linear(function, "x", x.shape, mode, align_corners)
     rank = len(x.shape) - 2
     if (size is None) == (scale_factor is None):
         raise ValueError(f"{function}: one of size and scale_factor must be given, not both")
@@ -165,8 +171,8 @@ def interpolate(
     else:
         factors = errors.integers(function, "scale_factor", scale_factor, rank, 1)
         out = tuple(n * factor for n, factor in zip(x.shape[2:], factors, strict=True))
-    geometry.check_volume(function, (*x.shape[:2], *out))
-    return Interpolate(out, linear, bool(align_corners))(x)
+    geometry.check_volume(function, (*x.shape[:2], *out), "the output of this size or scale_factor")
+    return Interpolate(out, linear, align_corners)(x)
 
 
 def interpolate_backward(
@@ -191,22 +197,25 @@ def interpolate_backward(
     """
     function = "interpolate_backward"
     grad = operand(function, "grad_output", grad_output)
-    shape = errors.integers(function, "input_shape", np.asarray(input_shape), len(grad.shape), 0)
-    linear = _is_linear(function, shape, mode, align_corners)
+    shape = errors.sizes(function, "input_shape", input_shape, len(grad.shape))
+    align_corners = errors.flag(function, "align_corners", align_corners)
+    linear = _is_linear(function, "input_shape", shape, mode, align_corners)
     errors.shape(function, "grad_output", grad, (*shape[:2], *grad.shape[2:]))
     if 0 in grad.shape[2:]:
         raise geometry.GeometryError(f"{function}: grad_output must have a value on every spatial axis")
-    return InterpolateGrad(shape[2:], linear, bool(align_corners))(grad)
+    return InterpolateGrad(shape[2:], linear, align_corners)(grad)
 
 
-def _is_linear(function: str, shape: tuple[int, ...], mode: str, align_corners: bool) -> bool:
+def _is_linear(function: str, argument: str, shape: tuple[int, ...], mode: str, align_corners: bool) -> bool:
     rank = len(shape) - 2
     if rank not in LAYOUTS:
-        raise ValueError(f"{function}: x must be {ANY_LAYOUT}, not of shape {tuple(shape)}")
+        raise ValueError(f"{function}: {argument} must be {ANY_LAYOUT}, not of shape {tuple(shape)}")
     if 0 in shape[2:]:
-        raise geometry.GeometryError(f"{function}: x must have a value on every spatial axis, not shape {tuple(shape)}")
+        raise geometry.GeometryError(
+            f"{function}: {argument} must have a value on every spatial axis, not shape {tuple(shape)}"
+        )
     linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[rank]
-    if mode not in ("nearest", linear):
+    if not isinstance(mode, str) or mode not in ("nearest", linear):
         raise ValueError(f"{function}: mode must be 'nearest' or {linear!r} for {LAYOUTS[rank]}, not {mode!r}")
     if align_corners and mode == "nearest":
         raise ValueError(f"{function}: align_corners is for mode {linear!r}, not 'nearest'")

@@ -34,7 +34,7 @@ def reshape(x: Any, shape: Any) -> Any:
         Where the number of values differs.
     """
     x = operand("reshape", "x", x)
-    wanted = (shape,) if not isinstance(shape, Sequence) else tuple(shape)
+    wanted = tuple(shape) if errors.is_listing(shape) else (shape,)
     sizes = [errors.integer("reshape", "shape", n, -1) for n in wanted]
     total, known = prod(x.shape), prod(n for n in sizes if n != -1)
     if sizes.count(-1) == 1 and known and total % known == 0:
@@ -126,6 +126,8 @@ def concat_backward(grad_output: Any, arrays: Sequence[Any], axis: int = 1) -> t
 
 def _concatenable(function: str, arrays: Sequence[Any], axis: int) -> tuple[list[Any], int]:
     """The arrays ready for an op, checked to fit together along the axis, and that axis counted from the front."""
+    if not errors.is_listing(arrays):
+        raise TypeError(f"{function}: arrays must be a sequence of arrays, not {arrays!r}")
     if len(arrays) == 0:
         raise ValueError(f"{function}: arrays must hold one array or more")
     ready = operands(function, **{f"arrays[{i}]": item for i, item in enumerate(arrays)})
@@ -170,10 +172,10 @@ def pad(x: Any, padding: Any, value: float = 0.0, mode: str = "constant") -> Any
     """
     x = operand("pad", "x", x)
     pairs = _spatial_padding("pad", "x", x, padding)
-    op = ops.Pad(pairs, float(value)) if _is_constant("pad", mode) else ops.PadBy(pairs, mode)
+    op = ops.Pad(pairs, errors.real("pad", "value", value)) if _is_constant("pad", mode) else ops.PadBy(pairs, mode)
     shape = op.infer(x)[0].shape
     _check_border("pad", mode, x.shape, pairs)
-    geometry.check_volume("pad", shape)
+    geometry.check_volume("pad", shape, "x with this padding")
     return op(x)
 
 
@@ -208,9 +210,7 @@ def pad_backward(grad_output: Any, padding: Any, mode: str = "constant") -> Any:
 
 
 def _is_constant(function: str, mode: str) -> bool:
-    if mode not in ("constant", *MODES):
-        raise ValueError(f"{function}: mode must be 'constant', 'reflect', 'replicate' or 'circular', not {mode!r}")
-    return mode == "constant"
+    return errors.one_of(function, "mode", mode, ("constant", *MODES)) == "constant"
 
 
 def _check_border(function: str, mode: str, shape: tuple[int, ...], pairs: geometry.Pairs) -> None:

@@ -81,9 +81,8 @@ def _slide(function: str, rank: int, x: Any, kernel: Any, mode: str, stride: Any
         "full": [(m - 1, m - 1) for m in kernel.shape],
         "same": [(m // 2, (m - 1) // 2) for m in kernel.shape],
     }
-    if mode not in paddings:
-        raise ValueError(f"{function}: mode must be 'valid', 'full' or 'same', not {mode!r}")
-    windows = geometry.windows(function, x.shape, kernel.shape, stride, paddings[mode], 1)
+    padding = paddings[errors.one_of(function, "mode", mode, tuple(paddings))]
+    windows = geometry.windows(function, x.shape, kernel.shape, stride, padding, 1)
     geometry.output_size(function, x.shape, windows)
     weight = np.ascontiguousarray(np.flip(kernel)) if flip else kernel
     return Convolution(windows)(x[None, None], weight[None, None], None)[0, 0]

@@ -182,10 +182,7 @@ class NegativeLikelihood(NumpyPrimitive):
         every_class = weights.reshape(classes, *(1,) * (len(x.shape) - 2))
         if labels.dtype.kind == "f":
             return ((1 - self.label_smoothing) * labels + even) * every_class, 1.0
-        counted = np.ones(labels.shape, bool) if self.ignore_index is None else labels != self.ignore_index
-        wrong = labels[counted & ((labels < 0) | (labels >= classes))]
-        if wrong.size:
-            raise ValueError(f"{self.function}: label {wrong[0]} is none of the {classes} classes")
+        counted = check_classes(self.function, labels, classes, self.ignore_index)
         labels = np.where(counted, labels, 0)
         shares = weights[labels] * counted
         targets = np.zeros(x.shape, x.dtype)
@@ -197,6 +194,15 @@ class NegativeLikelihood(NumpyPrimitive):
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         x, labels, weight = inputs
         return NegativeLikelihoodGrad(self, tuple(x.shape))(labels, weight, grads[0]), None, None
+
+
+def check_classes(function: str, labels: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:
+    """Which labels count, as an array of bools; one that is no class is refused."""
+    counted = np.ones(labels.shape, bool) if ignore_index is None else labels != ignore_index
+    wrong = labels[counted & ((labels < 0) | (labels >= classes))]
+    if wrong.size:
+        raise ValueError(f"{function}: label {wrong[0]} is none of the {classes} classes")
+    return counted
 
 
 @dataclass(frozen=True)

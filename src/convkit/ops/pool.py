@@ -198,30 +198,33 @@ class MaxUnpool(NumpyPrimitive):
     """
 
     size: tuple[int, ...]
+    function: str = "max_unpool"
 
     def infer(self, x: Any, indices: Any) -> tuple[Spec, ...]:
         return (Spec((*x.shape[:2], *self.size), x.dtype),)
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         x, indices, y = (_planes(array) for array in (*inputs, outputs[0]))
-        _check_places(indices, y.shape[1])
+        _check_places(self.function, indices, y.shape[1])
         y.fill(0)
         np.put_along_axis(y, indices, x, 1)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
-        return MaxUnpoolGrad()(grads[0], inputs[1]), None
+        return MaxUnpoolGrad(self.function)(grads[0], inputs[1]), None
 
 
 @dataclass(frozen=True)
 class MaxUnpoolGrad(NumpyPrimitive):
     """(grad_output, indices) -> grad_x."""
 
+    function: str = "max_unpool"
+
     def infer(self, grad: Any, indices: Any) -> tuple[Spec, ...]:
         return (Spec(tuple(indices.shape), grad.dtype),)
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         grad, indices, grad_x = (_planes(array) for array in (*inputs, outputs[0]))
-        _check_places(indices, grad.shape[1])
+        _check_places(self.function, indices, grad.shape[1])
         number = np.broadcast_to(np.arange(indices.shape[1]), indices.shape)
         last = np.zeros(grad.shape, np.int64)
         np.put_along_axis(last, indices, number, 1)
@@ -229,9 +232,9 @@ class MaxUnpoolGrad(NumpyPrimitive):
         grad_x[...] = np.take_along_axis(grad, indices, 1) * stays
 
 
-def _check_places(indices: np.ndarray, size: int) -> None:
+def _check_places(function: str, indices: np.ndarray, size: int) -> None:
     if indices.size and (indices.min() < 0 or indices.max() >= size):
-        raise ValueError(f"max_unpool: indices must be from 0 to {size - 1}, the last place of a plane")
+        raise ValueError(f"{function}: indices must be from 0 to {size - 1}, the last place of a plane")
 
 
 def _planes(array: np.ndarray) -> np.ndarray:
