@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit._kernels import update as kernels
-from convkit.errors import integer, number, view
+from convkit.errors import FLOATS, integer, number, view
 from convkit.graph.differentiate import differentiate
 from convkit.graph.diverged import first_not_finite
 from convkit.graph.memory import ALIGNMENT, aligned_empty
 from convkit.graph.plan import Plan, PlanCache, spec_of
 from convkit.graph.rewrite import reorder
 from convkit.graph.symbols import Graph, Symbol
-from convkit.graph.trace import model_input, symbols_of, target_input, trace
+from convkit.graph.trace import symbols_of, target_input, trace
 from convkit.ops.base import Spec
 from convkit.parameter import Parameter, structure
 
@@ -65,9 +65,13 @@ def _trace_loss(
     return LossGraph(graph, loss_symbol, outputs, inputs, isinstance(result, (tuple, list)))
 
 
-def _arrays(name: str, dtype: np.dtype[Any], x: Any, targets: Sequence[Any]) -> tuple[list[np.ndarray], int]:
-    inputs = x if isinstance(x, tuple) else (x,)
-    arrays = [model_input(name, values, dtype) for values in inputs]
+def _arrays(
+    name: str, model: Module, dtype: np.dtype[Any] | None, x: Any, targets: Sequence[Any]
+) -> tuple[list[np.ndarray], int]:
+    """What a batch is computed from, in `dtype` or else in what the model has for it; and how many are inputs."""
+    inputs = [view(name, "inputs", values) for values in (x if isinstance(x, tuple) else (x,))]
+    dtype = dtype or model.dtype_for(inputs)
+    arrays = [model.input_array(name, position, values, dtype) for position, values in enumerate(inputs)]
     return arrays + [target_input(name, values, dtype) for values in targets], len(inputs)
 
 
@@ -100,8 +104,7 @@ def value_and_grad(
     calls = count()
 
     def evaluate(x: Any, *targets: Any) -> Any:
-        given = [view("value_and_grad", "inputs", values) for values in (x if isinstance(x, tuple) else (x,))]
-        arrays, n_inputs = _arrays("value_and_grad", model.dtype_for(given), x, targets)
+        arrays, n_inputs = _arrays("value_and_grad", model, None, x, targets)
         parameters = {name: p for name, p in model.parameters().items() if p.trainable}
         specs = [spec_of(array) for array in arrays]
 
@@ -109,9 +112,10 @@ def value_and_grad(
             traced = _trace_loss(model, loss_fn, specs, n_inputs, training)
             wrt = [traced.graph.leaf(p) for p in parameters.values()]
             wanted = [*wrt, *traced.inputs] if inputs else wrt
+            smooth = [symbol for symbol in wanted if symbol.dtype in FLOATS]  # integers have no gradient
+            found = dict(zip(smooth, differentiate(traced.graph, traced.loss, smooth), strict=True))
             gradients = [
-                symbol if symbol is not None else traced.graph.leaf(np.zeros(of.shape, of.dtype))
-                for of, symbol in zip(wanted, differentiate(traced.graph, traced.loss, wanted), strict=True)
+                traced.graph.leaf(np.zeros(of.shape, of.dtype)) if found.get(of) is None else found[of] for of in wanted
             ]
             return Plan(traced.graph, [traced.loss, *gradients])
 
@@ -273,7 +277,7 @@ class CompiledStep:
     def __call__(self, x: Any, *targets: Any) -> float:
         """Train on one batch and return its loss (before the update)."""
         self._follow_changes()
-        arrays, n_inputs = _arrays("step", self._dtype, x, targets)
+        arrays, n_inputs = _arrays("step", self.model, self._dtype, x, targets)
         specs = tuple(spec_of(array) for array in arrays)
         plan, (loss, *outputs) = self._cache.run(
             (specs, n_inputs), lambda: self._make_plan(specs, n_inputs), arrays, self.seed, self._calls

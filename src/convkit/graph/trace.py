@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import FLOATS, view
+from convkit.errors import FLOATS, view, whole_numbers
 from convkit.graph.symbols import Graph, Symbol
 from convkit.ops.base import Spec, recording
 from convkit.ops.elementwise import ScaleImages
@@ -27,7 +27,7 @@ def target_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """What a user passes to a loss: integers become int64, floats the model's dtype."""
     array = view(name, "targets", values)
     if array.dtype.kind in "iub":
-        return array.astype(np.int64, copy=False)
+        return whole_numbers(name, "targets", array, kinds="iub")
     if array.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(f"{name}: targets must be integers or floats, not {array.dtype}")
     return array.astype(dtype, copy=False)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from convkit import functional as F
-from convkit.errors import number, view
+from convkit.errors import integer, number, numbers, share, view
+from convkit.ops.base import Operand
 
 
 class CrossEntropyLoss:
@@ -31,15 +32,24 @@ class CrossEntropyLoss:
         ignore_index: int | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        self.weight = None if weight is None else view("CrossEntropyLoss", "weight", weight)
-        self.ignore_index = ignore_index
-        self.label_smoothing = label_smoothing
+        loss = type(self).__name__
+        self.weight = None if weight is None else _class_weights(loss, weight)
+        self.ignore_index = None if ignore_index is None else integer(loss, "ignore_index", ignore_index, -(2**62))
+        self.label_smoothing = share(loss, "label_smoothing", label_smoothing)
 
     def __call__(self, logits: Any, labels: Any) -> Any:
+        logits = logits if isinstance(logits, Operand) else view(type(self).__name__, "logits", logits)
         weight = None if self.weight is None else self.weight.astype(logits.dtype)
         return F.cross_entropy(
             logits, labels, label_smoothing=self.label_smoothing, weight=weight, ignore_index=self.ignore_index
         )
+
+
+def _class_weights(loss: str, weight: Any) -> np.ndarray:
+    values = numbers(loss, "weight", weight)
+    if values.ndim != 1:
+        raise ValueError(f"{loss}: weight must have one axis (C,), not shape {values.shape}")
+    return values
 
 
 class AuxiliaryCrossEntropyLoss(CrossEntropyLoss):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import view
+from convkit.errors import flag, view, whole_numbers
 from convkit.graph.plan import Plan, PlanCache, spec_of
 from convkit.graph.rewrite import reorder
 from convkit.graph.symbols import Graph
@@ -39,6 +39,8 @@ class Module:
         Names of the classes that the outputs stand for.
     input_shape : tuple of int, optional
         Shape of one input, without the batch axis.
+    integer_inputs : tuple of int
+        Which inputs, counted from 0, are integers (indices, labels) and no images: `forward` meets them as int64.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class Module:
     architecture: dict[str, Any] | None = None
     classes: list[str] | None = None
     input_shape: tuple[int, ...] | None = None
+    integer_inputs: tuple[int, ...] = ()
 
     def forward(self, *inputs: Any) -> Any:
         """The computation, in terms of what it is called with."""
@@ -89,7 +92,7 @@ class Module:
         ----------
         *inputs : arrays
             float32 or float64, converted to the model's dtype (a model without parameters keeps theirs); or uint8
-            images, scaled to [0, 1].
+            images, scaled to [0, 1]; integers where `integer_inputs` says so.
         training : bool
             Run the training forward (dropout at work) instead of inference.
         """
@@ -99,6 +102,10 @@ class Module:
         arrays = [
             values if type(values) is np.ndarray else view(type(self).__name__, "inputs", values) for values in inputs
         ]
+        if self.integer_inputs:
+            arrays = [self.input_array(type(self).__name__, i, array) for i, array in enumerate(arrays)]
+        if training is not False:
+            training = flag(type(self).__name__, "training", training)
         key = (training, *[(array.shape, array.dtype) for array in arrays])
         attributes = self.__dict__
         if "_plans" not in attributes:
@@ -125,7 +132,13 @@ class Module:
 
     def _input_spec(self, position: int, array: np.ndarray, dtype: np.dtype[Any]) -> Spec:
         """Shape and dtype that a plan gives the input at a position, in a model that computes in `dtype`."""
-        return spec_of(model_input(type(self).__name__, array, dtype))
+        return spec_of(self.input_array(type(self).__name__, position, array, dtype))
+
+    def input_array(self, where: str, position: int, array: np.ndarray, dtype: Any = None) -> np.ndarray:
+        """The input at a position as an array that `forward` can be traced for; floats in `dtype` if it is given."""
+        if position in self.integer_inputs:
+            return whole_numbers(where, f"inputs[{position}]", array)
+        return array if dtype is None else model_input(where, array, dtype)
 
     def trace(self, specs: Sequence[Spec], training: bool = False) -> tuple[Graph, Any]:
         """The graph of `forward` for inputs of these shapes and dtypes, and what it returned: symbols."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from convkit import functional as F
-from convkit.errors import integer, integers
+from convkit.errors import LARGEST_INTEGER, flag, integer, integers, is_listing
 from convkit.geometry import checked_padding, padding_pairs
 from convkit.nn.module import Module
+from convkit.ops.base import Operand
 
 
 class MaxPool2d(Module):
@@ -48,8 +49,8 @@ class MaxPool2d(Module):
         self.stride = self.kernel_size if stride is None else integers(layer, "stride", stride, self.rank, 1)
         self.padding = checked_padding(layer, padding, self.rank)
         self.dilation = integers(layer, "dilation", dilation, self.rank, 1)
-        self.ceil_mode = ceil_mode
-        self.return_indices = return_indices
+        self.ceil_mode = flag(layer, "ceil_mode", ceil_mode)
+        self.return_indices = flag(layer, "return_indices", return_indices)
 
     def forward(self, x: Any) -> Any:
         pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.rank - 1]
@@ -110,9 +111,13 @@ class AvgPool2d(Module):
         self.kernel_size = integers(layer, "kernel_size", kernel_size, self.rank, 1)
         self.stride = self.kernel_size if stride is None else integers(layer, "stride", stride, self.rank, 1)
         self.padding = checked_padding(layer, padding, self.rank)
-        self.ceil_mode = ceil_mode
-        self.count_include_pad = count_include_pad
-        self.divisor_override = divisor_override
+        self.ceil_mode = flag(layer, "ceil_mode", ceil_mode)
+        self.count_include_pad = flag(layer, "count_include_pad", count_include_pad)
+        self.divisor_override = None
+        if divisor_override is not None:
+            self.divisor_override = integer(layer, "divisor_override", divisor_override, -LARGEST_INTEGER)
+        if divisor_override == 0:
+            raise ValueError(f"{layer}: divisor_override must not be 0")
 
     def forward(self, x: Any) -> Any:
         pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[self.rank - 1]
@@ -161,12 +166,19 @@ class MaxUnpool2d(Module):
     """
 
     rank = 2
+    integer_inputs = (1,)
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         layer = type(self).__name__
         self.kernel_size = integers(layer, "kernel_size", kernel_size, self.rank, 1)
         self.stride = self.kernel_size if stride is None else integers(layer, "stride", stride, self.rank, 1)
         self.padding = padding_pairs(layer, padding, self.rank)
+
+    def __call__(self, *inputs: Any, training: bool = False) -> Any:
+        """As `Module`; a third input is the output's size, as in `convkit.functional.max_unpool2d`."""
+        if len(inputs) == 3 and not any(isinstance(operand, Operand) for operand in inputs):
+            return self.forward(*inputs)  # without a plan, whose inputs are all arrays
+        return super().__call__(*inputs, training=training)
 
     def forward(self, x: Any, indices: Any, output_size: Any = None) -> Any:
         unpool = (F.max_unpool1d, F.max_unpool2d, F.max_unpool3d)[self.rank - 1]
@@ -194,10 +206,15 @@ class _Adaptive(Module):
     rank: int
 
     def __init__(self, output_size: Any) -> None:
-        for size in output_size if isinstance(output_size, (tuple, list)) else (output_size,):
-            if size is not None:
-                integer(type(self).__name__, "output_size", size, 1)
-        self.output_size = output_size
+        layer = type(self).__name__
+        listed = is_listing(output_size)
+        if listed and len(output_size) != self.rank:
+            raise ValueError(f"{layer}: output_size must be one size or {self.rank} of them, not {output_size!r}")
+        self.output_size: Any = (
+            integer(layer, "output_size", output_size, 1)
+            if not listed
+            else tuple(None if n is None else integer(layer, "output_size", n, 1) for n in output_size)
+        )
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import view
+from convkit.errors import view, whole_numbers
 
 Metric = Callable[..., Any]
 
@@ -91,9 +91,7 @@ def _labels(name: str, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         )
     if targets.ndim == outputs.ndim:
         return targets.argmax(axis=1)
-    if targets.dtype.kind not in "iub":
-        raise TypeError(f"{name}: labels must be integers, not {targets.dtype}")
-    return targets.astype(np.int64, copy=False)
+    return whole_numbers(name, "labels", targets, kinds="iub")
 
 
 def named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
