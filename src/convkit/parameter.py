@@ -61,6 +61,8 @@ class _Owned(Operand):
         """Overwrite the values with an array of the same shape."""
         where = f"{type(self).__name__} {self.name!r}.assign"
         new = errors.view(where, "values", values.value if isinstance(values, _Owned) else values)
+        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"{where}: values must be of numbers that {self.dtype} can hold, not {new.dtype}")
         errors.shape(where, "values", new, self.shape)
         np.copyto(self._data, new, casting="same_kind")
         structure.writes += 1
@@ -93,7 +95,7 @@ class Parameter(_Owned):
 
     def __init__(self, values: Any, trainable: bool = True) -> None:
         super().__init__(values)
-        self._trainable = trainable
+        self._trainable = errors.flag("Parameter", "trainable", trainable)
         self._owner: weakref.ref[Any] | None = None
 
     @property
@@ -103,8 +105,9 @@ class Parameter(_Owned):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        if self._trainable != bool(value):
-            self._trainable = bool(value)
+        trainable = errors.flag(f"Parameter {self.name!r}", "trainable", value)
+        if self._trainable != trainable:
+            self._trainable = trainable
             structure.bump()
 
     def __getstate__(self) -> dict[str, Any]:

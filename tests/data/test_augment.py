@@ -299,7 +299,7 @@ def test_mixup_blends_probabilities_again() -> None:
         (lambda: RandomCrop(3, padding=-1), ValueError, "RandomCrop: padding must be at least 0"),
         (lambda: RandomHorizontalFlip(1.1), ValueError, "RandomHorizontalFlip: p must be from 0 to 1, not 1.1"),
         (lambda: RandomHorizontalFlip("x"), TypeError, "RandomHorizontalFlip: p must be a number"),
-        (lambda: RandomRotation(-3), ValueError, "RandomRotation: degrees must be a number >= 0, not -3"),
+        (lambda: RandomRotation(-3), ValueError, "RandomRotation: degrees must be a number in .0, 1e.06., not -3"),
         (lambda: RandomRotation(3, (1.2, 0.8)), ValueError, r"RandomRotation: scale must be a pair \(smallest"),
         (lambda: RandomRotation(3, (0.0, 0.8)), ValueError, r"RandomRotation: scale\[0\] must be a number above 0"),
         (lambda: RandomRotation(3, 1.5), TypeError, r"RandomRotation: scale must be a pair"),

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from convkit.errors import integer, integers, number, positive
+from convkit.errors import integer, integers, number, one_of, positive, share
+from convkit.geometry import check_volume
 
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
@@ -54,7 +55,7 @@ class RandomShift:
 
     def __post_init__(self) -> None:
         integer("RandomShift", "pixels", self.pixels, 0)
-        _check_one_of("RandomShift", "fill", self.fill, FILLS)
+        one_of("RandomShift", "fill", self.fill, FILLS)
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
@@ -97,7 +98,7 @@ class RandomCrop:
     def __post_init__(self) -> None:
         integers("RandomCrop", "size", self.size, 2, 1)
         integer("RandomCrop", "padding", self.padding, 0)
-        _check_one_of("RandomCrop", "fill", self.fill, FILLS)
+        one_of("RandomCrop", "fill", self.fill, FILLS)
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
@@ -105,6 +106,8 @@ class RandomCrop:
         """Return parts of the images (N, C, *size), and the labels as they are."""
         _check_batch("RandomCrop", images, labels)
         height, width = integers("RandomCrop", "size", self.size, 2, 1)
+        whole = tuple(n + 2 * self.padding for n in images.shape[2:])
+        check_volume("RandomCrop", (*images.shape[:2], *whole), "images with padding")
         padded = _padded(images, self.padding, self.fill)
         if height > padded.shape[2] or width > padded.shape[3]:
             raise ValueError(
@@ -137,7 +140,7 @@ class RandomHorizontalFlip:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_share("RandomHorizontalFlip", "p", self.p)
+        share("RandomHorizontalFlip", "p", self.p)
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
@@ -186,9 +189,9 @@ class RandomRotation:
     fill: str = "zero"
 
     def __post_init__(self) -> None:
-        number("RandomRotation", "degrees", self.degrees)
+        number("RandomRotation", "degrees", self.degrees, below=1e6)
         _check_range("RandomRotation", "scale", self.scale)
-        _check_one_of("RandomRotation", "fill", self.fill, FILLS)
+        one_of("RandomRotation", "fill", self.fill, FILLS)
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
@@ -241,11 +244,11 @@ class RandomErasing:
     fill: str = "random"
 
     def __post_init__(self) -> None:
-        _check_share("RandomErasing", "p", self.p)
+        share("RandomErasing", "p", self.p)
         _check_range("RandomErasing", "scale", self.scale)
-        _check_share("RandomErasing", "scale[1]", self.scale[1])
+        share("RandomErasing", "scale[1]", self.scale[1])
         _check_range("RandomErasing", "ratio", self.ratio)
-        _check_one_of("RandomErasing", "fill", self.fill, ("random", "zero"))
+        one_of("RandomErasing", "fill", self.fill, ("random", "zero"))
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
@@ -346,6 +349,7 @@ class MixUp:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return blended images (N, C, H, W), and labels as float32 probabilities (N, classes)."""
         _check_batch("MixUp", images, labels)
+        check_volume("MixUp", (len(images), self.classes), "labels for all classes")
         rows = self._probabilities(labels)
         other = generator.permutation(len(images))
         share = generator.beta(self.alpha, self.alpha, (len(images), 1)).astype(np.float32)
@@ -360,7 +364,9 @@ class MixUp:
                 raise ValueError(
                     f"MixUp: labels must be 0 … {self.classes - 1} for {self.classes} classes, not {found}"
                 )
-            return np.eye(self.classes, dtype=np.float32)[labels]
+            rows = np.zeros((len(labels), self.classes), np.float32)
+            rows[np.arange(len(labels)), labels] = 1
+            return rows
         if labels.dtype.kind == "f" and labels.shape[1:] == (self.classes,):
             return labels.astype(np.float32, copy=False)
         raise ValueError(
@@ -487,16 +493,6 @@ def _check_batch(name: str, images: np.ndarray, labels: np.ndarray) -> None:
             f"{name}: labels must be one number or row for each of {len(images)} images, not of shape {labels.shape} "
             "(labels of pixels would have to move with them)"
         )
-
-
-def _check_one_of(name: str, argument: str, value: Any, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name}: {argument} must be {' or '.join(map(repr, known))}, not {value!r}")
-
-
-def _check_share(name: str, argument: str, value: Any) -> None:
-    if number(name, argument, value) > 1:
-        raise ValueError(f"{name}: {argument} must be from 0 to 1, not {value!r}")
 
 
 def _check_range(name: str, argument: str, value: Any) -> None:

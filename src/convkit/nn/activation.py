@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from convkit import functional as F
-from convkit.errors import integer, number, positive
+from convkit.errors import LARGEST_INTEGER, bounds, integer, number, one_of, positive, real, share
+from convkit.nn.init import constant
 from convkit.nn.module import Module
 from convkit.parameter import Parameter
 
@@ -45,7 +44,7 @@ class Softmax(Module):
     """
 
     def __init__(self, dim: int = 1) -> None:
-        self.dim = dim
+        self.dim = integer("Softmax", "dim", dim, -LARGEST_INTEGER)
 
     def forward(self, x: Any) -> Any:
         return F.softmax(x, self.dim)
@@ -97,7 +96,8 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         self.num_parameters = integer("PReLU", "num_parameters", num_parameters, 1)
-        self.weight = Parameter(np.full(num_parameters, init, np.float32))
+        value, shape = real("PReLU", "init", init), (self.num_parameters,)
+        self.weight = Parameter(constant("PReLU", value, shape, "num_parameters"))
 
     def forward(self, x: Any) -> Any:
         return F.prelu(x, self.weight)
@@ -154,9 +154,7 @@ class GELU(Module):
     """
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', not {approximate!r}")
-        self.approximate = approximate
+        self.approximate = one_of("GELU", "approximate", approximate, ("none", "tanh"))
 
     def forward(self, x: Any) -> Any:
         return F.gelu(x, self.approximate)
@@ -237,9 +235,7 @@ class Hardtanh(Module):
     """
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
-        if not min_val < max_val:
-            raise ValueError(f"Hardtanh: min_val must be below max_val, but they are {min_val} and {max_val}")
-        self.min_val, self.max_val = float(min_val), float(max_val)
+        self.min_val, self.max_val = bounds("Hardtanh", min_val=min_val, max_val=max_val)
 
     def forward(self, x: Any) -> Any:
         return F.hardtanh(x, self.min_val, self.max_val)
@@ -269,9 +265,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: p must be from 0 to 1, not {p}")
-        self.p = float(p)
+        self.p = share(type(self).__name__, "p", p)
 
     def forward(self, x: Any) -> Any:
         return F.dropout(x, self.p)

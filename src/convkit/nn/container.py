@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from convkit import functional as F
+from convkit.errors import LARGEST_INTEGER, integer, is_listing
 from convkit.nn.module import Module
 from convkit.ops.base import active_recorder
 
@@ -27,10 +28,8 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Module) -> None:
-        for position, layer in enumerate(layers):
-            if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: layer {position} must be a Module, not {layer!r}")
-            setattr(self, str(position), layer)
+        for layer in layers:
+            self.append(layer)
 
     def forward(self, x: Any) -> Any:
         for layer in self:
@@ -39,6 +38,8 @@ class Sequential(Module):
 
     def append(self, layer: Module) -> Sequential:
         """Add a layer behind the last; return the container."""
+        if not isinstance(layer, Module):
+            raise TypeError(f"Sequential: layer {len(self)} must be a Module, not {layer!r}")
         setattr(self, str(len(self)), layer)
         return self
 
@@ -83,13 +84,17 @@ class FeatureExtractor(Module):
     def __init__(self, model: Module, layers: str | Sequence[str]) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"FeatureExtractor: model must be a Module, not {model!r}")
+        if not isinstance(layers, str) and not (is_listing(layers) and all(isinstance(n, str) for n in layers)):
+            raise TypeError(f"FeatureExtractor: layers must be a name or a sequence of names, not {layers!r}")
         self.model = model
         self.layers = layers if isinstance(layers, str) else tuple(layers)
         names = dict(model.modules())
         for name in self._names():
             if name not in names:
                 known = ", ".join(filter(None, names))
-                raise ValueError(f"FeatureExtractor: the model has no layer {name!r}, only {known}")
+                raise ValueError(
+                    f"FeatureExtractor: layers asks for {name!r}, but the model has no layer {name!r}, only {known}"
+                )
 
     def _names(self) -> tuple[str, ...]:
         return (self.layers,) if isinstance(self.layers, str) else self.layers
@@ -121,7 +126,8 @@ class Flatten(Module):
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim, self.end_dim = start_dim, end_dim
+        self.start_dim = integer("Flatten", "start_dim", start_dim, -LARGEST_INTEGER)
+        self.end_dim = integer("Flatten", "end_dim", end_dim, -LARGEST_INTEGER)
 
     def forward(self, x: Any) -> Any:
         return F.flatten(x, self.start_dim, self.end_dim)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from convkit import functional as F
-from convkit.errors import integer, integers
+from convkit.errors import flag, integer, integers, one_of
 from convkit.geometry import checked_padding, windows
-from convkit.nn.init import Initializer, initial
+from convkit.nn.init import Initializer, constant, initial
 from convkit.nn.module import Module
 from convkit.parameter import Parameter
 
+SIZES = "in_channels, out_channels and kernel_size"  # which decide how many values there are
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -42,8 +43,8 @@ class _Conv(Module):
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:
                 raise ValueError(f"{layer}: {name} {getattr(self, name)} is not divisible by groups {groups}")
-        self.weight = Parameter(initial(layer, init, (*self._channels(), *self.kernel_size)))
-        self.bias = Parameter(initial(layer, "zeros", (self.out_channels,))) if bias else None
+        self.weight = Parameter(initial(layer, init, (*self._channels(), *self.kernel_size), SIZES))
+        self.bias = Parameter(constant(layer, 0.0, (self.out_channels,), SIZES)) if flag(layer, "bias", bias) else None
 
     def _channels(self) -> tuple[int, int]:
         return self.out_channels, self.in_channels // self.groups
@@ -104,10 +105,7 @@ class Conv2d(_Conv):
         init: str | Initializer = "glorot_uniform",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init)
-        if padding_mode not in PADDING_MODES:
-            allowed = ", ".join(map(repr, PADDING_MODES))
-            raise ValueError(f"{type(self).__name__}: padding_mode must be one of {allowed}, not {padding_mode!r}")
-        self.padding_mode = padding_mode
+        self.padding_mode = one_of(type(self).__name__, "padding_mode", padding_mode, PADDING_MODES)
 
     def forward(self, x: Any) -> Any:
         convolve = (F.conv1d, F.conv2d, F.conv3d)[self.rank - 1]

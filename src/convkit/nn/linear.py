@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from convkit import functional as F
-from convkit.errors import integer
-from convkit.nn.init import Initializer, initial
+from convkit.errors import flag, integer
+from convkit.nn.init import Initializer, constant, initial
 from convkit.nn.module import Module
 from convkit.parameter import Parameter
+
+SIZES = "in_features and out_features"  # which decide how many values there are
 
 
 class Linear(Module):
@@ -45,8 +47,10 @@ class Linear(Module):
     ) -> None:
         self.in_features = integer("Linear", "in_features", in_features, 1)
         self.out_features = integer("Linear", "out_features", out_features, 1)
-        self.weight = Parameter(initial("Linear", init, (out_features, in_features)))
-        self.bias = Parameter(initial("Linear", "zeros", (out_features,))) if bias else None
+        self.weight = Parameter(initial("Linear", init, (self.out_features, self.in_features), SIZES))
+        self.bias = (
+            Parameter(constant("Linear", 0.0, (self.out_features,), SIZES)) if flag("Linear", "bias", bias) else None
+        )
 
     def forward(self, x: Any) -> Any:
         return F.linear(x, self.weight, self.bias)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from convkit import functional as F
-from convkit.errors import integer, integers, number, positive
+from convkit.errors import flag, integer, integers, is_listing, number, positive, share
+from convkit.nn.init import constant
 from convkit.nn.module import Module
 from convkit.ops.base import is_training
 from convkit.parameter import Buffer, Parameter
@@ -66,15 +67,15 @@ class BatchNorm2d(Module):
         layer = type(self).__name__
         self.num_features = integer(layer, "num_features", num_features, 1)
         self.eps = positive(layer, "eps", eps)
-        self.momentum = number(layer, "momentum", momentum)
-        if momentum > 1:
-            raise ValueError(f"{layer}: momentum must be from 0 to 1, not {momentum!r}")
-        ones, zeros = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
-        self.weight = Parameter(ones) if affine else None
-        self.bias = Parameter(zeros) if affine else None
-        self.running_mean = Buffer(zeros) if track_running_stats else None
-        self.running_var = Buffer(ones) if track_running_stats else None
-        self.num_batches_tracked = Buffer(np.zeros((), np.float32)) if track_running_stats else None
+        self.momentum = share(layer, "momentum", momentum)
+        shape = (self.num_features,)
+        affine = flag(layer, "affine", affine)
+        tracked = flag(layer, "track_running_stats", track_running_stats)
+        self.weight = Parameter(constant(layer, 1.0, shape, "num_features")) if affine else None
+        self.bias = Parameter(constant(layer, 0.0, shape, "num_features")) if affine else None
+        self.running_mean = Buffer(constant(layer, 0.0, shape, "num_features")) if tracked else None
+        self.running_var = Buffer(constant(layer, 1.0, shape, "num_features")) if tracked else None
+        self.num_batches_tracked = Buffer(np.zeros((), np.float32)) if tracked else None
 
     def forward(self, x: Any) -> Any:
         layer = type(self).__name__
@@ -147,8 +148,9 @@ class GroupNorm(Module):
         if self.num_channels % self.num_groups:
             raise ValueError(f"GroupNorm: num_channels {num_channels} is not divisible by num_groups {num_groups}")
         self.eps = positive("GroupNorm", "eps", eps)
-        self.weight = Parameter(np.ones(num_channels, np.float32)) if affine else None
-        self.bias = Parameter(np.zeros(num_channels, np.float32)) if affine else None
+        affine, shape = flag("GroupNorm", "affine", affine), (self.num_channels,)
+        self.weight = Parameter(constant("GroupNorm", 1.0, shape, "num_channels")) if affine else None
+        self.bias = Parameter(constant("GroupNorm", 0.0, shape, "num_channels")) if affine else None
 
     def forward(self, x: Any) -> Any:
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
@@ -190,12 +192,15 @@ class LayerNorm(Module):
     def __init__(
         self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
     ) -> None:
-        sizes = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        sizes = tuple(normalized_shape) if is_listing(normalized_shape) else (normalized_shape,)
+        if not sizes:
+            raise ValueError("LayerNorm: normalized_shape must have one size or more, not ()")
         self.normalized_shape = integers("LayerNorm", "normalized_shape", sizes, len(sizes), 1)
         self.eps = positive("LayerNorm", "eps", eps)
-        shape = self.normalized_shape
-        self.weight = Parameter(np.ones(shape, np.float32)) if elementwise_affine else None
-        self.bias = Parameter(np.zeros(shape, np.float32)) if elementwise_affine and bias else None
+        shape, bias = self.normalized_shape, flag("LayerNorm", "bias", bias)
+        affine = flag("LayerNorm", "elementwise_affine", elementwise_affine)
+        self.weight = Parameter(constant("LayerNorm", 1.0, shape, "normalized_shape")) if affine else None
+        self.bias = Parameter(constant("LayerNorm", 0.0, shape, "normalized_shape")) if affine and bias else None
 
     def forward(self, x: Any) -> Any:
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -238,7 +243,7 @@ class LocalResponseNorm(Module):
         self.alpha = number("LocalResponseNorm", "alpha", alpha)
         self.beta = number("LocalResponseNorm", "beta", beta)
         self.k = positive("LocalResponseNorm", "k", k)
-        self.average = average
+        self.average = flag("LocalResponseNorm", "average", average)
 
     def forward(self, x: Any) -> Any:
         return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k, average=self.average)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from convkit import functional as F
-from convkit.errors import integer
+from convkit.errors import flag, integer, is_listing, one_of
+from convkit.functional.resize import LARGEST_FACTOR
 from convkit.nn.module import Module
 
 
@@ -26,7 +27,7 @@ class PixelShuffle(Module):
     """
 
     def __init__(self, upscale_factor: int) -> None:
-        self.upscale_factor = integer("PixelShuffle", "upscale_factor", upscale_factor, 1)
+        self.upscale_factor = integer("PixelShuffle", "upscale_factor", upscale_factor, 1, LARGEST_FACTOR)
 
     def forward(self, x: Any) -> Any:
         return F.pixel_shuffle(x, self.upscale_factor)
@@ -47,7 +48,7 @@ class PixelUnshuffle(Module):
     """
 
     def __init__(self, downscale_factor: int) -> None:
-        self.downscale_factor = integer("PixelUnshuffle", "downscale_factor", downscale_factor, 1)
+        self.downscale_factor = integer("PixelUnshuffle", "downscale_factor", downscale_factor, 1, LARGEST_FACTOR)
 
     def forward(self, x: Any) -> Any:
         return F.pixel_unshuffle(x, self.downscale_factor)
@@ -81,14 +82,12 @@ class Upsample(Module):
     def __init__(
         self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool = False
     ) -> None:
-        if mode not in ("nearest", "linear", "bilinear", "trilinear"):
-            raise ValueError(f"Upsample: mode must be 'nearest', 'linear', 'bilinear' or 'trilinear', not {mode!r}")
         if (size is None) == (scale_factor is None):
             raise ValueError("Upsample: one of size and scale_factor must be given, not both")
-        self.size = size
-        self.scale_factor = scale_factor
-        self.mode = mode
-        self.align_corners = align_corners
+        self.size = None if size is None else _sizes("size", size)
+        self.scale_factor = None if scale_factor is None else _sizes("scale_factor", scale_factor)
+        self.mode = one_of("Upsample", "mode", mode, ("nearest", "linear", "bilinear", "trilinear"))
+        self.align_corners = flag("Upsample", "align_corners", align_corners)
 
     def forward(self, x: Any) -> Any:
         return F.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners)
@@ -96,3 +95,12 @@ class Upsample(Module):
     def extra_repr(self) -> str:
         wanted = f"size={self.size}" if self.size is not None else f"scale_factor={self.scale_factor}"
         return f"{wanted}, mode={self.mode!r}"
+
+
+def _sizes(argument: str, value: Any) -> int | tuple[int, ...]:
+    """One integer for all axes as it is, or one for each of the one to three that there are."""
+    if not is_listing(value):
+        return integer("Upsample", argument, value, 1)
+    if not 1 <= len(value) <= 3:
+        raise ValueError(f"Upsample: {argument} must be one integer or one for each axis, not {value!r}")
+    return tuple(integer("Upsample", argument, n, 1) for n in value)

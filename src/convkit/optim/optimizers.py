@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from convkit._kernels import update as kernels
-from convkit.errors import number, positive
+from convkit.errors import flag, is_listing, number, positive
 from convkit.optim.schedules import Schedule, as_schedule
 
 
@@ -106,6 +106,8 @@ class Optimizer(ABC):
         name = type(self).__name__
         self.schedule = as_schedule(name, "lr", lr)
         self.weight_decay = number(name, "weight_decay", weight_decay)
+        if not is_listing(groups):
+            raise TypeError(f"{name}: groups must be a sequence of ParamGroup objects, not {groups!r}")
         self.groups = tuple(groups)
         for group in self.groups:
             if not isinstance(group, ParamGroup):
@@ -225,7 +227,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay, groups=groups)
         self.momentum = number("SGD", "momentum", momentum, below=1.0)
-        self.nesterov = nesterov
+        self.nesterov = flag("SGD", "nesterov", nesterov)
         if nesterov and momentum == 0:
             raise ValueError("SGD: momentum must be above 0 with nesterov=True, not 0")
         self.slots = ("velocity",) if momentum else ()
@@ -407,7 +409,7 @@ class RMSprop(Optimizer):
         self.alpha = number("RMSprop", "alpha", alpha, below=1.0)
         self.eps = positive("RMSprop", "eps", eps)
         self.momentum = number("RMSprop", "momentum", momentum, below=1.0)
-        self.centered = centered
+        self.centered = flag("RMSprop", "centered", centered)
         self.slots = ("square", *(["mean"] if centered else []), *(["velocity"] if momentum else []))
 
     def update(

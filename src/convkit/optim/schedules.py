@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+import numpy as np
+
 from convkit.errors import number, positive
 
 
@@ -49,6 +51,14 @@ class Schedule(ABC):
 def as_schedule(where: str, argument: str, value: Any) -> Callable[[int], float]:
     """Return a schedule as it is, and a number as the schedule that always gives it."""
     return value if callable(value) else Constant(number(where, argument, value))
+
+
+def _power(factor: float, exponent: float) -> float:
+    """A factor's power; infinite where a float ends, which `Optimizer.rate` refuses."""
+    try:
+        return float(factor) ** float(exponent)
+    except OverflowError:
+        return math.inf
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,8 @@ class Timed(Schedule):
                 f"not steps={self.steps!r} with epochs={self.epochs!r}"
             )
         self._check_length()
+        if self.steps_per_epoch is not None:
+            positive(self._name, "steps_per_epoch", self.steps_per_epoch)
 
     @property
     def _name(self) -> str:
@@ -170,7 +182,7 @@ class Step(Timed):
         number("Step", "factor", self.factor)
 
     def __call__(self, index: int) -> float:
-        return self.lr * self.factor ** math.floor(self._clock(index) / self._length)
+        return self.lr * _power(self.factor, np.floor(self._clock(index) / self._length))
 
 
 @dataclass(frozen=True)
@@ -208,7 +220,7 @@ class Exponential(Timed):
         number("Exponential", "factor", self.factor)
 
     def __call__(self, index: int) -> float:
-        return self.lr * self.factor ** (self._clock(index) / self._length)
+        return self.lr * _power(self.factor, self._clock(index) / self._length)
 
 
 @dataclass(frozen=True)
