@@ -10,6 +10,7 @@ m = d(k - 1) + 1 values and there are
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ Pairs = tuple[tuple[int, int], ...]
 
 # No array of this many values can exist; a size beyond it is a mistake in the arguments.
 LARGEST = 2**48
+
+# Convolutions of fewer values, padding included, cost little, wherever these lie.
+FAR = 2**16
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,59 @@ def window_counts(input_size: Sizes, size: Sizes, windows: Windows, padding_coun
         last = np.minimum(first + k, n + (hi if padding_counts else 0))
         counts.append(np.maximum(last - (first if padding_counts else np.maximum(first, 0)), 1))
     return counts
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The part of a convolution that meets its input: all else is padding alone, and zero before the bias.
+
+    Attributes
+    ----------
+    windows : Windows
+        Of the taps and outputs that are left.
+    size : tuple of int
+        How many outputs of each axis are left, at least one.
+    taps, outputs : pairs
+        How many are left away before and behind these.
+    idle : pairs
+        (0, 1) on an axis where nothing meets and the one output that is left does not count either, else (0, 0).
+    """
+
+    windows: Windows
+    size: Sizes
+    taps: Pairs
+    outputs: Pairs
+    idle: Pairs
+
+
+def reach(input_size: Sizes, size: Sizes, windows: Windows) -> Reach | None:
+    """What meets an input of a convolution with outputs of this size; None unless padding makes far more of it."""
+    padded = prod(n + lo + hi for n, (lo, hi) in zip(input_size, windows.padding, strict=True))
+    if padded < FAR or not any(map(any, windows.padding)):
+        return None
+    axes = [_axis_reach(input_size[i], size[i], windows, i) for i in range(windows.rank)]
+    kernel, stride, padding, counts, taps, outputs, idle = zip(*axes, strict=True)
+    if padded < 4 * prod(n + lo + hi for n, (lo, hi) in zip(input_size, padding, strict=True)):
+        return None
+    return Reach(Windows(kernel, stride, padding, windows.dilation), counts, taps, outputs, idle)
+
+
+def _axis_reach(n: int, out: int, windows: Windows, axis: int) -> tuple[Any, ...]:
+    """On one axis: kernel size, stride, padding, outputs; what is left away of taps, of outputs, and of those left."""
+    k, d, (lo, hi) = windows.kernel_size[axis], windows.dilation[axis], windows.padding[axis]
+    s = min(windows.stride[axis], n + lo + hi)  # a larger one has a single output, too, and would overflow
+    before = lo - np.arange(k) * d  # of the first input under each tap; output o moves it by o s
+    first, last = np.maximum(-(-before // s), 0), np.minimum((before + n - 1) // s, out - 1)
+    [meeting] = np.nonzero(first <= last)
+    if not len(meeting):
+        return 1, s, (0, 0), 1, (0, k - 1), (0, out), (0, 1)
+    tap, end = int(meeting[0]), int(meeting[-1]) + 1
+    o, o_end = int(first[meeting].min()), int(last[meeting].max()) + 1
+    o -= min(o, max(0, -((lo - o * s - tap * d) // s)))  # padding cannot be negative
+    tap -= min(tap, max(0, -((lo - o * s - tap * d) // d)))
+    low = lo - o * s - tap * d
+    high = max(0, (o_end - 1 - o) * s + (end - 1 - tap) * d + 1 - n - low)
+    return end - tap, s, (low, high), o_end - o, (tap, k - end), (o, out - o_end), (0, 0)
 
 
 def _does_not_fit(function: str, windows: Windows, axis: int, n: int) -> str:

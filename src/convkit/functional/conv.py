@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from convkit import errors, geometry
+from convkit.functional import far
 from convkit.functional.operands import operand, operands
 from convkit.geometry import Windows
 from convkit.ops.base import Operand, Spec
@@ -139,7 +140,8 @@ def _conv(
     op = _convolution(function, rank, x, weight, stride, padding, dilation, groups)
     if bias is not None:
         errors.shape(function, "bias", bias, (weight.shape[0],))
-    return op(x, weight, bias)
+    reach = geometry.reach(x.shape[2:], op.infer(x, weight, bias)[0].shape[2:], op.windows)
+    return op(x, weight, bias) if reach is None else far.conv(reach, op.groups, x, weight, bias)
 
 
 def _conv_backward(
@@ -156,6 +158,9 @@ def _conv_backward(
     grad, x, weight = operands(function, grad_output=grad, x=x, weight=weight)
     op = _convolution(function, rank, x, weight, stride, padding, dilation, groups)
     errors.shape(function, "grad_output", grad, op.infer(x, weight, None)[0].shape)
+    reach = geometry.reach(x.shape[2:], grad.shape[2:], op.windows)
+    if reach is not None:
+        return far.conv_backward(reach, op.groups, grad, x, weight)
     grad_x, grad_weight, grad_bias = op.gradient((x, weight, None), (None,), (grad,))
     return grad_x, grad_weight, grad_bias
 
@@ -346,7 +351,8 @@ def _conv_transpose(
     op = _transposed(function, rank, x, weight, stride, padding, output_padding, groups, dilation)
     if bias is not None:
         errors.shape(function, "bias", bias, (weight.shape[1] * op.groups,))
-    return op(x, weight, bias)
+    reach = geometry.reach(op.size, x.shape[2:], op.windows)
+    return op(x, weight, bias) if reach is None else far.conv_transpose(reach, op.groups, op.size, x, weight, bias)
 
 
 def _conv_transpose_backward(
@@ -364,6 +370,9 @@ def _conv_transpose_backward(
     grad, x, weight = operands(function, grad_output=grad, x=x, weight=weight)
     op = _transposed(function, rank, x, weight, stride, padding, output_padding, groups, dilation)
     errors.shape(function, "grad_output", grad, op.infer(x, weight, None)[0].shape)
+    reach = geometry.reach(op.size, x.shape[2:], op.windows)
+    if reach is not None:
+        return far.conv_transpose_backward(reach, op.groups, op.size, grad, x, weight)
     grad_x, grad_weight, grad_bias = op.gradient((x, weight, None), (None,), (grad,))
     return grad_x, grad_weight, grad_bias
 

@@ -109,13 +109,17 @@ def shares(size: int, parts: int) -> list[slice]:
     return [slice(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]
 
 
+def windows_by_length(size: int, parts: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same windows, those of one length together: their numbers, and a row of places for each."""
+    numbers = np.arange(parts)
+    starts, stops = numbers * size // parts, -(-(numbers + 1) * size // parts)
+    for length in np.unique(stops - starts):
+        [members] = np.nonzero(stops - starts == length)
+        yield members, starts[members, None] + np.arange(length)
+
+
 def _along(ndim: int, axis: int, index: Any) -> tuple[Any, ...]:
     return (*(slice(None),) * axis, index, *(slice(None),) * (ndim - axis - 1))
-
-
-def _planewise(index: tuple[Any, ...]) -> tuple[Any, ...]:
-    """An index into the spatial axes of all planes at once."""
-    return (slice(None), slice(None), *index)
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,10 @@ class AdaptiveAvgPool(NumpyPrimitive):
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         pooled = inputs[0]
         for axis, parts in enumerate(self.output_size, 2):
-            windows = shares(pooled.shape[axis], parts)
-            pooled = np.stack([pooled[_along(pooled.ndim, axis, w)].mean(axis) for w in windows], axis)
+            means = np.empty((*pooled.shape[:axis], parts, *pooled.shape[axis + 1 :]), pooled.dtype)
+            for numbers, places in windows_by_length(pooled.shape[axis], parts):
+                means[_along(means.ndim, axis, numbers)] = pooled.take(places, axis).mean(axis + 1)
+            pooled = means
         outputs[0][...] = pooled
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
@@ -150,12 +156,25 @@ class AdaptiveAvgPoolGrad(NumpyPrimitive):
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         grad = inputs[0]
         for axis in range(2, grad.ndim):
-            spread = np.zeros((*grad.shape[:axis], self.shape[axis], *grad.shape[axis + 1 :]), grad.dtype)
-            for i, window in enumerate(shares(self.shape[axis], grad.shape[axis])):
-                share = grad[_along(grad.ndim, axis, slice(i, i + 1))] / grad.dtype.type(window.stop - window.start)
-                spread[_along(grad.ndim, axis, window)] += share
-            grad = spread
+            grad = self._spread(grad, axis)
         outputs[0][...] = grad
+
+    def _spread(self, grad: np.ndarray, axis: int) -> np.ndarray:
+        """The gradient to what is averaged along one axis."""
+        size, parts = self.shape[axis], grad.shape[axis]
+        spread = np.zeros((*grad.shape[:axis], size, *grad.shape[axis + 1 :]), grad.dtype)
+        if parts > size:  # many windows share each value, which outputs see that are neighbours
+            each = np.empty_like(grad)
+            for numbers, places in windows_by_length(size, parts):
+                chosen = _along(grad.ndim, axis, numbers)
+                each[chosen] = grad[chosen] / grad.dtype.type(places.shape[1])
+            for i, outputs in enumerate(shares(parts, size)):  # i·parts < (o + 1)·size and o·size < (i + 1)·parts
+                spread[_along(grad.ndim, axis, i)] = each[_along(grad.ndim, axis, outputs)].sum(axis)
+            return spread
+        for i, window in enumerate(shares(size, parts)):
+            share = grad[_along(grad.ndim, axis, slice(i, i + 1))] / grad.dtype.type(window.stop - window.start)
+            spread[_along(grad.ndim, axis, window)] += share
+        return spread
 
 
 @dataclass(frozen=True)
@@ -169,19 +188,24 @@ class AdaptiveMaxPool(NumpyPrimitive):
         return Spec(shape, x.dtype), Spec(shape, np.dtype(np.int64))
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        [x], [y, indices] = inputs, outputs
-        places = np.arange(int(np.prod(x.shape[2:]))).reshape(x.shape[2:])
-        for output, window in self._windows(x.shape[2:]):
-            values = x[_planewise(window)]
-            values = values.reshape(*x.shape[:2], int(np.prod(values.shape[2:])))
-            first = values.argmax(2)  # of a NaN, if there is one
-            y[_planewise(output)] = np.take_along_axis(values, first[..., None], 2)[..., 0]
-            indices[_planewise(output)] = places[window].ravel()[first]
+        [values] = inputs
+        plane = np.arange(int(np.prod(values.shape[2:]))).reshape(values.shape[2:])
+        places = np.broadcast_to(plane, values.shape)
+        for axis, parts in reversed(list(enumerate(self.output_size, 2))):  # so of equal ones the first counts
+            values, places = self._largest(values, places, axis, parts)
+        outputs[0][...], outputs[1][...] = values, places
 
-    def _windows(self, size: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-        axes = [shares(n, parts) for n, parts in zip(size, self.output_size, strict=True)]
-        for output in np.ndindex(*self.output_size):
-            yield output, tuple(windows[i] for windows, i in zip(axes, output, strict=True))
+    def _largest(self, values: np.ndarray, places: np.ndarray, axis: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
+        """The largest values of the windows along one axis, and their places."""
+        shape = (*values.shape[:axis], parts, *values.shape[axis + 1 :])
+        largest, where = np.empty(shape, values.dtype), np.empty(shape, np.int64)
+        for numbers, window in windows_by_length(values.shape[axis], parts):
+            seen = values.take(window, axis)
+            first = np.expand_dims(seen.argmax(axis + 1), axis + 1)  # of a NaN, if there is one
+            chosen = _along(values.ndim, axis, numbers)
+            largest[chosen] = np.take_along_axis(seen, first, axis + 1).squeeze(axis + 1)
+            where[chosen] = np.take_along_axis(places.take(window, axis), first, axis + 1).squeeze(axis + 1)
+        return largest, where
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         return (MaxPoolGrad(inputs[0].shape)(grads[0], outputs[1]),)
