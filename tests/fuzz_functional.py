@@ -23,7 +23,7 @@ import numpy as np
 from functional_calls import Call, calls
 
 SECONDS = 10  # of processors, after which a call hangs
-HUGE = [2**31 - 1, 2**31, 2**32, 2**45, 2**61, 2**62, 2**63 - 1, 2**63, 2**64, 2**100]
+HUGE = [2**31 - 1, 2**31, 2**32, 2**45, 2**61, 2**62, 2**63 - 1, 2**63, 2**64, 2**100, 10**5000]
 NUMBERS: list[Any] = [None, True, -1, 0, 1, 2, 3, 7, -(2**63), 1.5, 5e-324, 1e308, float("nan"), float("inf"), 1j]
 SEQUENCES: list[Any] = [
     "",
@@ -162,7 +162,14 @@ def refused(fuzz: Fuzz, call: Call, changes: dict[str, Any]) -> None:
 
 
 def describe(value: Any) -> str:
-    return f"array{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else repr(value)[:80]
+    return f"array{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else _short(value)
+
+
+def _short(value: Any) -> str:
+    try:
+        return repr(value)[:80]
+    except ValueError:  # an integer of thousands of digits
+        return "huge"
 
 
 def main() -> None:

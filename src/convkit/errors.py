@@ -31,17 +31,20 @@ def integer(function: str, argument: str, value: Any, minimum: int, maximum: int
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{function}: {argument} must be an integer, not {value!r}") from None
+        raise TypeError(f"{function}: {argument} must be an integer, not {said(value)}") from None
     if number < minimum:
-        raise ValueError(f"{function}: {argument} must be at least {minimum}, not {_said(number)}")
+        raise ValueError(f"{function}: {argument} must be at least {minimum}, not {said(number)}")
     if number > maximum:
-        raise ValueError(f"{function}: {argument} must be at most {maximum}, not {_said(number)}")
+        raise ValueError(f"{function}: {argument} must be at most {maximum}, not {said(number)}")
     return number
 
 
-def _said(number: int) -> str:
-    """An integer as a message has it: Python writes out none of thousands of digits."""
-    return str(number) if number.bit_length() < 2**10 else f"an integer of {number.bit_length()} bits"
+def said(value: Any) -> str:
+    """A value as a message has it."""
+    try:
+        return repr(value)
+    except ValueError:  # of integers with thousands of digits, which Python does not write out
+        return f"what cannot be written out of {type(value).__name__}"
 
 
 def integers(function: str, argument: str, value: Any, rank: int, minimum: int) -> tuple[int, ...]:
@@ -50,7 +53,7 @@ def integers(function: str, argument: str, value: Any, rank: int, minimum: int) 
         return (integer(function, argument, value, minimum),) * rank
     if len(value) != rank:
         expected = "one integer" if rank == 1 else f"one integer or {rank} of them"
-        raise ValueError(f"{function}: {argument} must be {expected}, not {value!r}")
+        raise ValueError(f"{function}: {argument} must be {expected}, not {said(value)}")
     return tuple(integer(function, argument, item, minimum) for item in value)
 
 
@@ -64,7 +67,7 @@ def is_listing(value: Any) -> bool:
 def sizes(function: str, argument: str, value: Any, count: int) -> tuple[int, ...]:
     """`value`, the shape of an array, as a tuple of `count` ints from 0 on."""
     if not is_listing(value):
-        raise TypeError(f"{function}: {argument} must be {count} integers, not {value!r}")
+        raise TypeError(f"{function}: {argument} must be {count} integers, not {said(value)}")
     return integers(function, argument, value, count, 0)
 
 
@@ -72,7 +75,7 @@ def flag(where: str, argument: str, value: Any) -> bool:
     """`value` as a bool, where it is one or the number 0 or 1."""
     if isinstance(value, (bool, np.bool_)) or (isinstance(value, (int, np.integer)) and value in (0, 1)):
         return bool(value)
-    raise TypeError(f"{where}: {argument} must be True or False, not {value!r}")
+    raise TypeError(f"{where}: {argument} must be True or False, not {said(value)}")
 
 
 def one_of(where: str, argument: str, value: Any, known: Sequence[str]) -> str:
@@ -80,7 +83,7 @@ def one_of(where: str, argument: str, value: Any, known: Sequence[str]) -> str:
     if isinstance(value, str) and value in known:
         return value
     words = " or ".join(filter(None, [", ".join(map(repr, known[:-1])), repr(known[-1])]))
-    raise ValueError(f"{where}: {argument} must be {words}, not {value!r}")
+    raise ValueError(f"{where}: {argument} must be {words}, not {said(value)}")
 
 
 def number(where: str, argument: str, value: Any, low: float = 0.0, below: float = math.inf) -> float:
@@ -98,7 +101,7 @@ def share(where: str, argument: str, value: Any) -> float:
     """Return `value` as a float if it is a number from 0 to 1, else raise."""
     result = real(where, argument, value)
     if not 0 <= result <= 1:
-        raise ValueError(f"{where}: {argument} must be from 0 to 1, not {value!r}")
+        raise ValueError(f"{where}: {argument} must be from 0 to 1, not {said(value)}")
     return result
 
 
@@ -118,13 +121,13 @@ def bounds(where: str, **pair: Any) -> tuple[float, float]:
 
 def _checked(where: str, argument: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{where}: {argument} must be {expected}, not {value!r}")
+        raise TypeError(f"{where}: {argument} must be {expected}, not {said(value)}")
     try:
         number = float(value)
     except OverflowError:  # of an int
-        raise ValueError(f"{where}: {argument} must be {expected}, not {_said(value)}") from None
+        raise ValueError(f"{where}: {argument} must be {expected}, not {said(value)}") from None
     if not fits(number):
-        raise ValueError(f"{where}: {argument} must be {expected}, not {value!r}")
+        raise ValueError(f"{where}: {argument} must be {expected}, not {said(value)}")
     return number
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import GeometryError, integer, integers, is_listing
+from convkit.errors import GeometryError, integer, integers, is_listing, said
 
 Sizes = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -82,7 +82,7 @@ def checked_padding(function: str, padding: Any, rank: int) -> str | Pairs:
     if not isinstance(padding, str):
         return padding_pairs(function, padding, rank)
     if padding not in ("valid", "same", "full"):
-        raise ValueError(f"{function}: padding must be integers, 'valid', 'same' or 'full', not {padding!r}")
+        raise ValueError(f"{function}: padding must be integers, 'valid', 'same' or 'full', not {said(padding)}")
     return padding
 
 
@@ -100,7 +100,7 @@ def padding_pairs(function: str, padding: Any, rank: int) -> Pairs:
     """Padding given as p, (p_1, …, p_rank) or ((lo, hi), …) as pairs for each axis."""
     if is_listing(padding) and any(is_listing(item) for item in padding):
         if len(padding) != rank or any(not is_listing(item) or len(item) != 2 for item in padding):
-            raise ValueError(f"{function}: padding must be {rank} pairs (low, high), not {padding!r}")
+            raise ValueError(f"{function}: padding must be {rank} pairs (low, high), not {said(padding)}")
         return tuple((integer(function, "padding", lo, 0), integer(function, "padding", hi, 0)) for lo, hi in padding)
     return tuple((p, p) for p in integers(function, "padding", padding, rank, 0))
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from convkit.errors import integer, integers, number, one_of, positive, share
+from convkit.errors import integer, integers, number, one_of, positive, said, share
 from convkit.geometry import check_volume
 
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -380,7 +380,7 @@ def check_augment(function: str, augment: Any) -> tuple[Augmentation, ...]:
     if augment is None:
         return ()
     if not isinstance(augment, Sequence) or isinstance(augment, str):
-        raise TypeError(f"{function}: augment must be a sequence such as [RandomShift(2)], not {augment!r}")
+        raise TypeError(f"{function}: augment must be a sequence such as [RandomShift(2)], not {said(augment)}")
     for place, step in enumerate(augment):
         if isinstance(step, type) or not callable(step):
             raise TypeError(
@@ -497,7 +497,7 @@ def _check_batch(name: str, images: np.ndarray, labels: np.ndarray) -> None:
 
 def _check_range(name: str, argument: str, value: Any) -> None:
     if not isinstance(value, tuple) or len(value) != 2:
-        raise TypeError(f"{name}: {argument} must be a pair (smallest, largest), not {value!r}")
+        raise TypeError(f"{name}: {argument} must be a pair (smallest, largest), not {said(value)}")
     low, high = (positive(name, f"{argument}[{place}]", bound) for place, bound in enumerate(value))
     if low > high:
-        raise ValueError(f"{name}: {argument} must be a pair (smallest, largest), not {value!r}")
+        raise ValueError(f"{name}: {argument} must be a pair (smallest, largest), not {said(value)}")

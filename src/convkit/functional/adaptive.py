@@ -263,7 +263,7 @@ def global_avg_pool_backward(grad_output: Any, input_shape: tuple[int, ...]) -> 
     grad = operand(function, "grad_output", grad_output)
     rank = len(input_shape) - 2 if errors.is_listing(input_shape) else 0
     if rank not in LAYOUTS:
-        raise ValueError(f"{function}: input_shape must be {ANY_LAYOUT}, not {input_shape!r}")
+        raise ValueError(f"{function}: input_shape must be {ANY_LAYOUT}, not {errors.said(input_shape)}")
     shape = errors.sizes(function, "input_shape", input_shape, rank + 2)
     errors.shape(function, "grad_output", grad, shape[:2])
     spread = reshape(grad, (*grad.shape, *(1,) * rank))

@@ -404,7 +404,7 @@ def _transposed(
             f"which are not divisible by groups {groups}"
         )
     if isinstance(padding, str):
-        raise ValueError(f"{function}: padding must be integers or pairs (low, high), not {padding!r}")
+        raise ValueError(f"{function}: padding must be integers or pairs (low, high), not {errors.said(padding)}")
     windows = geometry.windows(function, x.shape[2:], weight.shape[2:], stride, padding, dilation)
     extra = errors.integers(function, "output_padding", output_padding, rank, 0)
     size = geometry.transposed_output_size(function, x.shape[2:], windows, extra)
@@ -474,7 +474,7 @@ def col2im(cols: Any, output_size: Any, kernel_size: Any, stride: Any = 1, paddi
     errors.dimensions("col2im", "cols", cols, 3, "(N, C·prod(kernel_size), prod(out))")
     rank = len(output_size) if errors.is_listing(output_size) else 1
     if rank not in LAYOUTS:
-        raise ValueError(f"col2im: output_size must have one to three entries, not {output_size!r}")
+        raise ValueError(f"col2im: output_size must have one to three entries, not {errors.said(output_size)}")
     size = errors.integers("col2im", "output_size", output_size, rank, 1)
     windows = _windows("col2im", size, kernel_size, stride, padding, dilation)
     out = geometry.output_size("col2im", size, windows)

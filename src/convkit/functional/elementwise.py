@@ -169,9 +169,9 @@ def add(a: Any, b: Any) -> Any:
         For shapes that do not broadcast.
     """
     if _is_number(b):
-        return Shift(float(b))(operand("add", "a", a))
+        return Shift(errors.real("add", "b", b))(operand("add", "a", a))
     if _is_number(a):
-        return Shift(float(a))(operand("add", "b", b))
+        return Shift(errors.real("add", "a", a))(operand("add", "b", b))
     return _arithmetic("add", Add(), a, b)
 
 
@@ -195,9 +195,9 @@ def subtract(a: Any, b: Any) -> Any:
         For shapes that do not broadcast.
     """
     if _is_number(b):
-        return Shift(-float(b))(operand("subtract", "a", a))
+        return Shift(-errors.real("subtract", "b", b))(operand("subtract", "a", a))
     if _is_number(a):
-        return Shift(float(a), negative=True)(operand("subtract", "b", b))
+        return Shift(errors.real("subtract", "a", a), negative=True)(operand("subtract", "b", b))
     return _arithmetic("subtract", Subtract(), a, b)
 
 
@@ -221,9 +221,9 @@ def multiply(a: Any, b: Any) -> Any:
         For shapes that do not broadcast.
     """
     if _is_number(b):
-        return Scale(float(b))(operand("multiply", "a", a))
+        return Scale(errors.real("multiply", "b", b))(operand("multiply", "a", a))
     if _is_number(a):
-        return Scale(float(a))(operand("multiply", "b", b))
+        return Scale(errors.real("multiply", "a", a))(operand("multiply", "b", b))
     return _arithmetic("multiply", Multiply(), a, b)
 
 

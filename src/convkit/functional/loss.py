@@ -225,10 +225,8 @@ def _cross_entropy(
         labels = errors.view(function, "labels", labels)
     if labels.dtype.kind == "f":
         return _with_probabilities(function, logits, labels, label_smoothing, weight, ignore_index)
-    labels, ignored = (
-        _class_numbers(function, labels, logits, "integers or probabilities"),
-        _ignored(function, ignore_index),
-    )
+    labels = _class_numbers(function, labels, logits, "integers or probabilities")
+    ignored = _ignored(function, ignore_index)
     if not isinstance(labels, Operand):
         check_classes(function, labels, logits.shape[1], ignored)
     return CrossEntropy(label_smoothing, ignored), (logits, labels, weight)

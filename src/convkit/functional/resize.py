@@ -216,7 +216,9 @@ def _is_linear(function: str, argument: str, shape: tuple[int, ...], mode: str, 
         )
     linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[rank]
     if not isinstance(mode, str) or mode not in ("nearest", linear):
-        raise ValueError(f"{function}: mode must be 'nearest' or {linear!r} for {LAYOUTS[rank]}, not {mode!r}")
+        raise ValueError(
+            f"{function}: mode must be 'nearest' or '{linear}' for {LAYOUTS[rank]}, not {errors.said(mode)}"
+        )
     if align_corners and mode == "nearest":
-        raise ValueError(f"{function}: align_corners is for mode {linear!r}, not 'nearest'")
+        raise ValueError(f"{function}: align_corners is for mode '{linear}', not 'nearest'")
     return mode == linear

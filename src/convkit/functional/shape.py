@@ -127,7 +127,7 @@ def concat_backward(grad_output: Any, arrays: Sequence[Any], axis: int = 1) -> t
 def _concatenable(function: str, arrays: Sequence[Any], axis: int) -> tuple[list[Any], int]:
     """The arrays ready for an op, checked to fit together along the axis, and that axis counted from the front."""
     if not errors.is_listing(arrays):
-        raise TypeError(f"{function}: arrays must be a sequence of arrays, not {arrays!r}")
+        raise TypeError(f"{function}: arrays must be a sequence of arrays, not {errors.said(arrays)}")
     if len(arrays) == 0:
         raise ValueError(f"{function}: arrays must hold one array or more")
     ready = operands(function, **{f"arrays[{i}]": item for i, item in enumerate(arrays)})
@@ -201,7 +201,9 @@ def pad_backward(grad_output: Any, padding: Any, mode: str = "constant") -> Any:
     pairs = _spatial_padding("pad_backward", "grad_output", grad, padding)
     for n, (lo, hi) in zip(grad.shape, pairs, strict=True):
         if lo + hi > n:
-            raise ValueError(f"pad_backward: padding {padding!r} is more than grad_output's shape {grad.shape} has")
+            raise ValueError(
+                f"pad_backward: padding {errors.said(padding)} is more than grad_output's shape {grad.shape} has"
+            )
     if _is_constant("pad_backward", mode):
         return ops.Crop(pairs)(grad)
     op = ops.PadByGrad(pairs, mode)
@@ -221,7 +223,7 @@ def _check_border(function: str, mode: str, shape: tuple[int, ...], pairs: geome
         most = {"reflect": n - 1, "circular": n}.get(mode, max(pair) if n else 0)
         if max(pair) > max(most, 0):
             raise geometry.GeometryError(
-                f"{function}: mode {mode!r} can pad axis {axis}, which has {n} values, by at most {max(most, 0)}, "
+                f"{function}: mode '{mode}' can pad axis {axis}, which has {n} values, by at most {max(most, 0)}, "
                 f"not {pair}"
             )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from convkit import functional as F
-from convkit.errors import LARGEST_INTEGER, integer, is_listing
+from convkit.errors import LARGEST_INTEGER, integer, is_listing, said
 from convkit.nn.module import Module
 from convkit.ops.base import active_recorder
 
@@ -39,7 +39,7 @@ class Sequential(Module):
     def append(self, layer: Module) -> Sequential:
         """Add a layer behind the last; return the container."""
         if not isinstance(layer, Module):
-            raise TypeError(f"Sequential: layer {len(self)} must be a Module, not {layer!r}")
+            raise TypeError(f"Sequential: layer {len(self)} must be a Module, not {said(layer)}")
         setattr(self, str(len(self)), layer)
         return self
 
@@ -83,18 +83,16 @@ class FeatureExtractor(Module):
 
     def __init__(self, model: Module, layers: str | Sequence[str]) -> None:
         if not isinstance(model, Module):
-            raise TypeError(f"FeatureExtractor: model must be a Module, not {model!r}")
+            raise TypeError(f"FeatureExtractor: model must be a Module, not {said(model)}")
         if not isinstance(layers, str) and not (is_listing(layers) and all(isinstance(n, str) for n in layers)):
-            raise TypeError(f"FeatureExtractor: layers must be a name or a sequence of names, not {layers!r}")
+            raise TypeError(f"FeatureExtractor: layers must be a name or a sequence of names, not {said(layers)}")
         self.model = model
         self.layers = layers if isinstance(layers, str) else tuple(layers)
         names = dict(model.modules())
         for name in self._names():
             if name not in names:
                 known = ", ".join(filter(None, names))
-                raise ValueError(
-                    f"FeatureExtractor: layers asks for {name!r}, but the model has no layer {name!r}, only {known}"
-                )
+                raise ValueError(f"FeatureExtractor: layers: the model has no layer {name!r}, only {known}")
 
     def _names(self) -> tuple[str, ...]:
         return (self.layers,) if isinstance(self.layers, str) else self.layers
@@ -106,7 +104,7 @@ class FeatureExtractor(Module):
         layers = dict(self.model.modules())
         for name in self._names():
             if id(layers[name]) not in recorder.returned:
-                raise ValueError(f"FeatureExtractor: forward did not call the layer {name!r}")
+                raise ValueError(f"FeatureExtractor: forward did not call the layer {said(name)}")
         results = tuple(recorder.returned[id(layers[name])] for name in self._names())
         return results[0] if isinstance(self.layers, str) else results
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convkit import functional as F
-from convkit.errors import flag, integer, integers, one_of
+from convkit.errors import flag, integer, integers, one_of, said
 from convkit.geometry import checked_padding, windows
 from convkit.nn.init import Initializer, constant, initial
 from convkit.nn.module import Module
@@ -117,7 +117,7 @@ class Conv2d(_Conv):
         return convolve(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
-        mode = "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode!r}"
+        mode = "" if self.padding_mode == "zeros" else f", padding_mode={said(self.padding_mode)}"
         return super().extra_repr() + mode
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import integer, is_listing, number, numbers
+from convkit.errors import integer, is_listing, number, numbers, said
 from convkit.geometry import check_volume
 from convkit.seeding import generator
 
@@ -46,14 +46,16 @@ def _shape(function: str, shape: Any, axes: int = 0) -> tuple[int, ...]:
     """The shape of an array that can be addressed; with `axes`, that of a weight."""
     if not is_listing(shape) or len(shape) < axes:
         expected = f"at least {axes} axes (outputs, inputs, …)" if axes else "a sequence of integers"
-        raise (ValueError if is_listing(shape) else TypeError)(f"{function}: shape must be {expected}, not {shape!r}")
+        raise (ValueError if is_listing(shape) else TypeError)(
+            f"{function}: shape must be {expected}, not {said(shape)}"
+        )
     sizes = tuple(integer(function, "shape", n, min(axes, 1)) for n in shape)
     check_volume(function, sizes, "an array of this shape")
     return sizes
 
 
 def _uniform(shape: Any, limit: float) -> np.ndarray:
-    return _drawn(tuple(shape), lambda count: generator().uniform(-limit, limit, count))
+    return _drawn(tuple(map(int, shape)), lambda count: generator().uniform(-limit, limit, count))
 
 
 def normal(shape: tuple[int, ...], deviation: float) -> np.ndarray:
@@ -136,7 +138,9 @@ def initial(layer: str, init: str | Initializer, shape: tuple[int, ...], sizes: 
             raise ValueError(f"{layer}: init must return an array of shape {shape}, not {values.shape}")
         return values
     if not isinstance(init, str) or init not in BY_NAME:
-        raise ValueError(f"{layer}: init must be a function of a shape or one of {', '.join(BY_NAME)}, not {init!r}")
+        raise ValueError(
+            f"{layer}: init must be a function of a shape or one of {', '.join(BY_NAME)}, not {said(init)}"
+        )
     return BY_NAME[init](shape).astype(np.float32, copy=False)
 
 

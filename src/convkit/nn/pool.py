@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convkit import functional as F
-from convkit.errors import LARGEST_INTEGER, flag, integer, integers, is_listing
+from convkit.errors import LARGEST_INTEGER, flag, integer, integers, is_listing, said
 from convkit.geometry import checked_padding, padding_pairs
 from convkit.nn.module import Module
 from convkit.ops.base import Operand
@@ -209,7 +209,7 @@ class _Adaptive(Module):
         layer = type(self).__name__
         listed = is_listing(output_size)
         if listed and len(output_size) != self.rank:
-            raise ValueError(f"{layer}: output_size must be one size or {self.rank} of them, not {output_size!r}")
+            raise ValueError(f"{layer}: output_size must be one size or {self.rank} of them, not {said(output_size)}")
         self.output_size: Any = (
             integer(layer, "output_size", output_size, 1)
             if not listed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convkit import functional as F
-from convkit.errors import flag, integer, is_listing, one_of
+from convkit.errors import flag, integer, is_listing, one_of, said
 from convkit.functional.resize import LARGEST_FACTOR
 from convkit.nn.module import Module
 
@@ -102,5 +102,5 @@ def _sizes(argument: str, value: Any) -> int | tuple[int, ...]:
     if not is_listing(value):
         return integer("Upsample", argument, value, 1)
     if not 1 <= len(value) <= 3:
-        raise ValueError(f"Upsample: {argument} must be one integer or one for each axis, not {value!r}")
+        raise ValueError(f"Upsample: {argument} must be one integer or one for each axis, not {said(value)}")
     return tuple(integer("Upsample", argument, n, 1) for n in value)

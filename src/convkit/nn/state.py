@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import view
+from convkit.errors import said, view
 from convkit.parameter import Buffer, Parameter
 
 COUNT = "num_batches_tracked"
@@ -61,7 +61,7 @@ def matched(where: str, own: Mapping[str, Any], given: Mapping[str, Any], match:
         When they are not the same arrays, with all names and shapes that differ.
     """
     if match not in MATCHES:
-        raise ValueError(f"{where}: match must be {' or '.join(map(repr, MATCHES))}, not {match!r}")
+        raise ValueError(f"{where}: match must be {' or '.join(map(repr, MATCHES))}, not {said(match)}")
     pairs = _by_name(where, own, given) if match == "name" else _by_order(where, own, given)
     return {name: other for name, other in pairs.items() if other in given}
 

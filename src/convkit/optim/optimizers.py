@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from convkit._kernels import update as kernels
-from convkit.errors import flag, is_listing, number, positive
+from convkit.errors import flag, is_listing, number, positive, said
 from convkit.optim.schedules import Schedule, as_schedule
 
 
@@ -47,7 +47,7 @@ class ParamGroup:
 
     def __post_init__(self) -> None:
         if not isinstance(self.match, str) and not callable(self.match):
-            raise TypeError(f"ParamGroup: match must be a pattern or a function of a name, not {self.match!r}")
+            raise TypeError(f"ParamGroup: match must be a pattern or a function of a name, not {said(self.match)}")
         number("ParamGroup", "lr_scale", self.lr_scale)
         if self.weight_decay is not None:
             number("ParamGroup", "weight_decay", self.weight_decay)
@@ -107,11 +107,11 @@ class Optimizer(ABC):
         self.schedule = as_schedule(name, "lr", lr)
         self.weight_decay = number(name, "weight_decay", weight_decay)
         if not is_listing(groups):
-            raise TypeError(f"{name}: groups must be a sequence of ParamGroup objects, not {groups!r}")
+            raise TypeError(f"{name}: groups must be a sequence of ParamGroup objects, not {said(groups)}")
         self.groups = tuple(groups)
         for group in self.groups:
             if not isinstance(group, ParamGroup):
-                raise TypeError(f"{name}: groups must be ParamGroup objects, not {group!r}")
+                raise TypeError(f"{name}: groups must be ParamGroup objects, not {said(group)}")
 
     @abstractmethod
     def update(
@@ -293,7 +293,7 @@ class Adam(Optimizer):
         super().__init__(lr, weight_decay=weight_decay, groups=groups)
         name = type(self).__name__
         if not isinstance(betas, Sequence) or len(betas) != 2:
-            raise TypeError(f"{name}: betas must be two numbers, not {betas!r}")
+            raise TypeError(f"{name}: betas must be two numbers, not {said(betas)}")
         beta1, beta2 = betas
         self.betas = (number(name, "betas[0]", beta1, below=1.0), number(name, "betas[1]", beta2, below=1.0))
         self.eps = positive(name, "eps", eps)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import number, positive
+from convkit.errors import number, positive, said
 
 
 class Schedule(ABC):
@@ -111,7 +111,7 @@ class Timed(Schedule):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(
                 f"{self._name}: either steps (a length in updates) or epochs must be given, "
-                f"not steps={self.steps!r} with epochs={self.epochs!r}"
+                f"not steps={said(self.steps)} with epochs={said(self.epochs)}"
             )
         self._check_length()
         if self.steps_per_epoch is not None:
@@ -288,7 +288,9 @@ class Piecewise(Timed):
 
     def _check_length(self) -> None:
         if not isinstance(self.rates, Sequence) or not isinstance(self._length, Sequence):
-            raise TypeError(f"Piecewise: rates, {self._unit} must be sequences, not {self.rates!r}, {self._length!r}")
+            raise TypeError(
+                f"Piecewise: rates, {self._unit} must be sequences, not {said(self.rates)}, {said(self._length)}"
+            )
         if not self.rates or len(self.rates) != len(self._length):
             raise ValueError(
                 f"Piecewise: rates and {self._unit} must have the same number of entries, at least one, "
