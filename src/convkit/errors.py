@@ -168,7 +168,7 @@ def whole_numbers(
         raise TypeError(f"{function}: {argument} must be {expected}, not {array.dtype}")
     if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size and array.max() > LARGEST_INTEGER:
         raise ValueError(f"{function}: {argument} must be at most {LARGEST_INTEGER}, not {array.max()}")
-    return np.require(array, np.int64, "CA")
+    return np.require(array, np.int64, ["C", "A"])
 
 
 def numbers(function: str, argument: str, value: Any) -> np.ndarray:

@@ -70,9 +70,9 @@ def _arrays(
 ) -> tuple[list[np.ndarray], int]:
     """What a batch is computed from, in `dtype` or else in what the model has for it; and how many are inputs."""
     inputs = [view(name, "inputs", values) for values in (x if isinstance(x, tuple) else (x,))]
-    dtype = dtype or model.dtype_for(inputs)
-    arrays = [model.input_array(name, position, values, dtype) for position, values in enumerate(inputs)]
-    return arrays + [target_input(name, values, dtype) for values in targets], len(inputs)
+    wanted = model.dtype_for(inputs) if dtype is None else dtype
+    arrays = [model.input_array(name, position, values, wanted) for position, values in enumerate(inputs)]
+    return arrays + [target_input(name, values, wanted) for values in targets], len(inputs)
 
 
 def value_and_grad(
@@ -115,7 +115,8 @@ def value_and_grad(
             smooth = [symbol for symbol in wanted if symbol.dtype in FLOATS]  # integers have no gradient
             found = dict(zip(smooth, differentiate(traced.graph, traced.loss, smooth), strict=True))
             gradients = [
-                traced.graph.leaf(np.zeros(of.shape, of.dtype)) if found.get(of) is None else found[of] for of in wanted
+                symbol if (symbol := found.get(of)) is not None else traced.graph.leaf(np.zeros(of.shape, of.dtype))
+                for of in wanted
             ]
             return Plan(traced.graph, [traced.loss, *gradients])
 

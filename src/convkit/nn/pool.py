@@ -113,11 +113,11 @@ class AvgPool2d(Module):
         self.padding = checked_padding(layer, padding, self.rank)
         self.ceil_mode = flag(layer, "ceil_mode", ceil_mode)
         self.count_include_pad = flag(layer, "count_include_pad", count_include_pad)
-        self.divisor_override = None
+        self.divisor_override = divisor_override
         if divisor_override is not None:
             self.divisor_override = integer(layer, "divisor_override", divisor_override, -LARGEST_INTEGER)
-        if divisor_override == 0:
-            raise ValueError(f"{layer}: divisor_override must not be 0")
+            if self.divisor_override == 0:
+                raise ValueError(f"{layer}: divisor_override must not be 0")
 
     def forward(self, x: Any) -> Any:
         pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[self.rank - 1]
@@ -210,11 +210,9 @@ class _Adaptive(Module):
         listed = is_listing(output_size)
         if listed and len(output_size) != self.rank:
             raise ValueError(f"{layer}: output_size must be one size or {self.rank} of them, not {said(output_size)}")
-        self.output_size: Any = (
-            integer(layer, "output_size", output_size, 1)
-            if not listed
-            else tuple(None if n is None else integer(layer, "output_size", n, 1) for n in output_size)
-        )
+        sizes = output_size if listed else (output_size,)
+        checked = tuple(None if n is None and listed else integer(layer, "output_size", n, 1) for n in sizes)
+        self.output_size = checked if listed else checked[0]
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
