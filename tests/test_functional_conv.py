@@ -17,6 +17,8 @@ from convkit import functional as F
 from convkit import nn
 from geometries import ConvCase, normal
 from reference import assert_close, assert_gradient
+from strange_pixels import PLACES, VALUES, assert_exact_without_winograd, assert_goes_no_further, reached, with_pixel
+from strange_pixels import winograd as switched
 
 ranks = pytest.mark.parametrize("rank", [1, 2, 3])
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -299,6 +301,57 @@ def test_not_a_number_reaches_only_its_windows(dtype: Any) -> None:
     y = F.conv2d(x, weight, padding=1)
     assert np.isnan(y[0, :, :2, :2]).all()
     assert np.isfinite(y[0, :, 2:]).all() and np.isfinite(y[0, :, :, 2:]).all()
+
+
+WIDE, PLANE = 48, (28, 28)  # of which few images go Winograd's way, too
+
+
+def wide_arrays(kernel: int) -> tuple[Any, Any, Any]:
+    """An input, a gradient of its output, and a weight."""
+    rng = np.random.default_rng(kernel)
+    shapes = ((2, WIDE, *PLANE), (2, WIDE, *PLANE), (WIDE, WIDE, kernel, kernel))
+    x, grad, weight = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    return x, grad, weight
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("value", VALUES)
+def test_a_strange_pixel_reaches_only_its_windows_by_winograd_too(kernel: int, value: float) -> None:
+    x, grad, weight = wide_arrays(kernel)
+    low = kernel // 2
+    for at in PLACES:
+        windows = reached(PLANE, at, kernel, low, by_rows=False)
+
+        def compute(x: Any) -> Any:
+            return F.conv2d(x, weight, padding=low)
+
+        def input_gradient(grad: Any) -> Any:
+            return F.conv2d_backward(grad, x, weight, padding=low)[0]
+
+        assert_goes_no_further(compute, x, at, value, windows, windows)
+        assert_goes_no_further(input_gradient, grad, at, value, windows, windows)
+        usual, strange = (
+            F.conv2d_backward(given, x, weight, padding=low)[1] for given in (grad, with_pixel(grad, at, value))
+        )
+        kept = np.arange(WIDE) != WIDE // 2
+        assert strange[kept].tobytes() == usual[kept].tobytes()
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("value", VALUES)
+def test_without_winograd_a_strange_pixel_is_the_oracle_s(kernel: int, value: float) -> None:
+    x, _, weight = wide_arrays(kernel)
+    low = kernel // 2
+    canonical: dict[str, Any] = {
+        "stride": (1, 1), "padding": ((low, low), (low, low)), "dilation": (1, 1), "groups": 1,
+    }  # fmt: skip
+    strange = with_pixel(x, PLACES[1], value)
+    assert_exact_without_winograd(
+        lambda x: F.conv2d(x, weight, padding=low), strange, lambda x: ref.conv(x, weight, **canonical)
+    )
+    with switched(False):
+        direct = F.conv2d(x, weight, padding=low)
+    assert (direct != F.conv2d(x, weight, padding=low)).any()
 
 
 def test_infinite_weights_times_padding_zeros() -> None:

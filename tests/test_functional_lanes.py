@@ -19,6 +19,8 @@ from convkit.ops import conv, lanes
 from convkit.ops.elementwise import Sigmoid, Tanh
 from geometries import ConvCase, PoolCase, normal
 from reference import assert_close
+from strange_pixels import PLACES, VALUES, assert_exact_without_winograd, assert_goes_no_further, reached, with_pixel
+from strange_pixels import winograd as switched
 
 ranks = pytest.mark.parametrize("rank", [1, 2, 3])
 planar_ranks = pytest.mark.parametrize("rank", [1, 2])  # volumes are pooled in the ordinary layout
@@ -420,3 +422,68 @@ def test_which_convolutions_go_along_rows(
 ) -> None:
     windows = Windows(kernel, (1, 1), ((low, low), (low, low)), (1, 1))
     assert winograd.suits_rows(windows, ins, outs, (9, width), adjoint) is rows
+
+
+# Values that are not finite ---------------------------------------------------------------------------
+
+WINOGRAD_LAYERS = {"3 x 3": (3, 48, 48), "5 x 5": (5, 48, 64), "along rows": (5, 6, 16)}
+kinds = pytest.mark.parametrize("kind", WINOGRAD_LAYERS)
+values = pytest.mark.parametrize("value", VALUES)
+places = pytest.mark.parametrize("at", PLACES)
+PLANE = (12, 13)
+
+
+def layer_and_arrays(kind: str) -> tuple[nn.Conv2d, Any, Any]:
+    """A layer that goes this way, its input, and a gradient of its output."""
+    kernel, ins, outs = WINOGRAD_LAYERS[kind]
+    rng = np.random.default_rng(3)
+    layer = nn.Conv2d(ins, outs, kernel, padding=kernel // 2, bias=False)
+    layer.weight.assign(rng.standard_normal(layer.weight.shape))
+    x, grad = (rng.standard_normal((16, channels, *PLANE)).astype(np.float32) for channels in (ins, outs))
+    return layer, x, grad
+
+
+@kinds
+def test_these_layers_go_winograd_s_way(kind: str) -> None:
+    layer, x, _ = layer_and_arrays(kind)
+    transformed = layer(x)
+    with switched(False):
+        assert (layer(x) != transformed).any()
+
+
+def oracle(layer: nn.Conv2d, x: Any) -> Any:
+    return ref.conv(x, layer.weight.value, stride=(1, 1), padding=layer.padding, dilation=(1, 1), groups=1)
+
+
+@kinds
+@values
+@places
+def test_a_strange_pixel_goes_no_further_than_its_tiles(kind: str, value: float, at: tuple[int, int]) -> None:
+    layer, x, _ = layer_and_arrays(kind)
+    kernel, low = layer.kernel_size[0], layer.kernel_size[0] // 2
+    windows = reached(PLANE, at, kernel, low, by_rows=False)
+    reach = reached(PLANE, at, kernel, low, by_rows=kind == "along rows")
+    assert_goes_no_further(layer, x, at, value, reach, windows)
+
+
+@kinds
+@values
+def test_without_winograd_a_strange_pixel_is_the_oracle_s(kind: str, value: float) -> None:
+    layer, x, _ = layer_and_arrays(kind)
+    assert_exact_without_winograd(layer, with_pixel(x, PLACES[1], value), lambda x: oracle(layer, x))
+
+
+@kinds
+@values
+@places
+def test_a_strange_gradient_goes_no_further_than_its_tiles(kind: str, value: float, at: tuple[int, int]) -> None:
+    layer, x, grad = layer_and_arrays(kind)
+    gradients = ck.value_and_grad(layer, lambda y, grad: F.sum(F.multiply(y, grad)), inputs=True)
+    kernel = layer.kernel_size[0]
+    low = kernel - 1 - kernel // 2
+    windows = reached(PLANE, at, kernel, low, by_rows=False)
+    reach = reached(PLANE, at, kernel, low, by_rows=kind == "along rows")
+    assert_goes_no_further(lambda grad: gradients(x, grad)[2], grad, at, value, reach, windows)
+    usual, strange = (gradients(x, given)[1]["weight"] for given in (grad, with_pixel(grad, at, value)))
+    kept = np.arange(len(usual)) != len(usual) // 2
+    assert strange[kept].tobytes() == usual[kept].tobytes()

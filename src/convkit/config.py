@@ -30,8 +30,9 @@ def set_winograd(on: bool) -> None:
     """Let functions, and plans made from now on, compute wide 3 x 3 and 5 x 5 convolutions by Winograd's F(2x2, 3x3)
     and F(2x2, 5x5), or not.
 
-    They are faster, with rounding errors about as small as the direct sum's (see docs/performance.md).  On by
-    default; the environment variable CONVKIT_WINOGRAD=0 turns it off from the start.
+    They are faster, with rounding errors about as small as the direct sum's (see docs/performance.md).  But of outputs
+    that a NaN, an infinity or a value near the dtype's largest should reach, more become NaN than with the direct sum
+    (see docs/numerics.md).  On by default; the environment variable CONVKIT_WINOGRAD=0 turns it off from the start.
     """
     from convkit.parameter import structure  # half of what `import convkit` would cost beside NumPy
 
