@@ -21,7 +21,7 @@ DEFAULT_GEOMETRIES = 32  # a release runs 200 of them
 SANITIZED = os.environ.get("CONVKIT_CHECKED") in ("address", "thread")
 
 # Properties are tried on the same few examples each time; `--hypothesis-profile long` seeks new ones for minutes.
-hypothesis.settings.register_profile("few", derandomize=True, max_examples=10, deadline=None, database=None)
+hypothesis.settings.register_profile("few", derandomize=True, max_examples=30, deadline=None, database=None)
 hypothesis.settings.register_profile("long", max_examples=1500, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("few")
 

@@ -489,6 +489,22 @@ def activation_slope(name: str, x: ArrayLike, *constants: float) -> Array:
     return np.vectorize(lambda value: slope(float(value), *constants), otypes=[np.float64])(x)
 
 
+def prelu(x: ArrayLike, weight: ArrayLike) -> Array:
+    """A slope for each channel, or one for all."""
+    x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    return np.where(x > 0, x, x * weight.reshape(-1, *(1,) * (x.ndim - 2)))
+
+
+def prelu_backward(grad_output: ArrayLike, x: ArrayLike, weight: ArrayLike) -> tuple[Array, Array]:
+    """Gradients of `prelu` to x and weight."""
+    grad, x, weight = (np.asarray(a, np.float64) for a in (grad_output, x, weight))
+    slope = np.where(x > 0, 1.0, weight.reshape(-1, *(1,) * (x.ndim - 2)))
+    each = grad * np.where(x > 0, 0.0, x)
+    return grad * slope, each.sum((0, *range(2, x.ndim))) if len(weight) == x.shape[1] else each.sum(keepdims=False)[
+        None
+    ]
+
+
 def log_softmax(x: ArrayLike, axis: int) -> Array:
     """x − log Σ exp x along one axis."""
     x = np.asarray(x, np.float64)
@@ -551,10 +567,11 @@ def adaptive_max_pool(x: ArrayLike, out: Shape) -> tuple[Array, Labels]:
     y, index = np.empty((*x.shape[:2], *out)), np.empty((*x.shape[:2], *out), np.int64)
     for place, window in adaptive_windows(x.shape[2:], out):
         for n, c in np.ndindex(*x.shape[:2]):
-            masked = np.full(x.shape[2:], -np.inf)
-            masked[window[1:]] = x[n, c][window[1:]]
-            y[n, c][place[1:]] = masked.max()
-            index[n, c][place[1:]] = masked.argmax()
+            values = x[n, c][window[1:]]
+            within = np.unravel_index(values.argmax(), values.shape)
+            y[n, c][place[1:]] = values[within]
+            at = [axis.start + offset for axis, offset in zip(window[1:], within, strict=True)]
+            index[n, c][place[1:]] = np.ravel_multi_index(at, x.shape[2:])
     return y, index
 
 
@@ -567,6 +584,54 @@ def max_unpool(x: ArrayLike, index: Labels, size: Shape) -> Array:
     return y
 
 
+def max_unpool_backward(grad_output: ArrayLike, index: Labels) -> Array:
+    """Each value's gradient stands at its place, but for values that another one overwrote."""
+    grad = np.asarray(grad_output, np.float64)
+    grad_x = np.zeros(index.shape)
+    for plane in np.ndindex(*index.shape[:2]):
+        last = {int(place): number for number, place in enumerate(index[plane].flat)}
+        for place, number in last.items():
+            grad_x[plane].flat[number] = grad[plane].flat[place]
+    return grad_x
+
+
+def border(size: int, low: int, high: int, mode: str) -> list[int]:
+    """Which value of an axis stands at each place of the widened one."""
+    places = []
+    for at in range(-low, size + high):
+        if mode == "replicate":
+            at = min(max(at, 0), size - 1)
+        elif mode == "circular":
+            at %= size
+        elif mode == "reflect":
+            at = abs(at) if at < size else 2 * (size - 1) - at
+        places.append(at)
+    return places
+
+
+def pad_by(x: ArrayLike, padding: Padding, mode: str, value: float = 0.0) -> Array:
+    """`x` widened by a constant or by values of its own, axis by axis."""
+    if mode == "constant":
+        return pad(x, padding, value)
+    y = np.asarray(x, np.float64)
+    for axis, (low, high) in enumerate(padding, 2):
+        y = y.take(border(y.shape[axis], low, high, mode), axis)
+    return y
+
+
+def pad_by_backward(grad_output: ArrayLike, padding: Padding, mode: str) -> Array:
+    """Each value gets the gradients of all places where it stands."""
+    grad = np.asarray(grad_output, np.float64)
+    if mode == "constant":
+        return pad_backward(grad, padding)
+    for axis, (low, high) in enumerate(padding, 2):
+        size = grad.shape[axis] - low - high
+        total = np.zeros((size, *np.delete(grad.shape, axis)))
+        np.add.at(total, border(size, low, high, mode), np.moveaxis(grad, axis, 0))
+        grad = np.moveaxis(total, 0, axis)
+    return grad
+
+
 # Images of another size ---------------------------------------------------------------------------
 
 
@@ -577,6 +642,16 @@ def pixel_shuffle(x: ArrayLike, r: int) -> Array:
     y = np.empty((n, channels // r**2, height * r, width * r))
     for c, row, column in np.ndindex(*y.shape[1:]):
         y[:, c, row, column] = x[:, c * r**2 + row % r * r + column % r, row // r, column // r]
+    return y
+
+
+def pixel_unshuffle(x: ArrayLike, r: int) -> Array:
+    """Pixel by pixel."""
+    x = np.asarray(x, np.float64)
+    n, channels, height, width = x.shape
+    y = np.empty((n, channels * r**2, height // r, width // r))
+    for c, row, column in np.ndindex(*x.shape[1:]):
+        y[:, c * r**2 + row % r * r + column % r, row // r, column // r] = x[:, c, row, column]
     return y
 
 
@@ -603,6 +678,15 @@ def interpolate(x: ArrayLike, out: Shape, mode: str, align_corners: bool) -> Arr
         matrix = interpolation(y.shape[axis], length, mode, align_corners)
         y = np.moveaxis(np.tensordot(matrix, y, (1, axis)), 0, axis)
     return y
+
+
+def interpolate_backward(grad_output: ArrayLike, size: Shape, mode: str, align_corners: bool) -> Array:
+    """Axis by axis, by the same matrices transposed."""
+    grad = np.asarray(grad_output, np.float64)
+    for axis, length in enumerate(size, 2):
+        matrix = interpolation(length, grad.shape[axis], mode, align_corners)
+        grad = np.moveaxis(np.tensordot(matrix, grad, (0, axis)), 0, axis)
+    return grad
 
 
 # Normalisation ------------------------------------------------------------------------------------
@@ -645,6 +729,22 @@ def local_response_norm(x: ArrayLike, size: int, alpha: float, beta: float, k: f
         total = (neighbours**2).sum(1)
         y[:, c] = x[:, c] / (k + alpha * (total / size if average else total)) ** beta
     return y
+
+
+def local_response_norm_backward(
+    grad_output: ArrayLike, x: ArrayLike, size: int, alpha: float, beta: float, k: float, average: bool
+) -> Array:
+    """Pair by pair of channels: how the output of one depends on the input of the other."""
+    grad, x = np.asarray(grad_output, np.float64), np.asarray(x, np.float64)
+    factor = alpha / size if average else alpha
+    grad_x = np.zeros_like(x)
+    for c in range(x.shape[1]):
+        window = range(max(0, c - size // 2), min(x.shape[1], c + (size - 1) // 2 + 1))
+        base = k + factor * sum(x[:, j] ** 2 for j in window)
+        grad_x[:, c] += grad[:, c] * base**-beta
+        for j in window:
+            grad_x[:, j] -= grad[:, c] * x[:, c] * beta * base ** (-beta - 1) * factor * 2 * x[:, j]
+    return grad_x
 
 
 def concat_backward(grad_output: ArrayLike, lengths: Sequence[int], axis: int) -> list[Array]:
@@ -722,6 +822,20 @@ def cross_entropy_backward(
     logits = np.asarray(logits, np.float64)
     target, divisor = _cross_entropy_targets(logits, labels, label_smoothing, weight, ignore_index)
     return log_softmax_backward(-target / divisor, logits, 1)
+
+
+def losses(
+    name: str, scores: ArrayLike, labels: ArrayLike, reduction: str, **options: Any
+) -> tuple[Array | float, Array]:
+    """Cross-entropy of logits or likelihood of logarithms, reduced, and the gradient of their sum to the scores."""
+    scores = np.asarray(scores, np.float64)
+    given = [options.get(name, default) for name, default in CROSS_ENTROPY_OPTIONS.items()]
+    target, divisor = _cross_entropy_targets(scores, labels, *given)
+    each = -(target * (log_softmax(scores, 1) if name == "cross_entropy" else scores)).sum(1)
+    grad = log_softmax_backward(-target, scores, 1) if name == "cross_entropy" else -target
+    if reduction == "mean":
+        return np.divide(each.sum(), divisor), grad / divisor if divisor else np.zeros_like(grad)
+    return each.sum() if reduction == "sum" else each, grad
 
 
 # The textbook's pair on plain signals -------------------------------------------------------------

@@ -310,6 +310,71 @@ def test_cross_entropy(
     )
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_losses_and_their_gradients(name: str, reduction: str, rng: np.random.Generator) -> None:
+    scores, labels = rng.standard_normal((3, 4, 2)), rng.integers(0, 4, (3, 2))
+    options: dict[str, Any] = {"weight": rng.random(4) + 0.5, "ignore_index": int(labels[0, 0])}
+    log_p = ref.log_softmax(scores, 1) if name == "cross_entropy" else scores
+    rows = np.zeros((3, 2))
+    for (n, i), label in np.ndenumerate(labels):
+        if label != labels[0, 0]:
+            rows[n, i] = -log_p[n, label, i] * options["weight"][label]
+    divisor = options["weight"][labels[labels != labels[0, 0]]].sum()
+    expected = {"none": rows, "sum": rows.sum(), "mean": rows.sum() / divisor}[reduction]
+    loss, gradient = ref.losses(name, scores, labels, reduction, **options)
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    assert_gradient(
+        lambda x: ref.losses(name, x, labels, reduction, **options)[0], scores, np.ones(np.shape(loss)), gradient, rng,
+        step=1e-5, tolerance=1e-8,
+    )  # fmt: skip
+
+
+# Borders, sizes, channels -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "numpys"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")])
+def test_borders_are_numpys(mode: str, numpys: Any, rng: np.random.Generator) -> None:
+    x, pairs = rng.standard_normal((2, 3, 5, 4)), ((4, 2), (0, 3))
+    y = ref.pad_by(x, pairs, mode)
+    np.testing.assert_array_equal(y, np.pad(x, ((0, 0), (0, 0), *pairs), numpys))
+    grad = rng.standard_normal(y.shape)
+    assert_gradient(lambda x: ref.pad_by(x, pairs, mode), x, grad, ref.pad_by_backward(grad, pairs, mode), rng)
+
+
+@pytest.mark.parametrize(("mode", "corners"), [("nearest", False), ("bilinear", False), ("bilinear", True)])
+def test_interpolation_gradients_are_slopes(mode: str, corners: bool, rng: np.random.Generator) -> None:
+    x, grad = rng.standard_normal((2, 3, 4, 5)), rng.standard_normal((2, 3, 7, 3))
+    gradient = ref.interpolate_backward(grad, (4, 5), mode, corners)
+    assert_gradient(lambda x: ref.interpolate(x, (7, 3), mode, corners), x, grad, gradient, rng)
+
+
+def test_unpooling_gradients_are_slopes(rng: np.random.Generator) -> None:
+    x, index, grad = rng.standard_normal((2, 3, 4)), rng.integers(0, 6, (2, 3, 4)), rng.standard_normal((2, 3, 6))
+    assert_gradient(lambda x: ref.max_unpool(x, index, (6,)), x, grad, ref.max_unpool_backward(grad, index), rng)
+
+
+def test_unshuffling_undoes_shuffling(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((2, 18, 3, 2))
+    np.testing.assert_array_equal(ref.pixel_unshuffle(ref.pixel_shuffle(x, 3), 3), x)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_local_response_gradients_are_slopes(size: int, rng: np.random.Generator) -> None:
+    x, grad, options = rng.standard_normal((2, 5, 3)), rng.standard_normal((2, 5, 3)), (size, 0.7, 0.75, 2.0, True)
+    gradient = ref.local_response_norm_backward(grad, x, *options)
+    function = lambda x: ref.local_response_norm(x, *options)  # noqa: E731
+    assert_gradient(function, x, grad, gradient, rng, step=1e-5, tolerance=1e-8)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_prelu_gradients_are_slopes(count: int, rng: np.random.Generator) -> None:
+    x, weight, grad = rng.standard_normal((2, 3, 4)), rng.standard_normal(count), rng.standard_normal((2, 3, 4))
+    grad_x, grad_weight = ref.prelu_backward(grad, x, weight)
+    assert_gradient(lambda x: ref.prelu(x, weight), x, grad, grad_x, rng, step=1e-6, tolerance=1e-8)
+    assert_gradient(lambda weight: ref.prelu(x, weight), weight, grad, grad_weight, rng)
+
+
 # The textbook's pair ------------------------------------------------------------------------------
 
 

@@ -1,272 +1,303 @@
-"""What holds for any input: the answer is the oracle's, or an error that names function and argument.
+"""What holds for any call: the answer is the oracle's, or an error that names function and argument.
 
-Hypothesis draws geometries (sizes of none and one, huge strides, paddings and dilations, integers beyond 64 bits),
-arrays of any dtype, shape and place in memory, and values that are not finite or below the normal numbers. A few
-examples are tried each time, thousands with ``--hypothesis-profile long``.
+Hypothesis draws valid calls (`drawn_calls`, and layers below), lays their arrays anywhere in memory, and spoils three
+of ten in one place after the other. A call that is not spoilt must be computed, and come out as its oracle; a spoilt
+one must be refused. So that no property passes by refusing, the share of examples that were compared is asserted, too.
+
+A few examples are tried each time, and always the same; thousands, and new ones, with ``--hypothesis-profile long``.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
+import copy
+import functools
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reference
+import convkit as ck
+import reference as ref
 from convkit import functional as F
 from convkit import nn
-from functional_calls import Call, calls
-from other_arrays import OnlyDLPack
-from reference import Padding, Shape
-from test_functional_arrays import LAYOUTS, assert_same, through_dlpack, unaligned
+from drawn_calls import FAMILIES, FLOATS, Case, Draw
+from drawn_layers import LAYERS, LOSSES, NO_LAYERS, Example, sum_of_products
+from functional_calls import Call
+from geometries import normal
+from test_functional_arrays import LAYOUTS, read_only, swapped, unaligned
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-HUGE = [2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**100]
-SPECIAL = [0.0, -0.0, 1.0, -1.5, np.nan, np.inf, -np.inf, 1e-40, -1e-40, 1e-45, 3e38, -3e38, 88.8, -88.8, 1e-7]
-
-# Who speaks: a function, a layer, a parameter by its name.
-VOICE = re.compile(r"^[\w.]+( '.*?')?(\.\w+)?: .")
-
-sizes = st.integers(0, 9)
-kernels = st.integers(1, 5) | st.sampled_from([0, 9, 100])
-steps = st.integers(1, 4) | st.sampled_from([0, 50, *HUGE])  # strides and dilations
-paddings = st.integers(0, 6) | st.sampled_from([-1, 40])
+LEAST_COMPARED = 0.4
+NOT_FLOATS = ["f2", "g", "c8", "c16", "O", "i1", "i4", "i8", "u1", "u8", "?", "U3", "M8[s]", "V4"]
 
 
-def per_axis(rank: int, values: st.SearchStrategy[int]) -> st.SearchStrategy[Shape]:
-    return st.tuples(*[values] * rank)
+def drawn(test: Callable[..., bool]) -> Callable[..., None]:
+    """A property: `test` on drawn data says whether it compared, and of enough examples it must."""
+
+    @functools.wraps(test)
+    def run(**parameters: Any) -> None:
+        compared: list[bool] = []
+
+        def once(data: st.DataObject) -> None:
+            compared.append(False)
+            compared[-1] = test(data, **parameters)
+
+        what = [getattr(value, "layer", value) for value in parameters.values()]
+        once.__name__ = "_".join([test.__name__, *what])  # by which failures are kept
+        given(st.data())(once)()
+        share = sum(compared) / len(compared)
+        assert share >= LEAST_COMPARED, f"only {share:.0%} of {len(compared)} examples were compared"
+
+    signature = inspect.signature(test)
+    run.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    return run
 
 
-def pairs(rank: int, values: st.SearchStrategy[int]) -> st.SearchStrategy[Padding]:
-    return st.tuples(*[st.tuples(values, values)] * rank)
-
-
-def normal(shape: Shape, dtype: Any, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def answer(call: Callable[[], Any]) -> Any:
-    """What a call returns; None where it is refused, in words that say by whom."""
+def refused(call: Callable[[], Any], by: str, what: str) -> None:
+    """An error in the house's voice: who speaks, and then of what."""
     try:
-        return call()
+        result = call()
     except (TypeError, ValueError) as error:
-        assert VOICE.match(str(error)), f"{type(error).__name__}: {error}"
-        return None
-
-
-def compare(result: Any, fits: bool, expected: Callable[[], Any], dtype: Any, what: str) -> None:
-    """A result where, and only where, the arguments fit together, and then the oracle's."""
-    assert (result is not None) == fits, f"{what}: {'refused' if fits else 'not refused'}"
-    if fits:
-        wanted = expected()
-        results, wanted = (given if isinstance(given, tuple) else (given,) for given in (result, wanted))
-        for one, other in zip(results, wanted, strict=True):
-            if one.dtype.kind == "i":
-                np.testing.assert_array_equal(one, other)
-            else:
-                reference.assert_close(one, other, dtype, what=what)
-
-
-def windows_fit(size: Shape, kernel: Shape, stride: Shape, padding: Padding, dilation: Shape, ceil: bool) -> bool:
-    """Whether there is a window on each axis, of values that can be addressed."""
-    at_least = [(size, 1), (kernel, 1), (stride, 1), (dilation, 1), (tuple(itertools.chain(*padding)), 0)]
-    if any(value < least for values, least in at_least for value in values):
-        return False
-    integer = [value for values, _ in at_least for value in values]
-    if max(integer) >= 2**31:
-        return False
-    return all(n + lo + hi > d * (k - 1) for n, k, (lo, hi), d in zip(size, kernel, padding, dilation, strict=True))
-
-
-# Windows --------------------------------------------------------------------------------------------
-
-
-@given(st.data())
-def test_convolution_is_the_oracle_s_or_refused(data: st.DataObject) -> None:
-    rank = data.draw(st.integers(1, 3))
-    size, kernel = data.draw(per_axis(rank, sizes)), data.draw(per_axis(rank, kernels))
-    stride, dilation = data.draw(per_axis(rank, steps)), data.draw(per_axis(rank, steps))
-    padding, groups = data.draw(pairs(rank, paddings)), data.draw(st.integers(0, 4))
-    batch, channels, outputs = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 6)))
-    dtype = data.draw(st.sampled_from(FLOATS))
-    inner = data.draw(st.sampled_from([channels // max(groups, 1), channels]))
-    if math.prod(kernel) > 10**5:
-        return
-    x, weight = normal((batch, channels, *size), dtype), normal((outputs, inner, *kernel), dtype, 1)
-    bias = data.draw(st.sampled_from([None, normal((outputs,), dtype, 2), normal((outputs + 1,), dtype, 2)]))
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    result = answer(lambda: getattr(F, f"conv{rank}d")(x, weight, bias, **options))
-    if result is None:  # which of the many reasons it was is seen to elsewhere; some reason there must be
-        assert not (
-            windows_fit(size, kernel, stride, padding, dilation, False)
-            and groups > 0
-            and outputs > 0
-            and channels > 0
-            and channels == inner * groups
-            and outputs % groups == 0
-            and (bias is None or len(bias) == outputs)
-        )
-        return
-    reference.assert_close(result, reference.conv(x, weight, bias, **options), dtype, what="conv")
-    grad = normal(result.shape, dtype, 3)
-    backward = getattr(F, f"conv{rank}d_backward")(grad, x, weight, **options)
-    for one, other in zip(backward, reference.conv_backward(grad, x, weight, **options), strict=True):
-        reference.assert_close(one, other, dtype, what="conv_backward", scale=1.0)
-
-
-@given(st.data())
-def test_pooling_is_the_oracle_s_or_refused(data: st.DataObject) -> None:
-    rank = data.draw(st.integers(1, 3))
-    size, kernel = data.draw(per_axis(rank, sizes)), data.draw(per_axis(rank, kernels))
-    stride, dilation = data.draw(per_axis(rank, steps)), data.draw(per_axis(rank, steps))
-    padding, ceil = data.draw(pairs(rank, st.integers(0, 3))), data.draw(st.booleans())
-    lead, dtype = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 3))), data.draw(st.sampled_from(FLOATS))
-    if math.prod(kernel) > 10**5:
-        return
-    x = normal((*lead, *size), dtype)
-    once = (1,) * rank
-    narrow = all(2 * max(pair) <= k for pair, k in zip(padding, kernel, strict=True))
-    options = {"stride": stride, "padding": padding, "ceil_mode": ceil}
-    largest = answer(
-        lambda: getattr(F, f"max_pool{rank}d")(x, kernel, dilation=dilation, return_indices=True, **options)
-    )
-    if largest is not None:
-        compare(largest, True, lambda: reference.max_pool(x, kernel, dilation=dilation, **options), dtype, "max_pool")
-    elif lead[1] > 0:
-        assert not (windows_fit(size, kernel, stride, padding, dilation, ceil) and narrow)
-    counted = data.draw(st.booleans())
-    average = answer(lambda: getattr(F, f"avg_pool{rank}d")(x, kernel, count_include_pad=counted, **options))
-    if average is not None:
-        expected = reference.avg_pool(x, kernel, count_include_pad=counted, **options)
-        reference.assert_close(average, expected, dtype, what="avg_pool")
-    elif lead[1] > 0:
-        assert not (windows_fit(size, kernel, stride, padding, once, ceil) and narrow)
-
-
-@given(st.data())
-def test_other_sizes_are_the_oracle_s_or_refused(data: st.DataObject) -> None:
-    rank = data.draw(st.integers(1, 3))
-    size, out = data.draw(per_axis(rank, sizes)), data.draw(per_axis(rank, st.integers(-1, 12)))
-    x = normal((2, 3, *size), data.draw(st.sampled_from(FLOATS)))
-    fits = min(size) > 0 and min(out) > 0
-    average = answer(lambda: getattr(F, f"adaptive_avg_pool{rank}d")(x, out))
-    compare(average, fits, lambda: reference.adaptive_avg_pool(x, out), x.dtype, "adaptive_avg_pool")
-    largest = answer(lambda: getattr(F, f"adaptive_max_pool{rank}d")(x, out, return_indices=True))
-    compare(largest, fits, lambda: reference.adaptive_max_pool(x, out), x.dtype, "adaptive_max_pool")
-    if rank == 2:
-        mode, corners = data.draw(st.sampled_from([("nearest", False), ("bilinear", False), ("bilinear", True)]))
-        result = answer(lambda: F.interpolate(x, size=out, mode=mode, align_corners=corners))
-        compare(result, fits, lambda: reference.interpolate(x, out, mode, corners), x.dtype, "interpolate")
-
-
-# Values ---------------------------------------------------------------------------------------------
-
-values = st.lists(st.sampled_from(SPECIAL) | st.floats(width=32), max_size=40)
-
-
-@given(values, st.sampled_from(FLOATS))
-def test_values_that_are_not_finite_go_where_the_oracle_sends_them(numbers: list[float], dtype: Any) -> None:
-    with np.errstate(all="ignore"):
-        x = np.array(numbers, dtype)
-        tiny = np.finfo(dtype).tiny
-        for name in ("relu", "tanh", "sigmoid"):
-            result, expected = getattr(F, name)(x), getattr(reference, name)(x)
-            np.testing.assert_allclose(result, expected, rtol=1e-5, atol=tiny, err_msg=f"{name} of {x}")
-        if x.size:
-            plane = x.reshape(1, 1, -1)
-            options = {"stride": (1,), "padding": ((0, 0),), "dilation": (1,), "ceil_mode": False}
-            result = F.max_pool1d(plane, 1 + x.size // 3, stride=1, return_indices=True)
-            expected = reference.max_pool(plane, (1 + x.size // 3,), **options)
-            for one, other in zip(result, expected, strict=True):
-                np.testing.assert_array_equal(one, other)
-        for function, numpys in ((F.add, np.add), (F.subtract, np.subtract), (F.multiply, np.multiply)):
-            np.testing.assert_array_equal(function(x, x[::-1]), numpys(x, x[::-1]))
-        if x.size and np.isfinite(x).all() and np.ptp(x.astype(np.float64)) < 1e30:
-            rows = F.softmax(x[None], 1)
-            np.testing.assert_allclose(rows, reference.softmax(x[None], 1), rtol=1e-4, atol=tiny)
+        assert re.match(rf"{by}: .", str(error)), f"{what}: {type(error).__name__}: {error}"
+    else:
+        pytest.fail(f"{what}: not refused, but {result!r:.200}")
 
 
 # Arrays ---------------------------------------------------------------------------------------------
 
-DTYPES = ["f2", "f4", "f8", ">f4", ">f8", "g", "c8", "c16", "O", "i1", "i4", "i8", "u1", "u8", "?", "U3", "M8[s]", "V4"]
-IMPOSSIBLE: dict[str, Any] = {  # DLPack carries no other byte order, and bytes are aligned anywhere
-    ">f4": (through_dlpack, OnlyDLPack), ">f8": (through_dlpack, OnlyDLPack), "u1": (unaligned,)
-}  # fmt: skip
-each_call = pytest.mark.parametrize("call", [call for call in calls() if call.float_arrays], ids=repr)
+
+def as_it_is(x: Any) -> Any:
+    return x
 
 
-def strange(x: np.ndarray, dtype: str) -> np.ndarray:
-    """An array of this shape and another dtype, with the values where it can hold them."""
-    if np.dtype(dtype).kind in "UMV":
-        return np.zeros(x.shape, dtype)
+def laid(draw: Draw, x: Any) -> Any:
+    """The same values anywhere in memory; not where the array has none, or no axis to lay out."""
+    ways = [as_it_is, read_only, swapped]
+    if x.size and x.ndim:
+        ways += [way for way in LAYOUTS if way not in ways]
+    if x.dtype == np.uint8:  # of which there is one byte order, aligned anywhere
+        ways = [way for way in ways if way not in (swapped, unaligned)]
+    return draw.of(ways)(x)
+
+
+def of_another_dtype(draw: Draw, x: Any) -> Any:
+    dtype = draw.of(NOT_FLOATS)
     with np.errstate(all="ignore"):
-        return x.astype(dtype)
+        return np.zeros(x.shape, dtype) if np.dtype(dtype).kind in "UMV" else x.astype(dtype)
 
 
-@each_call
-@given(st.data())
-def test_an_array_in_the_place_of_another(call: Call, data: st.DataObject) -> None:
-    """Of another dtype it is refused; of any shape it is taken or refused; how it lies in memory changes nothing."""
-    name = data.draw(st.sampled_from(call.float_arrays))
-    array = call.arguments[name]
-    dtype = data.draw(st.sampled_from(DTYPES))
-    layout = data.draw(st.sampled_from([way for way in LAYOUTS if way not in IMPOSSIBLE.get(dtype, ())]))
-    if np.dtype(dtype).newbyteorder("=") not in FLOATS:
-        with pytest.raises(TypeError, match=VOICE.pattern):
-            call.with_(**{name: strange(array, dtype)})()
+# Functions ------------------------------------------------------------------------------------------
+
+
+def spoilt(draw: Draw, case: Case) -> Iterator[tuple[Call, str]]:
+    """The call with one argument that it must refuse, one after the other, and which it is."""
+    arrays = case.call.float_arrays
+    ways = [(name, value) for name, values in case.wrong.items() for value in values]
+    for name in arrays:
+        array = case.call.arguments[name]
+        ways.append((name, of_another_dtype(draw, array)))
+        if len(arrays) > 1:
+            ways.append((name, array.astype(FLOATS[array.dtype == FLOATS[0]])))
+    for name, value in ways:
+        shown = f"{value.dtype}{value.shape}" if isinstance(value, np.ndarray) else repr(value)
+        yield case.call.with_(**{name: value}), f"{case.call.name} with {name}={shown}"
+
+
+def answer(case: Case, call: Call) -> None:
+    """What a valid call returns, against the oracle."""
+    arrays = [case.call.arguments[name] for name in case.call.float_arrays]
+    exact = [array.astype(np.float64) for array in arrays]
+    dtype = arrays[0].dtype if arrays else case.call.arguments["arrays"][0].dtype
+    with np.errstate(all="ignore"):
+        expected = as_tuple(case.oracle(*exact))
+        if case.scale is None and not case.exact:
+            sizes = as_tuple(case.oracle(*map(np.abs, exact)))
+        else:
+            sizes = (case.scale or 0.0,) * len(expected)
+    results = call()
+    assert len(results) == len(expected)
+    for result, wanted, size in zip(results, expected, sizes, strict=True):
+        near(np.asarray(result), np.asarray(wanted), dtype, size, case)
+
+
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def near(result: Any, expected: Any, dtype: Any, size: Any, case: Case) -> None:
+    """As near to each value as the terms that it was made of allow."""
+    what = f"{case.call.name}: "
+    assert result.shape == expected.shape, what + f"{result.shape}, not {expected.shape}"
+    assert result.dtype == (dtype if result.dtype.kind == "f" else np.int64), what
+    if case.exact or result.dtype.kind == "i":
+        np.testing.assert_array_equal(result, expected.astype(result.dtype), what)
         return
-    shape = data.draw(st.just(array.shape) | st.lists(st.integers(0, 6), max_size=5).map(tuple))
-    changed = call.with_(**{name: np.resize(array, shape) if math.prod(shape) else np.zeros(shape, array.dtype)})
-    expected = answer(changed)
-    if expected is not None and shape and all(shape):
-        assert_same(call.with_(**{name: layout(changed.arguments[name])})(), expected, layout.__name__)
+    with np.errstate(all="ignore"):
+        off = np.abs(result - expected)
+    same = (result == expected) | (np.isnan(result) & np.isnan(expected))
+    scale = np.maximum(np.maximum(size, np.abs(expected)), np.finfo(dtype).tiny)
+    fine = same | (np.isfinite(result) & np.isfinite(expected) & (off <= ref.TOLERANCE[dtype] * scale))
+    assert fine.all(), what + f"{result[~fine]}, not {expected[~fine]}, for {case.call.arguments}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@drawn
+def test_a_function_is_its_oracle_and_refuses_what_is_spoilt(data: st.DataObject, family: str) -> bool:
+    draw = Draw(data)
+    cases = FAMILIES[family](draw)
+    if draw.spoils:
+        for call, what in spoilt(draw, draw.of(cases)):
+            refused(call, call.name, what)
+        return False
+    for case in cases:
+        arrays = {name: laid(draw, case.call.arguments[name]) for name in case.call.float_arrays}
+        before = {name: array.copy() for name, array in case.call.arguments.items() if isinstance(array, np.ndarray)}
+        answer(case, case.call.with_(**arrays))
+        for name, array in before.items():
+            np.testing.assert_array_equal(case.call.arguments[name], array, "an argument was written to")
+    return True
+
+
+def test_every_function_is_drawn() -> None:
+    names: set[str] = set()
+
+    @hypothesis.settings(max_examples=10)
+    @given(st.data())
+    def collect(data: st.DataObject) -> None:
+        draw = Draw(data)
+        names.update(case.call.name for draws in FAMILIES.values() for case in draws(draw))
+
+    collect()
+    assert names == set(F.__all__)
 
 
 # Layers ---------------------------------------------------------------------------------------------
 
-LAYERS: list[Callable[[], nn.Module]] = [
-    *(lambda f=f: f(3, 4, 3, stride=2, padding=1) for f in (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
-    *(lambda f=f: f(3, 4, 3, stride=2) for f in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)),
-    *(lambda f=f: f(2) for f in (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)),
-    *(lambda f=f: f(2) for f in (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)),
-    *(lambda f=f: f(2) for f in (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)),
-    *(lambda f=f: f(3) for f in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)),
-    nn.GlobalAvgPool, nn.GlobalMaxPool, nn.Flatten, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Softmax, nn.Dropout, nn.Dropout2d,
-    nn.Dropout3d, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Hardsigmoid, nn.Hardswish,
-    nn.Hardtanh, lambda: nn.GroupNorm(1, 3), lambda: nn.LayerNorm(4), lambda: nn.LocalResponseNorm(3),
-    lambda: nn.Linear(4, 3), lambda: nn.PixelShuffle(2), lambda: nn.PixelUnshuffle(2), lambda: nn.Upsample(5),
-]  # fmt: skip
+IMAGES = (1, 2, 3, 16, 19, 0)
+VOICE = r"[\w.]+( '.*?')?(\.\w+)?"  # a function, a layer, a parameter by its name
 
 
-@pytest.mark.parametrize("make", LAYERS, ids=lambda make: type(make()).__name__)
-@given(st.data())
-def test_a_layer_takes_an_input_or_refuses_it(make: Callable[[], nn.Module], data: st.DataObject) -> None:
-    """float32 and float64 agree, whatever lies between the array and the kernels; other dtypes are refused."""
-    layer, training = make(), data.draw(st.booleans())
-    usual = st.tuples(st.integers(0, 3), st.sampled_from([3, 4]), *[st.integers(0, 6)] * data.draw(st.integers(0, 3)))
-    shape = data.draw(usual | st.lists(st.integers(0, 6), max_size=5).map(tuple))
-    dtype = data.draw(st.sampled_from(DTYPES))
-    layout = data.draw(st.sampled_from([way for way in LAYOUTS if way not in IMPOSSIBLE.get(dtype, ())]))
-    x = normal(shape, np.float64)
-    if np.dtype(dtype).newbyteorder("=") not in FLOATS and dtype != "u1":
-        with pytest.raises(TypeError, match=VOICE.pattern):
-            layer(strange(x, dtype), training=training)
-        return
-    given = np.clip(x * 50 + 128, 0, 255).astype("u1") if dtype == "u1" else x.astype(dtype)
-    result = answer(lambda: layer(given))
-    if result is None or (training and answer(lambda: layer(given, training=True)) is None):
-        return
-    state = layer.dtype if layer.parameters() or layer.buffers() else np.dtype("f4" if dtype == "u1" else dtype)
-    assert result.dtype == state.newbyteorder("=")
-    result = layer(given)
-    if shape and all(shape):
-        assert_same((layer(layout(given)),), (result,), layout.__name__)
-    exact = layer.astype("float64")(given / 255.0 if dtype == "u1" else given.astype(np.float64))
-    assert exact.shape == result.shape
-    np.testing.assert_allclose(result, exact, rtol=1e-4, atol=1e-4)
+def filled(layer: nn.Module, draw: Draw) -> nn.Module:
+    """The layer, in the example's dtype, with weights and moments of the example's."""
+    layer.astype(str(draw.dtype))
+    rng = draw.rng()
+    for name, owned in [*layer.parameters().items(), *layer.buffers().items()]:
+        if owned.value.dtype.kind == "f":
+            values = normal(rng, owned.shape, draw.dtype)
+            owned.assign(np.abs(values) + draw.dtype.type(0.5) if name == "running_var" else values)
+    return layer
+
+
+def an_input(draw: Draw, example: Example) -> Any:
+    images = draw.of([n for n in IMAGES if n >= example.least])
+    x = normal(draw.rng(), (images, *draw.of(example.shapes)), draw.of(FLOATS))
+    return np.clip(50 * x + 128, 0, 255).astype(np.uint8) if draw.often(2) else x
+
+
+def in_double(x: Any, dtype: Any) -> Any:
+    """What a model of this dtype makes of an input, images scaled."""
+    return x / 255.0 if x.dtype == np.uint8 else x.astype(dtype).astype(np.float64)
+
+
+@pytest.mark.parametrize("example", LAYERS, ids=lambda example: example.layer)
+@drawn
+def test_a_layer_is_its_oracle_and_refuses_what_is_spoilt(data: st.DataObject, example: Example) -> bool:
+    draw = Draw(data)
+    layer, x = filled(example.make(), draw), an_input(draw, example)
+    if draw.spoils:
+        training = draw.yes()
+        for bad in [of_another_dtype(draw, x), *(np.zeros(shape, draw.dtype) for shape in example.refused)]:
+            if bad.dtype != np.uint8:  # images
+                call = functools.partial(layer, bad, training=training)
+                refused(call, VOICE, f"{example.layer} of {bad.dtype}{bad.shape}")
+        return False
+    result = layer(laid(draw, x))
+    own = bool(layer.parameters() or layer.buffers())
+    dtype = layer.dtype if own else np.dtype(np.float32 if x.dtype == np.uint8 else x.dtype)
+    double, exact = copy.deepcopy(layer).astype("float64"), in_double(x, dtype)
+    expected = double(exact) if example.oracle is None else example.oracle(double, exact)
+    ref.assert_close(result, expected, dtype, scale=scale_of(expected, exact), what=example.layer)
+    if x.dtype != np.uint8:
+        gradients_agree(draw, layer, double, x, exact, result)
+    return True
+
+
+def gradients_agree(draw: Draw, layer: nn.Module, double: nn.Module, x: Any, exact: Any, y: Any) -> None:
+    """Those of single precision with those of double, in training and in inference."""
+    training, weights = draw.yes(), normal(draw.rng(), y.shape, np.float64)
+    options = {"inputs": True, "training": training}
+    loss, grads, grad_x = ck.value_and_grad(layer, sum_of_products, **options)(x, weights.astype(y.dtype))
+    wanted_loss, wanted, wanted_x = ck.value_and_grad(double, sum_of_products, **options)(exact, weights)
+    terms = 1 + float(np.abs(weights).sum())
+    assert abs(loss - wanted_loss) <= 10 * ref.TOLERANCE[y.dtype] * (abs(wanted_loss) + terms)
+    for name, grad in {**grads, "input": grad_x}.items():
+        against = wanted_x if name == "input" else wanted[name]
+        scale = scale_of(against, exact) * max(1.0, len(x))
+        ref.assert_close(grad, against, y.dtype, scale=scale, what=f"gradient to {name}")
+
+
+def scale_of(expected: Any, x: Any) -> float:
+    return 4 * max(1.0, np.abs(expected).max(initial=0.0), np.abs(x).max(initial=0.0))
+
+
+def test_every_layer_is_drawn() -> None:
+    names = {example.layer for example in LAYERS}
+    assert names == set(nn.__all__) - NO_LAYERS - LOSSES
+
+
+class Two(nn.Module):
+    """A network with an auxiliary classifier."""
+
+    def __init__(self) -> None:
+        self.main, self.auxiliary = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.main(x), self.auxiliary(x)
+
+
+def make_loss(draw: Draw, name: str) -> tuple[Any, dict[str, Any]]:
+    """The loss, and the options for its oracle."""
+    if name == "MSELoss":
+        return nn.MSELoss(), {}
+    options = {"label_smoothing": draw.of((0.0, 0.2)), "ignore_index": draw.of((None, 1))}
+    options["weight"] = np.array([0.5, 1.0, 2.0]) if draw.yes() else None
+    return getattr(nn, name)(**options), options
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@drawn
+def test_a_loss_is_its_oracle_and_refuses_what_is_spoilt(data: st.DataObject, name: str) -> bool:
+    draw = Draw(data)
+    model = filled(Two() if name.startswith("Auxiliary") else nn.Linear(4, 3), draw)
+    loss_fn, options = make_loss(draw, name)
+    rng, images = draw.rng(), draw.of((1, 2, 3, 16, 19))
+    x = normal(rng, (images, 4), draw.dtype)
+    targets = normal(rng, (images, 3), draw.dtype) if name == "MSELoss" else rng.integers(0, 3, images)
+    if draw.spoils:
+        for bad in [targets[None], targets[:0], targets.astype("c8"), np.zeros(images, "U3"), np.zeros((images, 7))]:
+            call = functools.partial(ck.value_and_grad(model, loss_fn), x, bad)
+            refused(call, VOICE, f"{name} of {bad.dtype}{bad.shape}")
+        return False
+    loss, grads = ck.value_and_grad(model, loss_fn)(x, targets)
+    outputs = [np.asarray(y, np.float64) for y in as_tuple(model(x))]
+    with np.errstate(all="ignore"):
+        expected = sum(
+            share * expected_loss(name, y, targets, options) for share, y in zip((1, 0.3), outputs, strict=False)
+        )
+    np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-5)
+    double = copy.deepcopy(model).astype("float64")
+    _, wanted = ck.value_and_grad(double, loss_fn)(x.astype(np.float64), targets)
+    for key, grad in grads.items():
+        np.testing.assert_allclose(grad, wanted[key], rtol=1e-4, atol=1e-4)
+    return True
+
+
+def expected_loss(name: str, y: Any, targets: Any, options: dict[str, Any]) -> Any:
+    if name == "MSELoss":
+        return ((y - targets) ** 2).mean()
+    return ref.losses("cross_entropy", y, targets, "mean", **options)[0]
