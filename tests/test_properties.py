@@ -1,8 +1,9 @@
 """What holds for any call: the answer is the oracle's, or an error that names function and argument.
 
-Hypothesis draws valid calls (`drawn_calls`, and layers below), lays their arrays anywhere in memory, and spoils three
-of ten in one place after the other. A call that is not spoilt must be computed, and come out as its oracle; a spoilt
-one must be refused. So that no property passes by refusing, the share of examples that were compared is asserted, too.
+Hypothesis draws valid calls (`drawn_calls`) and layers (`drawn_layers`) and lays their arrays anywhere in memory. Such
+a call must be computed, and come out as its oracle. Three of ten are also spoilt, in one place after the other, and
+must then be refused. So that no property passes without having looked, the share of examples that were compared is
+asserted.
 
 A few examples are tried each time, and always the same; thousands, and new ones, with ``--hypothesis-profile long``.
 """
@@ -32,12 +33,12 @@ from functional_calls import Call
 from geometries import normal
 from test_functional_arrays import LAYOUTS, read_only, swapped, unaligned
 
-LEAST_COMPARED = 0.4
+LEAST_COMPARED = 0.9
 NOT_FLOATS = ["f2", "g", "c8", "c16", "O", "i1", "i4", "i8", "u1", "u8", "?", "U3", "M8[s]", "V4"]
 
 
 def drawn(test: Callable[..., bool]) -> Callable[..., None]:
-    """A property: `test` on drawn data says whether it compared, and of enough examples it must."""
+    """A property: `test` on drawn data says whether it compared, and of enough examples it must have."""
 
     @functools.wraps(test)
     def run(**parameters: Any) -> None:
@@ -102,7 +103,8 @@ def spoilt(draw: Draw, case: Case) -> Iterator[tuple[Call, str]]:
         array = case.call.arguments[name]
         ways.append((name, of_another_dtype(draw, array)))
         if len(arrays) > 1:
-            ways.append((name, array.astype(FLOATS[array.dtype == FLOATS[0]])))
+            with np.errstate(over="ignore"):
+                ways.append((name, array.astype(FLOATS[array.dtype == FLOATS[0]])))
     for name, value in ways:
         shown = f"{value.dtype}{value.shape}" if isinstance(value, np.ndarray) else repr(value)
         yield case.call.with_(**{name: value}), f"{case.call.name} with {name}={shown}"
@@ -153,7 +155,6 @@ def test_a_function_is_its_oracle_and_refuses_what_is_spoilt(data: st.DataObject
     if draw.spoils:
         for call, what in spoilt(draw, draw.of(cases)):
             refused(call, call.name, what)
-        return False
     for case in cases:
         arrays = {name: laid(draw, case.call.arguments[name]) for name in case.call.float_arrays}
         before = {name: array.copy() for name, array in case.call.arguments.items() if isinstance(array, np.ndarray)}
@@ -215,7 +216,6 @@ def test_a_layer_is_its_oracle_and_refuses_what_is_spoilt(data: st.DataObject, e
             if bad.dtype != np.uint8:  # images
                 call = functools.partial(layer, bad, training=training)
                 refused(call, VOICE, f"{example.layer} of {bad.dtype}{bad.shape}")
-        return False
     result = layer(laid(draw, x))
     own = bool(layer.parameters() or layer.buffers())
     dtype = layer.dtype if own else np.dtype(np.float32 if x.dtype == np.uint8 else x.dtype)
@@ -282,7 +282,6 @@ def test_a_loss_is_its_oracle_and_refuses_what_is_spoilt(data: st.DataObject, na
         for bad in [targets[None], targets[:0], targets.astype("c8"), np.zeros(images, "U3"), np.zeros((images, 7))]:
             call = functools.partial(ck.value_and_grad(model, loss_fn), x, bad)
             refused(call, VOICE, f"{name} of {bad.dtype}{bad.shape}")
-        return False
     loss, grads = ck.value_and_grad(model, loss_fn)(x, targets)
     outputs = [np.asarray(y, np.float64) for y in as_tuple(model(x))]
     with np.errstate(all="ignore"):
