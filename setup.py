@@ -163,9 +163,15 @@ def extension(driver: str) -> Extension:
     )
 
 
+extensions = [extension(driver) for driver in DRIVERS]
+if SANITIZERS or CYTHON_CHECKS:  # with faults on purpose, to see that they are found
+    planted = Extension("planted_faults", ["tools/planted_faults.pyx"], include_dirs=[KERNELS], depends=HEADERS)
+    extensions.append(planted)
+
 setup(
     ext_modules=cythonize(
-        [extension(driver) for driver in DRIVERS],
+        extensions,
+        include_path=["src"],
         compiler_directives=DIRECTIVES,
     ),
     cmdclass={"build_ext": BuildKernels},
