@@ -73,15 +73,18 @@ def test_threads_follow_the_environment() -> None:
 
 def test_threads_follow_affinity_and_the_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, bool]] = []
-    monkeypatch.setattr(core, "set_default_threads", lambda most, affinity: asked.append((most, affinity)))
+    given: list[int] = []
+    monkeypatch.setattr(core, "set_default_threads", lambda most, limited: asked.append((most, limited)))
+    monkeypatch.setattr(core, "follow_group", lambda count: given.append(count()))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    for quota in (None, 3, 100):
+    for quota in (None, 3):
         monkeypatch.setattr(config, "_cgroup_cores", lambda quota=quota: quota)
         config._use_default_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "5,2")
     config._use_default_threads()
-    assert asked == [(8, True), (3, True), (8, True), (5, False)]
+    assert asked == [(8, True), (8, True), (5, False)]
+    assert given == [config.MOST_THREADS, 3]
 
 
 @pytest.mark.parametrize(
@@ -98,10 +101,49 @@ def test_the_quota_of_a_control_group_is_read_in_whole_cores(
     assert config._cgroup_cores() == cores
 
 
-def test_the_older_form_of_a_quota_is_read(tmp_path: Path) -> None:
-    (tmp_path / "cpu.cfs_quota_us").write_text("250000\n")
-    (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
-    assert config._quota(tmp_path) == 3
+@pytest.mark.parametrize(
+    ("quota", "period", "cores"), [("250000", "100000", 3), ("-1", "100000", None), ("1", "0", None)]
+)
+def test_the_older_form_of_a_quota_is_read(quota: str, period: str, cores: int | None, tmp_path: Path) -> None:
+    (tmp_path / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu.cfs_period_us").write_text(f"{period}\n")
+    assert config._quota(tmp_path) == cores
+
+
+@pytest.mark.parametrize(
+    "content", ["", "max", "100000", "a b", "1 2 3", "100000 0", "-5 100000", "0 100000", "1 -1", "é"]
+)
+def test_a_quota_that_makes_no_sense_is_none(content: str, tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_bytes(content.encode("latin-1"))
+    assert config._quota(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("0::/a/b", "a/cpu.max"),
+        ("0::/a/b", "unified/a/b/cpu.max"),
+        ("0::/a:b", "a:b/cpu.max"),
+        ("0::/..", "cpu.max"),
+        ("4:cpu:/a", "cpu/a/cpu.cfs_quota_us"),
+        ("4:cpu,cpuacct:/a", "cpu,cpuacct/cpu.cfs_quota_us"),
+        ("4:cpuacct,cpu:/a", "cpu/a/cpu.cfs_quota_us"),
+    ],
+)
+def test_control_groups_are_found_in_every_kind_of_hierarchy(
+    line: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also among lines that nobody understands, with names that are no UTF-8."""
+    group = tmp_path / "group"
+    group.write_bytes(b"\n1:\nodd\n3:memory:/m\n5:name=cpu:/\xff\n" + line.encode() + b"\n0::/\xff\xfe\n")
+    monkeypatch.setattr(config, "OWN_GROUPS", group)
+    monkeypatch.setattr(config, "HIERARCHIES", tmp_path)
+    assert config._cgroup_cores() is None
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("150000" + " 100000" * (path.name == "cpu.max"))
+    path.with_name("cpu.cfs_period_us").write_text("100000")
+    assert config._cgroup_cores() == 2
 
 
 @pytest.mark.parametrize("n", [0, -1])

@@ -8,7 +8,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ import numpy as np
 import pytest
 
 import convkit as ck
+from convkit import config, models, nn, optim
 from convkit import functional as F
-from convkit import models, nn, optim
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what is tested is Linux' own")
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+
+def cores() -> int:
+    """Those that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 # A script's beginning: a call that is shared out among two threads, and what it gives.
 TWO_THREADS = """
@@ -256,6 +263,87 @@ def test_the_default_follows_affinity_while_the_process_runs() -> None:
     print(ck.get_num_threads())
     """
     assert threads_in(code).split() == ["True", "1", "True", "3"]
+
+
+def new_group() -> Path | None:
+    """The file for the quota of a control group that is made inside our own, or above it."""
+    for folder in config._cgroup_folders():
+        group = folder / f"convkit-test-{os.getpid()}"
+        with suppress(OSError):
+            group.mkdir()
+            for name in ("cpu.max", "cpu.cfs_quota_us"):
+                if (group / name).exists():
+                    return group / name
+            group.rmdir()
+    return None
+
+
+@pytest.fixture
+def quota() -> Iterator[Path]:
+    file = new_group()
+    if file is None:
+        pytest.skip("no control group with a quota can be made here")
+    yield file
+    file.parent.rmdir()
+
+
+@linux
+@pytest.mark.skipif(cores() < 2, reason="one core has no fewer")
+def test_the_default_follows_the_quota_of_the_control_group_while_the_process_runs(quota: Path) -> None:
+    """Kernels, which `known_threads` stands for, within about a second, and `get_num_threads` at once."""
+    code = """
+    import sys, time
+    from pathlib import Path
+    Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+    import convkit as ck
+    from convkit._kernels import core
+    print("ready", flush=True)
+    for line in sys.stdin:
+        expected, began = int(line), time.monotonic()
+        while core.known_threads() != expected and time.monotonic() < began + 10:
+            time.sleep(0.05)
+        print(core.known_threads(), ck.get_num_threads(), time.monotonic() - began, flush=True)
+    """
+    rest = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    with subprocess.Popen(
+        [sys.executable, "-c", "import os\n" + textwrap.dedent(code), str(quota.parent)],
+        env={**rest, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None
+        quota.write_text("100000")  # of 100000, the period that groups begin with
+        assert child.stdout.readline() == "ready\n"
+        for cores in (1, 2, 1):
+            quota.write_text(f"{cores}00000")
+            print(cores, file=child.stdin, flush=True)
+            known, now, seconds = child.stdout.readline().split()
+            assert (int(known), int(now)) == (cores, cores)
+            assert float(seconds) < 3
+
+
+@linux
+def test_the_control_group_is_asked_once_a_second_while_functions_are_called() -> None:
+    code = """
+    import time
+    import numpy as np
+    from convkit import functional as F
+    from convkit._kernels import core
+    if not core.has_openmp():
+        raise SystemExit
+    asked = []
+    core.follow_group(lambda: asked.append(1) or 1)
+    assert len(asked) == 1 and ck.get_num_threads() == 1 and len(asked) == 2
+    x, end = np.ones(9, np.float32), time.monotonic() + 2.5
+    while time.monotonic() < end:
+        F.relu(x)
+    assert 3 <= len(asked) <= 4, asked
+    asked.clear()
+    ck.set_num_threads(2)  # whatever the group has
+    assert ck.get_num_threads() == 2 and not asked
+    """
+    threads_in(code)
 
 
 @pytest.mark.parametrize("at_start", ["1", "2", "4"])

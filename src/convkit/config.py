@@ -14,6 +14,8 @@ from convkit._version import __version__
 from convkit.winograd import Rule
 
 MOST_THREADS = 1024
+OWN_GROUPS = Path("/proc/self/cgroup")
+HIERARCHIES = Path("/sys/fs/cgroup")
 
 
 def set_num_threads(n: int) -> None:
@@ -67,13 +69,13 @@ def show_config() -> str:
 
 
 def _use_default_threads() -> None:
-    """OMP_NUM_THREADS, else the cores that affinity, at any time, and the control group, now, give this process."""
+    """OMP_NUM_THREADS, else the cores that affinity and the control group give this process at any time."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if first.isdigit() and int(first) > 0:
-        core.set_default_threads(min(int(first), MOST_THREADS), affinity=False)
+        core.set_default_threads(min(int(first), MOST_THREADS), limited=False)
     else:
-        most = min(os.cpu_count() or 1, _cgroup_cores() or MOST_THREADS, MOST_THREADS)
-        core.set_default_threads(most, affinity=True)
+        core.set_default_threads(min(os.cpu_count() or 1, MOST_THREADS), limited=True)
+        core.follow_group(lambda: _cgroup_cores() or MOST_THREADS)
 
 
 def _cgroup_cores() -> int | None:
@@ -83,31 +85,39 @@ def _cgroup_cores() -> int | None:
 
 
 def _cgroup_folders() -> list[Path]:
-    """The folders of this process's control group and all above it, for versions 2 and 1."""
+    """Where the folders of this process's control group and all above it may be, for versions 2 and 1."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = os.fsdecode(OWN_GROUPS.read_bytes()).split("\n")
     except OSError:
         return []
     folders = []
     for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "" or "cpu" in controllers.split(","):
-            root = Path("/sys/fs/cgroup") / ("cpu" if controllers else "")
-            inside = Path(path.lstrip("/"))
-            folders += [root / part for part in (inside, *inside.parents)]
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0":
+            roots = ["", "unified"]  # the second beside a version 1 that has most controllers
+        elif "cpu" in controllers.split(","):
+            roots = list(dict.fromkeys(["cpu", controllers]))
+        else:
+            continue
+        inside = Path(path.lstrip("/"))
+        folders += [HIERARCHIES / root / part for root in roots for part in (inside, *inside.parents)]
     return folders
 
 
 def _quota(folder: Path) -> int | None:
+    """Whole cores of a control group's quota; None where it has none, or one that makes no sense."""
     try:
-        if (folder / "cpu.max").exists():
-            quota, period = (folder / "cpu.max").read_text().split()
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-    except OSError:
+        quota, period = map(int, _quota_and_period(folder))
+    except (OSError, ValueError):
         return None
-    return None if quota in ("max", "-1") else max(1, -(-int(quota) // int(period)))
+    return -(-quota // period) if quota > 0 and period > 0 else None
+
+
+def _quota_and_period(folder: Path) -> list[str]:
+    if (folder / "cpu.max").exists():
+        return (folder / "cpu.max").read_text().split()
+    return [(folder / name).read_text() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
 
 
 _use_default_threads()

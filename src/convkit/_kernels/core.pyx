@@ -29,7 +29,9 @@ cdef extern from "runtime.h" nogil:
     const ck_micro *ck_chosen()
     int ck_has_openmp()
     void ck_set_threads(int n)
-    void ck_set_default_threads(int most, int affinity)
+    void ck_set_default_threads(int most, int is_limited)
+    int ck_group_is_due(int now)
+    void ck_set_group_cores(int n)
     int ck_threads()
     int ck_threads_known()
     int ck_threads_now()
@@ -42,6 +44,16 @@ cdef double SERIAL_BELOW = 2e5
 
 cdef const ck_micro *micro() noexcept nogil:
     return ck_chosen()
+
+
+# How many cores the control group has: a Python function, which reads files.  It is asked where Python calls kernels,
+# since within them there is no interpreter's lock.
+cdef object count_group_cores = None
+
+cdef int look_at_group(bint now) except -1:
+    if ck_group_is_due(now) and count_group_cores is not None:
+        ck_set_group_cores(count_group_cores())
+    return 0
 
 
 # Entering the OpenMP runtime takes half a microsecond even alone, so loops that may be all the work there is (one
@@ -77,6 +89,7 @@ cdef class Kernel:
 
     def run(self):
         """Do the work once."""
+        look_at_group(False)
         with nogil:
             self.execute()
 
@@ -225,18 +238,28 @@ def set_threads(int n):
     ck_set_threads(n)
 
 
-def set_default_threads(int most, bint affinity):
-    """What holds until a number is set: so many, or as many as affinity gives cores at any time, and no more."""
-    ck_set_default_threads(most, affinity)
+def set_default_threads(int most, bint limited):
+    """What holds until a number is set: so many, or as many as affinity and the control group give cores at any time,
+    and no more."""
+    ck_set_default_threads(most, limited)
+
+
+def follow_group(count):
+    """Ask `count` for the cores of the control group now, and once a second while kernels are called."""
+    global count_group_cores
+    count_group_cores = count
+    look_at_group(True)
 
 
 def known_threads():
-    """The same as effective_threads, of a tenth of a second ago at most, in no time."""
+    """The same as effective_threads, of a second ago at most, in no time."""
+    look_at_group(False)
     return ck_threads_known()
 
 
 def effective_threads():
     """Threads that the next large enough loop will use."""
+    look_at_group(True)
     return ck_threads_now()
 
 

@@ -36,17 +36,20 @@ const char *ck_compiler(void)
 
 /* Atomic because Python's threads set and ask for them side by side. */
 static _Atomic int threads = 1;
-static _Atomic int within_affinity; /* whether there shall be no more than the calling thread has cores */
+static _Atomic int limited; /* whether there shall be no more than the calling thread and its group have cores */
+static _Atomic int group_cores = INT_MAX;
 
-void ck_set_default_threads(int most, int affinity)
+void ck_set_default_threads(int most, int is_limited)
 {
     threads = most;
-    within_affinity = affinity;
+    limited = is_limited;
 }
 
+void ck_set_group_cores(int n) { group_cores = n; }
+
 #ifdef _OPENMP
-/* The cores that the calling thread may run on. Asking the system for them costs as much as a small loop saves, so
-   it is done ten times a second at most, unless `now` is wanted. */
+/* The cores that the calling thread may run on, and no more than its control group gives. Asking the system for them
+   costs as much as a small loop saves, so it is done ten times a second at most, unless `now` is wanted. */
 static int cores(int now)
 {
     static __thread int known;
@@ -56,7 +59,7 @@ static int cores(int now)
         asked_at = time;
         known = affine_cores();
     }
-    return known;
+    return known < group_cores ? known : group_cores;
 }
 
 /* What the runtime's own limit is in this thread as long as nobody else has set it: what it was when we were loaded,
@@ -96,14 +99,14 @@ void ck_set_threads(int n)
         limit_told = n;
     }
     threads = n;
-    within_affinity = 0;
+    limited = 0;
 }
 
 static int allowed_threads(int now)
 {
     if (serial_after_fork)
         return 1;
-    int n = threads, limit = omp_get_max_threads(), have = within_affinity ? cores(now) : INT_MAX;
+    int n = threads, limit = omp_get_max_threads(), have = limited ? cores(now) : INT_MAX;
     if (n > have)
         n = have;
     if (limit != untouched_limit() && n > limit)
@@ -132,6 +135,20 @@ int ck_threads_known(void) { return 1; }
 int ck_threads(void) { return 1; }
 int ck_threads_now(void) { return 1; }
 #endif
+
+int ck_group_is_due(int now)
+{
+#if defined(_OPENMP) && defined(__linux__)
+    static _Atomic int64_t asked_at;
+    int64_t time = milliseconds();
+    if (limited && (now || time - asked_at > 1000)) {
+        asked_at = time;
+        return 1;
+    }
+#endif
+    (void)now;
+    return 0;
+}
 
 /* --- scratch ------------------------------------------------------------------------------ */
 

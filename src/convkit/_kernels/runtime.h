@@ -23,9 +23,13 @@ const char *ck_compiler(void);
 /* --- threads ------------------------------------------------------------------------------ */
 int ck_has_openmp(void);
 void ck_set_threads(int n);
-/* What holds until a number is set: so many, where `affinity` is not 0 as many as the calling thread has cores, which may
-   change, and at most so many. */
-void ck_set_default_threads(int most, int affinity);
+/* What holds until a number is set: so many, where `is_limited` is not 0 as many as the calling thread and its control
+   group have cores, which may change, and at most so many. */
+void ck_set_default_threads(int most, int is_limited);
+/* Whether the caller shall find out how many cores the control group has, and tell: once a second, or `now`, while that
+   makes a difference. */
+int ck_group_is_due(int now);
+void ck_set_group_cores(int n);
 /* Threads the next parallel loop may use: the number set, less where the OpenMP runtime was limited since, one inside
    a parallel loop; cores are counted ten times a second. */
 int ck_threads(void);
