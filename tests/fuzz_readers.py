@@ -33,8 +33,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,21 +56,27 @@ TEXTS += ["a\0b", "weight", "resnet20", "highway_dense", "depth", "width", "num_
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader: files that it takes, how to change one, and the errors that it documents."""
+    """A reader: files that it takes, how to change one, the errors that it documents, and files to be changed, too, of
+    which it may refuse some as they are."""
 
     seeds: list[bytes]
     change: Callable[[bytes, Rng], bytes]
     read: Callable[[Path], object]
     errors: tuple[type[Exception], ...]
+    others: list[bytes] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[bytes]:
+        return [*self.seeds, *self.others]
 
     def damaged(self, rng: Rng) -> bytes:
-        """A seed after some changes, of its structure mostly, else of its bytes."""
-        content: bytes = pick(rng, self.seeds)
+        """A file after some changes, of its structure mostly, else of its bytes."""
+        content: bytes = pick(rng, self.files)
         for _ in range(rng.integers(1, SEVERAL + 1)):
             if rng.random() < 0.9:
                 content = self.change(content, rng)
             else:
-                content = bytes_changed(content, pick(rng, self.seeds), rng)
+                content = bytes_changed(content, pick(rng, self.files), rng)
         return content
 
 
@@ -207,7 +212,8 @@ def cifar_reader(folder: Path, thorough: bool) -> Reader:
         path.rename(home / ("cifar-10-binary.tar.gz" if packed else "test_batch.bin"))
         data.cifar10("test", source=home)
 
-    return Reader([records, archives[0], archives[0], archives[1]], change, read, (data.CifarError, data.DataNotFound))
+    errors = (data.CifarError, data.DataNotFound)
+    return Reader([records, archives[0], archives[0]], change, read, errors, [archives[1]])
 
 
 def _archive(name: str, content: bytes) -> bytes:
@@ -398,7 +404,7 @@ def onnx_reader(folder: Path, thorough: bool) -> Reader:
     network.input_shape = (1, 8, 8)
     ck.set_seed(0)
     ck_onnx.save(network, folder / "seed")
-    protos = [onnx.load(os.fspath(folder / "seed")), *_nodes(), *(_cases() if thorough else ())]
+    protos, cases = [onnx.load(os.fspath(folder / "seed")), *_nodes()], _cases() if thorough else ()
     (folder / "beside").write_bytes(bytes(4096))
 
     def read(path: Path) -> None:
@@ -408,7 +414,8 @@ def onnx_reader(folder: Path, thorough: bool) -> Reader:
             module(*inputs)
 
     errors = (NotImplementedError, TypeError, ValueError, MemoryError)  # a graph is a program and may ask for much
-    return Reader([proto.SerializeToString() for proto in protos], _onnx_changed, read, errors)
+    seeds, others = ([proto.SerializeToString() for proto in files] for files in (protos, cases))
+    return Reader(seeds, _onnx_changed, read, errors, others)
 
 
 def _nodes() -> Iterator[Any]:
@@ -572,14 +579,10 @@ def _run(
     reader: Reader, name: str, seed: int, folder: Path, inputs: int, seconds: float, only: int | None
 ) -> dict[str, Any]:
     path = folder / "file"
-    for content in reader.seeds:  # all of them are read, so that what is imported then is there
-        path.write_bytes(content)
-        with suppress(*reader.errors):  # by which some of ONNX's cases are refused
-            reader.read(path)
+    faults = _seed_faults(reader, path)  # all are read, so that what is imported then is there
     escapes = _watched(folder.parent)
     _limit_memory()
     outcomes: Counter[str] = Counter()
-    faults: dict[str, str] = {}
     began = time.perf_counter()
     number = 0 if only is None else only
     last = inputs if only is None else only + 1
@@ -594,8 +597,28 @@ def _run(
             escapes.clear()
         outcomes[outcome] += 1
         number += 1
+    if only is None and "read" not in outcomes:
+        faults["none of the inputs was read"] = f"{number} inputs"
     done = {"reader": name, "inputs": sum(outcomes.values()), "seconds": round(time.perf_counter() - began)}
     return done | {"outcomes": dict(outcomes.most_common()), "faults": faults}
+
+
+def _seed_faults(reader: Reader, path: Path) -> dict[str, str]:
+    """What is wrong with a reader that refuses what it takes: none of its errors would mean anything."""
+
+    def refusal(content: bytes) -> str:
+        path.write_bytes(content)
+        try:
+            reader.read(path)
+        except reader.errors as error:
+            return f"{type(error).__name__}: {str(error)[:200]}"
+        return ""
+
+    faults = {f"seed {number} is refused": refusal(content) for number, content in enumerate(reader.seeds)}
+    others = [refusal(content) for content in reader.others]
+    if len(others) > 1 and all(others):  # a single one may be made to be refused
+        faults["all other seeds are refused"] = others[0]
+    return {fault: text for fault, text in faults.items() if text}
 
 
 def _outcome(reader: Reader, path: Path, where: str, faults: dict[str, str]) -> str:
