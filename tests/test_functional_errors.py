@@ -201,6 +201,19 @@ def test_parts_that_cannot_be_joined() -> None:
         F.concat_backward(np.zeros((2, 6)), [np.zeros((2, 3)), np.zeros((5, 3))], 1)
 
 
+def test_sizes_beyond_any_memory_are_refused_for_a_batch_of_none_too() -> None:
+    """Of no values, but NumPy counts places along each axis in 64 bits."""
+    x = np.zeros((0, 1, 4))
+    for name, call in [
+        ("pad", lambda: F.pad(x, 2**62)),
+        ("interpolate", lambda: F.interpolate(x, 2**63 - 1)),
+        ("adaptive_avg_pool1d", lambda: F.adaptive_avg_pool1d(x, 2**63 - 1)),
+        ("max_unpool1d", lambda: F.max_unpool1d(x, np.zeros(x.shape, int), 2, output_size=2**63 - 1)),
+    ]:
+        with pytest.raises(ValueError, match=rf"^{name}: .*more values than can be addressed"):
+            call()
+
+
 # Nothing crashes ------------------------------------------------------------------------------------
 
 

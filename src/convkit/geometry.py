@@ -225,9 +225,9 @@ def transposed_output_size(function: str, input_size: Sizes, windows: Windows, o
 
 
 def check_volume(function: str, shape: Sizes, what: str = "the output") -> None:
-    """Refuse a shape with more values than any memory holds."""
+    """Refuse a shape with more values than any memory holds, or would without its axes of none."""
     volume = 1
     for size in shape:
-        volume *= size
+        volume *= max(size, 1)  # NumPy, too, refuses (0, 2**62)
     if volume > LARGEST:
         raise GeometryError(f"{function}: {what} would have shape {shape}, more values than can be addressed")
