@@ -352,6 +352,20 @@ def test_damaged_runs_are_refused(run_folder: Path, tmp_path: Path, capsys: pyte
     assert_fails(words, r"convkit train: --resume: .*config.json is damaged \('dataset'\)", capsys)
 
 
+@pytest.mark.parametrize(
+    "settings", ["%s", '{"model": %s}', '{"model": "lenet5", "lr": %s}', '{"lr": "lenet5", "x": %s}']
+)
+def test_settings_too_deep_to_be_handled_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: str
+) -> None:
+    for depth in (101, *range(850, 1000, 10), 10**5):
+        (tmp_path / "config.json").write_text(settings % ("[" * depth + "]" * depth))
+        words = ["train", SMALL, "--resume", str(tmp_path), "--quiet"]
+        assert_fails(
+            words, r"convkit train: --resume: .*config.json is damaged \(JSON of more than 100 levels\)", capsys
+        )
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,5 +132,33 @@ ck.load(big, folder / "weights")  # which is whole
     run_apart(f"{_dedented(PREAMBLE, 1)}{more}", gigabytes=8)
 
 
+def test_training(run_apart: Callable[..., None], tmp_path: Path) -> None:
+    """Wherever memory ends, in the step or in writing a checkpoint, the run ends, and goes on later."""
+    more = f"""
+folder = Path({str(tmp_path)!r})
+images = rng.integers(0, 256, (192, 1, 28, 28), np.uint8)
+labels = np.arange(192) % 10
+
+def train(path, resume=None):
+    ck.set_seed(0)
+    trainer = ck.Trainer(models.fashion_cnn_large(), nn.CrossEntropyLoss(), optim.SGD(0.01))
+    trainer.fit((images, labels), epochs=2, batch_size=64, checkpoint=path, resume=resume, verbose=0)
+    return {{name: values.tobytes() for name, values in trainer.model.state_dict().items()}}
+
+expected = train(folder / "whole")
+failed = 0
+for megabytes in (*range(0, 100, 4), 1000):
+    path = folder / str(megabytes)
+    result = within(megabytes, lambda: train(path))
+    failed += result is None
+    assert result in (None, expected), megabytes
+    assert not list(folder.glob(".*")), megabytes
+    assert train(path, path if path.exists() else None) == expected, megabytes
+print(failed, "of", 26)
+assert 0 < failed < 26, failed
+"""
+    run_apart(f"{_dedented(PREAMBLE, 1)}{more}", gigabytes=8)
+
+
 def _dedented(script: str, threads: int) -> str:
     return f"import os; os.environ['THREADS'] = '{threads}'\n" + textwrap.dedent(script)

@@ -1,7 +1,45 @@
-"""``python -m convkit``: the command line."""
+"""The command line as a process: ``python -m convkit``, and what the script ``convkit`` calls."""
 
+from __future__ import annotations
+
+import os
+import signal
 import sys
+from types import FrameType, TracebackType
 
-from convkit.cli import main
+_INTERRUPTED = 130
 
-sys.exit(main())
+
+def run() -> int:
+    """Run a command and return its exit status: after Ctrl-C, whenever it comes, 130, and no traceback."""
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not so in the background of a script
+    if heard:
+        signal.signal(signal.SIGINT, _leave)
+        sys.excepthook = _last_words
+    from convkit.cli import main
+
+    try:
+        if heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return main()
+    except KeyboardInterrupt:  # one more, while the first was answered
+        return _INTERRUPTED
+    finally:
+        if heard:
+            signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End at once: nothing has begun yet, or all is written, and imports and Python's own end make tracebacks."""
+    os._exit(_INTERRUPTED)
+
+
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A Ctrl-C that comes between two lines above, where nothing catches it, has no traceback either."""
+    if issubclass(kind, KeyboardInterrupt):
+        os._exit(_INTERRUPTED)
+    sys.__excepthook__(kind, error, trace)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

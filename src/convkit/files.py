@@ -1,16 +1,23 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and JSON from files that may hold anything."""
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 # Temporary files of this age, in seconds, belong to nobody: whoever wrote them was killed.
 _ABANDONED_AFTER = 3600
+
+# Levels of JSON that are read. Python's parser takes ten times as many, but what then handles them may not.
+_DEEPEST = 100
+_TOO_DEEP = f"JSON of more than {_DEEPEST} levels"
 
 FilePath = str | os.PathLike[str]
 
@@ -45,6 +52,37 @@ def write_whole(path: FilePath, content: bytes | str, previous: FilePath | None 
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def parse_json(text: str) -> Any:
+    """Return what a text of JSON holds.
+
+    Parameters
+    ----------
+    text : str
+        The text, of a file that anybody may have written.
+
+    Raises
+    ------
+    ValueError
+        When it is no JSON, or is nested more than 100 levels deep.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    layer = [found]
+    for _ in range(_DEEPEST):
+        layer = [part for table in layer for part in _parts(table)]
+    if layer:
+        raise ValueError(_TOO_DEEP)
+    return found
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def temporary_beside(path: Path) -> Path:

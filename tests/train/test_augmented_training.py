@@ -141,6 +141,42 @@ def test_an_error_in_the_background_ends_the_run(make_model: Make, train_set: da
     assert not threads_left()
 
 
+def test_memory_that_runs_out_in_the_background_ends_the_run_and_nothing_else(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    calls = []
+
+    def hungry(images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Any:
+        calls.append(len(images))
+        if len(calls) == 8:
+            np.empty(2**60, np.uint8)
+        return CHAIN[0](images, labels, generator)
+
+    path = tmp_path / "run.safetensors"
+    trainer = new_trainer(make_model())
+    with pytest.raises(MemoryError, match="Unable to allocate"):
+        trainer.fit(train_set, augment=[hungry], checkpoint=path, **COMMON)
+    assert (trainer.epoch, trainer.batch) == (1, 2)
+    assert not threads_left()
+    assert all(np.isfinite(values).all() for values in trainer.model.state_dict().values())
+    whole = trained(make_model, train_set, augment=[hungry])
+    assert trained(make_model, train_set, augment=[hungry], resume=path) == whole
+
+
+def test_memory_that_runs_out_in_training_ends_the_thread(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    def fail() -> None:
+        np.empty(2**60, np.uint8)
+
+    path = tmp_path / "run.safetensors"
+    trainer = new_trainer(make_model())
+    with pytest.raises(MemoryError):
+        trainer.fit(train_set, augment=CHAIN, checkpoint=path, callbacks=[At(1, 2, fail)], **COMMON)
+    assert not threads_left()
+    assert trained(make_model, train_set, augment=CHAIN, resume=path) == trained(make_model, train_set, augment=CHAIN)
+
+
 def test_an_error_in_training_ends_the_thread(make_model: Make, train_set: data.Dataset) -> None:
     def fail() -> None:
         raise ZeroDivisionError

@@ -28,9 +28,53 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     save_file(arrays, path, {"convkit": changed if isinstance(changed, str) else json.dumps(about)})
 
 
-def test_metadata_too_deep_for_the_parser_are_refused(tmp_path: Path) -> None:
-    ck.save(models.fashion_cnn_small(), tmp_path / "file")
-    rewrite(tmp_path / "file", lambda about: "[" * 10**5)
+# About where Python's parser, and what handles its results, come to their ends; and far beyond.
+DEPTHS = [101, *range(850, 1000, 7), 10**5]
+
+
+def nest(path: Path, whole: bytes, entries: tuple[str, ...], depth: int) -> None:
+    """Put lists in lists where the metadata of a file have an entry."""
+
+    def change(about: dict[str, Any]) -> str:
+        table = about
+        for entry in entries[:-1]:
+            table = table[entry]
+        table[entries[-1]] = "nested"
+        return json.dumps(about).replace('"nested"', "[" * depth + "]" * depth)
+
+    path.write_bytes(whole)
+    rewrite(path, change)
+
+
+@pytest.mark.parametrize("entry", ["format", "version", "architecture", "classes", "dtype", "input_shape", "training"])
+def test_metadata_too_deep_to_be_handled_are_refused(entry: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    ck.save(models.fashion_cnn_small(), path)
+    whole = path.read_bytes()
+    for depth in DEPTHS:
+        nest(path, whole, (entry,), depth)
+        message = r"^load_model: .*file is damaged or not a safetensors file \(JSON of more than 100 levels\)$"
+        with pytest.raises(ValueError, match=message):
+            ck.load_model(path)
+
+
+@pytest.mark.parametrize(
+    "entries", [("epoch",), ("settings", "seed"), ("means", "loss"), ("history",), ("callbacks", "Counter 1", "seen")]
+)
+def test_runs_too_deep_to_be_handled_are_refused(entries: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    fit(checkpoint=path)
+    whole = path.read_bytes()
+    (tmp_path / "run.previous").unlink()
+    for depth in DEPTHS:
+        nest(path, whole, ("training", *entries), depth)
+        with pytest.raises(ValueError, match=r"^resume: .*run is damaged or not a safetensors file \(JSON of more"):
+            fit(resume=path)
+
+
+def test_a_header_too_deep_is_refused(tmp_path: Path) -> None:
+    header = b'{"__metadata__":' + b"[" * 10**5 + b"]" * 10**5 + b"}"
+    (tmp_path / "file").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(ValueError, match=r"^load_model: .*file is damaged or not a safetensors file"):
         ck.load_model(tmp_path / "file")
 

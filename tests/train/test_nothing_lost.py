@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -56,6 +57,10 @@ def run(make_model: Make, train_set: data.Dataset, tmp_path: Path) -> Path:
     path = tmp_path / "run.safetensors"
     go_on(make_model, train_set, path, epochs=2)
     return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def in_child(work: Callable[[], Any]) -> int:
@@ -153,7 +158,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     make_model: Make, train_set: data.Dataset, run: Path, unbroken: dict[str, bytes], limit: int
 ) -> None:
     resource = pytest.importorskip("resource")
-    before = {file: file.read_bytes() for file in run.parent.iterdir()}
+    before = contents(run.parent)
     assert len(before) == 2 and all(len(content) > limit for content in before.values())
 
     def with_little_room() -> None:
@@ -162,7 +167,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
             go_on(make_model, train_set, run)
 
     assert in_child(with_little_room) == 0
-    assert {file: file.read_bytes() for file in run.parent.iterdir()} == before
+    assert contents(run.parent) == before
     assert state(go_on(make_model, train_set, run)) == unbroken
 
 
@@ -170,7 +175,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
 def test_a_folder_that_cannot_be_written_is_named_and_left_alone(
     make_model: Make, train_set: data.Dataset, run: Path, unbroken: dict[str, bytes]
 ) -> None:
-    before = {file: file.read_bytes() for file in run.parent.iterdir()}
+    before = contents(run.parent)
 
     def without_permission() -> None:
         # Folders on the way are entered before the rights are given up: root may write everywhere.
@@ -185,7 +190,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_left_alone(
         assert in_child(without_permission) == 0
     finally:
         run.parent.chmod(0o755)
-    assert {file: file.read_bytes() for file in run.parent.iterdir()} == before
+    assert contents(run.parent) == before
     assert state(go_on(make_model, train_set, run)) == unbroken
 
 
@@ -320,6 +325,60 @@ def test_when_both_checkpoints_are_damaged_the_last_is_named(
         go_on(make_model, train_set, run)
 
 
+def on_a_failing_disk(path: Path) -> None:
+    """Let the file be one that can be opened, but whose first byte cannot be read."""
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    with path.open("rb") as file, pytest.raises(OSError, match="Input/output error"):
+        file.read(1)
+
+
+fails = pytest.mark.skipif(sys.platform != "linux", reason="reading fails in a file of Linux")
+
+
+@fails
+def test_a_checkpoint_that_cannot_be_read_is_named_and_the_one_before_it_used(
+    make_model: Make, train_set: data.Dataset, run: Path, unbroken: dict[str, bytes]
+) -> None:
+    on_a_failing_disk(run)
+    message = (
+        r"^resume: .*run\.safetensors cannot be read \(Input/output error\); the run goes on from the checkpoint "
+        r"before it, .*run\.previous\.safetensors, at epoch 2, batch 1$"
+    )
+    with pytest.warns(UserWarning, match=message):
+        resumed = go_on(make_model, train_set, run)
+    assert state(resumed) == unbroken
+    assert (epoch_of(run), epoch_of(run.with_name("run.previous.safetensors"))) == (3, 2)
+
+
+@fails
+def test_when_no_checkpoint_can_be_read_the_last_is_named(make_model: Make, train_set: data.Dataset, run: Path) -> None:
+    on_a_failing_disk(run)
+    for damage in (cut, on_a_failing_disk, removed):
+        damage(run.with_name("run.previous.safetensors"))
+        with pytest.raises(OSError, match=r"Input/output error: '.*run\.safetensors'"):
+            go_on(make_model, train_set, run)
+
+
+@forks
+def test_a_checkpoint_that_is_forbidden_is_named_and_the_one_before_it_used(
+    make_model: Make, train_set: data.Dataset, run: Path, unbroken: dict[str, bytes]
+) -> None:
+    def without_permission() -> None:
+        os.chdir(run.parent)
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        with pytest.warns(
+            UserWarning, match=r"run\.safetensors cannot be read \(Permission denied\); .*epoch 2, batch 1"
+        ):
+            resumed = go_on(make_model, train_set, Path(run.name))
+        assert state(resumed) == unbroken
+
+    run.chmod(0)
+    run.parent.chmod(0o777)
+    assert in_child(without_permission) == 0
+
+
 def epoch_of(path: Path) -> int:
     header = path.read_bytes()
     size = int.from_bytes(header[:8], "little")
@@ -389,6 +448,119 @@ def test_batches_are_compared_with_their_settings(make_model: Make, train_set: d
     with pytest.raises(ValueError, match=r"fit: train data\.seed must be 1, as in the run of .*, not 2"):
         go_on(make_model, data.Batches(train_set, 64, seed=2), path)
     go_on(make_model, data.Batches(train_set, 64, seed=1), path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures of three classes, eight each."""
+    images = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for name in ("top", "middle", "bottom"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(0, 256, (12, 10), dtype=np.uint8)
+            images.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+def pictures(folder: Path, **options: Any) -> data.Dataset:
+    return data.image_folder(folder, **{"size": 8, "channels": "L", **options})
+
+
+def repainted(folder: Path) -> data.Dataset:
+    """Another picture in a file whose size and times stay as they were."""
+    path = folder / "middle" / "3.png"
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return pictures(folder)
+
+
+def exchanged(folder: Path) -> data.Dataset:
+    """The same pictures of the same classes, two of which stand in each other's places."""
+    one, other = folder / "top" / "1.png", folder / "top" / "2.png"
+    one.rename(folder / "top" / "x")
+    other.rename(one)
+    (folder / "top" / "x").rename(other)
+    return pictures(folder)
+
+
+def renamed(folder: Path) -> data.Dataset:
+    (folder / "top" / "7.png").rename(folder / "top" / "8.png")
+    return pictures(folder)
+
+
+def one_fewer(folder: Path) -> data.Dataset:
+    (folder / "top" / "7.png").unlink()
+    return pictures(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (repainted, r"data\.0\.files must be checksum \w+, as in the run of .*, not checksum \w+$"),
+        (exchanged, r"data\.0\.files must be checksum \w+, as in the run of .*, not checksum \w+$"),
+        (renamed, r"data\.0\.files must be checksum \w+, as in the run of .*, not checksum \w+$"),
+        (one_fewer, r"data\.0 must be pictures \(24, 1, 8, 8\), as in the run of .*, not pictures \(23, 1, 8, 8\)$"),
+        (lambda folder: pictures(folder, resize=9), r"data\.0\.resize must be None, as in the run of .*, not 9$"),
+        (lambda folder: pictures(folder, size=(8, 6)), r"data\.0 must be pictures .*, not pictures \(24, 1, 8, 6\)$"),
+        (lambda folder: pictures(folder, channels="RGB"), r"data\.0 must be pictures .*\(24, 3, 8, 8\)$"),
+        (lambda folder: pictures(folder, in_memory=True), r"data\.0 must be pictures .*, not uint8 array .*"),
+    ],
+)
+@pytest.mark.parametrize("argument", ["train", "validation"])
+def test_a_run_does_not_go_on_with_other_pictures(
+    make_model: Make,
+    folder: Path,
+    tmp_path: Path,
+    argument: str,
+    change: Callable[[Path], data.Dataset],
+    message: str,
+) -> None:
+    """The colours of the pictures that train are the model's; here they are refused before it sees any."""
+    path, arrays = tmp_path / "run" / "run.safetensors", (np.zeros((4, 1, 8, 8), np.uint8), np.arange(4) % 3)
+
+    def train(pictured: data.Dataset, epochs: int) -> ck.Trainer:
+        sets = {"train_set": arrays, argument if argument == "validation" else "train_set": pictured}
+        return go_on(make_model, path=path, epochs=epochs, batch_size=8, **sets)
+
+    moved = folder.with_name("moved")
+    shutil.copytree(folder, moved)  # with other times
+    train(pictures(folder), 2)
+    before = contents(path.parent)
+    with pytest.raises(ValueError, match=rf"^fit: {argument} {message}"):
+        train(change(folder), EPOCHS)
+    assert contents(path.parent) == before
+    resumed = state(train(pictures(moved), EPOCHS))
+    shutil.rmtree(path.parent)
+    assert resumed == state(train(pictures(moved), EPOCHS))
+
+
+def test_batches_of_other_pictures_are_refused(make_model: Make, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    go_on(make_model, data.Batches(pictures(folder), 8), path, epochs=1)
+    resized = pictures(folder, resize=np.int64(10))
+    with pytest.raises(ValueError, match=r"fit: train data\.arrays\.0\.resize must be None, .* not 10"):
+        go_on(make_model, data.Batches(resized, 8), path)
+    go_on(make_model, data.Batches(pictures(folder), 8), path)
+
+
+@pytest.mark.parametrize("kind", [tuple, data.Dataset])
+def test_after_a_refusal_the_right_data_go_on(
+    make_model: Make, train_set: data.Dataset, run: Path, unbroken: dict[str, bytes], kind: type
+) -> None:
+    def given(images: np.ndarray) -> Any:
+        pair = images, train_set.labels
+        return pair if kind is tuple else data.Dataset(*pair, classes=train_set.classes)
+
+    other = train_set.images.copy()
+    other[149, 0, 7, 7] ^= 128
+    before = contents(run.parent)
+    with pytest.raises(ValueError, match=r"^fit: train data\.0 must be uint8 array .* checksum"):
+        go_on(make_model, given(other), run)
+    assert contents(run.parent) == before
+    assert state(go_on(make_model, given(train_set.images), run)) == unbroken
 
 
 # --- diverging ---

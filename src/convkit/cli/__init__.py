@@ -69,12 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, ValueError, ImportError, FloatingPointError) as error:
+    except (OSError, ValueError, ImportError, FloatingPointError, MemoryError) as error:
         print(f"convkit {options.command}: {_one_line(error)}", file=sys.stderr)
         return 2
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory" + (f": {error}" if str(error) else "")
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())

@@ -37,10 +37,10 @@ from convkit.cli.names import (
     share,
 )
 from convkit.data.augment import Augmentation
-from convkit.files import write_whole
+from convkit.files import parse_json, write_whole
 from convkit.models import ModelEntry
 from convkit.nn import Module
-from convkit.train import BestCheckpoint, CSVLog, Trainer
+from convkit.train import BestCheckpoint, Callback, CSVLog, Trainer
 from convkit.train.checkpoint import previous_of
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -119,8 +119,6 @@ def train(options: argparse.Namespace) -> int:
     chain = _augment(entry, config, len(train_set.classes))
 
     folder = Path(options.resume) if options.resume else _new_folder(options.out, config.model)
-    settings = json.dumps({**asdict(config), "convkit": __version__}, indent=2)
-    write_whole(folder / "config.json", settings + "\n")
     if not options.quiet:
         threads = ck.get_num_threads()
         plural = "" if threads == 1 else "s"
@@ -135,7 +133,11 @@ def train(options: argparse.Namespace) -> int:
         batch_size=config.batch_size,
         seed=config.seed,
         augment=chain,
-        callbacks=[BestCheckpoint(folder / "best.safetensors", "val_accuracy"), CSVLog(folder / "log.csv")],
+        callbacks=[
+            _Settings(folder / "config.json", config),
+            BestCheckpoint(folder / "best.safetensors", "val_accuracy"),
+            CSVLog(folder / "log.csv"),
+        ],
         checkpoint=folder / CHECKPOINT,
         resume=_checkpoint_in(folder) if options.resume else None,
         verbose=0 if options.quiet else 1,
@@ -152,6 +154,17 @@ def train(options: argparse.Namespace) -> int:
         best = f"{max(accuracy):.4f} (epoch {accuracy.index(max(accuracy)) + 1})"
         print(f"test accuracy {accuracy[-1]:.4f}, at best {best}; {folder}")
     return 0
+
+
+class _Settings(Callback):
+    """Writes config.json when the run begins: what is resumed with other data is refused before that."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self._path, self._config = path, config
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        settings = json.dumps({**asdict(self._config), "convkit": __version__}, indent=2)
+        write_whole(self._path, settings + "\n")
 
 
 def _parameters(model: Module) -> int:
@@ -216,7 +229,7 @@ def _resumed(options: argparse.Namespace) -> Config:
         raise ValueError("--out: a resumed run stays in its folder")
     path = Path(options.resume, "config.json")
     try:
-        stored = json.loads(path.read_text("utf-8"))
+        stored = parse_json(path.read_text(encoding="utf-8"))
         config = Config(**{name: _parsed(name, {**DEFAULTS, **stored}[name]) for name in PARSERS})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--resume: {path} is damaged ({error})") from error

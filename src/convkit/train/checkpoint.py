@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit._version import __version__
-from convkit.files import FilePath, write_whole
+from convkit.files import FilePath, parse_json, write_whole
 from convkit.nn.init import at_most
 from convkit.nn.state import arranged
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 FORMAT = 2  # raised when a file of today could no longer be read, or not be checked, as one of then
 _UNSUMMED = 1  # the format that had no checksum
 _STEP = "step/"
+_SPARE = 1 << 20  # bytes that writing takes beside its copies, at most
+_PIECE = 1 << 20  # bytes read at once from a file that is only tried
 
 # What safetensors calls the dtypes that parameters, buffers and counts can be read from; NumPy has all but BF16.
 _BFLOAT16 = "BF16"
@@ -187,17 +189,18 @@ class Checkpoints:
             When the file cannot be written; a file that was there stays as it was.
         """
         last, before = Path(path).absolute(), previous_of(path).absolute()
+        previous = previous_of(path)  # as the file is named: a folder may be entered whose parents are closed
         arrays = model.state_dict() | {_STEP + name: value for name, value in step.state_dict().items()}
         keep = last in self.own
-        _write(path, arrays, _description(model) | {"training": progress}, previous=before if keep else None)
+        _write(path, arrays, _description(model) | {"training": progress}, previous=previous if keep else None)
         if not keep and before not in self.own:
-            before.unlink(missing_ok=True)
+            previous.unlink(missing_ok=True)
         self.own |= {last, before} if keep else {last}
 
     def load(
         self, path: FilePath, model: Module, step: CompiledStep, check: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
-        """Read a checkpoint into a model and its training step; where it is damaged or gone, the one before it.
+        """Read a checkpoint into a model and its training step; the one before it, if it is damaged or cannot be read.
 
         Which one was used, and why, is told by a warning where it is not the last.
 
@@ -218,19 +221,20 @@ class Checkpoints:
         Raises
         ------
         OSError
-            When the file cannot be read.
+            When the file cannot be read, nor the one before.
         ValueError
-            When it is damaged or no training checkpoint, as is the one before; for one of another network or optimiser.
+            When it is damaged or no training checkpoint, and the one before is no help; for one of another network or
+            optimiser.
         """
         before = previous_of(path)
         try:
             found, arrays, progress = path, *_read_training(path)
-        except (FileNotFoundError, ValueError) as error:
+        except (OSError, ValueError) as error:
             try:
                 found, arrays, progress = before, *_read_training(before)
-            except (FileNotFoundError, ValueError):
+            except (OSError, ValueError):
                 raise error from None
-            why = str(error) if isinstance(error, ValueError) else f"resume: {os.fspath(path)} is not there"
+            why = str(error) if isinstance(error, ValueError) else f"resume: {os.fspath(path)} {_no_access(error)}"
             place = f"epoch {progress['epoch'] + 1}, batch {progress['batch'] + 1}"
             warnings.warn(
                 f"{why}; the run goes on from the checkpoint before it, {before}, at {place}",
@@ -245,6 +249,10 @@ class Checkpoints:
         _fill("resume", found, model, arrays)
         self.own = {Path(found).absolute(), before.absolute()}
         return progress
+
+
+def _no_access(error: OSError) -> str:
+    return "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
 
 
 def _read_training(path: FilePath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -282,6 +290,8 @@ def _write(
 
     contiguous = {name: np.asarray(value, order="C") for name, value in arrays.items()}
     text = json.dumps({"sha256": _checksum(contiguous, about), **about})
+    # safetensors ends the process where it finds no memory for its two copies: better MemoryError here.
+    np.empty(2 * (sum(values.nbytes for values in contiguous.values()) + len(text)) + _SPARE, np.uint8)
     write_whole(path, serialize(contiguous, metadata={"convkit": text}), previous)
 
 
@@ -299,8 +309,7 @@ def _read(function: str, path: FilePath) -> tuple[dict[str, np.ndarray], dict[st
     from safetensors import SafetensorError, safe_open
 
     name = os.fspath(path)
-    with open(name, "rb"):  # raises Python's own clear errors for what is missing, forbidden or a folder
-        pass
+    _read_through(name)
     try:
         with safe_open(name, framework="numpy") as file:
             names = file.keys()  # the file itself is not iterable
@@ -308,13 +317,27 @@ def _read(function: str, path: FilePath) -> tuple[dict[str, np.ndarray], dict[st
             arrays = {key: file.get_tensor(key) for key in names if dtypes[key] in _DTYPES}
             arrays |= _widened(name) if _BFLOAT16 in dtypes.values() else {}
             text = (file.metadata() or {}).get("convkit")
-            about = None if text is None else json.loads(text)
-    except (SafetensorError, ValueError, RecursionError) as error:  # RecursionError: JSON too deep for Python's parser
+            about = None if text is None else parse_json(text)
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"{function}: {name} is damaged or not a safetensors file ({error})") from error
     readable = (*_DTYPES, _BFLOAT16)
     for key in dtypes.keys() - arrays.keys():
         raise ValueError(f"{function}: {name} holds {key} as {dtypes[key]}; only {', '.join(readable)} can be read")
     return arrays, {} if text is None else _checked(function, path, about, arrays)
+
+
+def _read_through(name: str) -> None:
+    """Raise Python's own clear errors for what is missing, forbidden, a folder, or on a disk that fails.
+
+    A file that is mapped to memory, as it is for safetensors, ends the process where the disk fails.
+    """
+    try:
+        with open(name, "rb", buffering=0) as file:
+            for _ in range(0, max(os.fstat(file.fileno()).st_size, 1), _PIECE):
+                file.read(_PIECE)
+    except OSError as error:
+        error.filename = name  # which reading does not tell
+        raise
 
 
 def _widened(path: str) -> dict[str, np.ndarray]:

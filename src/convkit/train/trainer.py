@@ -142,10 +142,12 @@ class Trainer:
             beside it, as ``NAME.previous.safetensors``.
         resume : path, optional
             Such a file: the run goes on where it was written, and ends with the same bits as one that was
-            never stopped. Where it is damaged or gone, the one before it is used, and a warning says so.
-            All else must be as it was, but `epochs` may grow. Other settings of run, optimiser, schedule and
-            loss are refused, and so are data sets and arrays with other content; iterables, and what functions
-            and objects of classes of your own do, cannot be compared and are taken on trust.
+            never stopped. Where it is damaged, gone or cannot be read, the one before it is used, and a warning says
+            so. All else must be as it was, but `epochs` may grow. Other settings of run, optimiser, schedule and
+            loss are refused, and so are data sets and arrays with other content (of pictures in files: with other
+            files, by their names and bytes, for which the first checkpoint and `resume` read them once, or other
+            sizes and channels); iterables, and what functions and objects of classes of your own do, cannot be
+            compared and are taken on trust.
         verbose : int
             0: silence. 1: a bar where standard output is a terminal, else a line for each epoch. 2: lines.
 
@@ -468,13 +470,21 @@ def _check_position(path: FilePath, progress: dict[str, Any]) -> None:
 def _settings_of(name: str, value: Any, look_inside: bool = False) -> dict[str, Any]:
     """What can be compared about a thing that a run depends on, by dotted names, as JSON gives it back.
 
-    Of dataclasses (schedules and groups are) that is the class' name and the fields, of arrays a checksum, of
-    functions and other objects the name alone; of the thing itself, asked to `look_inside`, the attributes too.
+    Of dataclasses (schedules and groups are) that is the class' name and the fields, of arrays a checksum, of pictures
+    in files one over names and bytes, and what is made of them, of functions and other objects the name alone; of the
+    thing itself, asked to `look_inside`, the attributes too.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return {name: value}
     if isinstance(value, np.ndarray):
         return {name: f"{value.dtype} array {value.shape}, checksum {_checksum(value):08x}"}
+    if isinstance(value, PictureFiles):
+        return {
+            name: f"pictures {value.shape}",
+            f"{name}.resize": value.resize,
+            f"{name}.channels": value.channels,
+            f"{name}.files": f"checksum {value.checksum():08x}",
+        }
     if isinstance(value, (tuple, list)):
         settings: dict[str, Any] = {name: f"{len(value)} entries"}
         parts = {str(place): part for place, part in enumerate(value)}
