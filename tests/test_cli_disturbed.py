@@ -225,6 +225,7 @@ def wait_until_begun(process: subprocess.Popen[str]) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into the process by a facility of Linux")
 def test_control_c_twice_at_any_moment_is_130_and_nothing_is_lost(
     data_folder: Path, whole: Path, tmp_path: Path

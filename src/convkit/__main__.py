@@ -15,7 +15,7 @@ def run() -> int:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not so in the background of a script
     if heard:
         signal.signal(signal.SIGINT, _leave)
-        sys.excepthook = _last_words
+        sys.excepthook, sys.unraisablehook = _last_words, _ignored
     from convkit.cli import main
 
     try:
@@ -26,11 +26,11 @@ def run() -> int:
         return _INTERRUPTED
     finally:
         if heard:
-            signal.signal(signal.SIGINT, _leave)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written; Python's own end cannot be disturbed
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """End at once: nothing has begun yet, or all is written, and imports and Python's own end make tracebacks."""
+    """End at once: nothing has begun yet, and imports make tracebacks."""
     os._exit(_INTERRUPTED)
 
 
@@ -39,6 +39,13 @@ def _last_words(kind: type[BaseException], error: BaseException, trace: Tracebac
     if issubclass(kind, KeyboardInterrupt):
         os._exit(_INTERRUPTED)
     sys.__excepthook__(kind, error, trace)
+
+
+def _ignored(unraisable: sys.UnraisableHookArgs) -> None:
+    """One that comes while Python clears up, which would print it and go on."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        os._exit(_INTERRUPTED)
+    sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":
