@@ -6,14 +6,22 @@ Loaded by ``pytest -p guard_pages`` (see `test_guard_pages.py`), it changes two 
   where one ends, so that one value read or written beyond either end is a crash at that place. Inputs lie in memory
   that may not be written. Outputs are full of rubbish beforehand, of two kinds, and must come out with the same bits:
   so every value of an output is written, none is read before, and results do not depend on where arrays lie.
-* A plan gives each block of its arena, and a model each parameter, memory of its own between such pages.
+* A plan gives each block of its arena, and a model each parameter, memory of its own between such pages, and reads its
+  inputs, which may not be written, there. All of them end where a forbidden page begins or, if the environment says
+  GUARDED_SIDE=begin, begin where one ends. Into the file of GUARDED_BITS goes what came of each test's plans, a hash of
+  every result: it must be the same for either side.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import json
 import mmap
+import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +33,9 @@ from convkit.ops.base import Primitive
 
 PAGE = mmap.PAGESIZE
 FORBIDDEN, READ, WRITE = 0, 1, 2
+AT_END = os.environ.get("GUARDED_SIDE", "end") == "end"
+
+results: defaultdict[str, list[str]] = defaultdict(list)  # hashes of what plans computed, by test
 
 libc = ctypes.CDLL(None)
 libc.mmap.restype = ctypes.c_void_p
@@ -53,16 +64,21 @@ class Pages:
         libc.munmap(self.start, self.inside + 2 * PAGE)
 
 
+class Memory:
+    """What NumPy takes for an array, which keeps its pages alive."""
+
+    def __init__(self, pages: Pages, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.pages = pages
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
+
+
 def empty(shape: Sequence[int], dtype: Any, at_end: bool = True) -> tuple[np.ndarray, Pages]:
     """An array that ends at a forbidden page, or begins behind one, and its pages; what it holds is zeros."""
     dtype = np.dtype(dtype)
     nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     pages = Pages(nbytes)
     address = pages.first + (pages.inside - nbytes if at_end else 0)
-    holder = type("Memory", (), {})()
-    holder.pages = pages
-    holder.__array_interface__ = {"version": 3, "shape": tuple(shape), "typestr": dtype.str, "data": (address, False)}
-    return np.asarray(holder), pages
+    return np.asarray(Memory(pages, address, tuple(shape), dtype)), pages
 
 
 def copy(array: np.ndarray, at_end: bool, allowed: int) -> np.ndarray:
@@ -98,8 +114,9 @@ def evaluate(op: Primitive, arrays: Sequence[Any]) -> tuple[np.ndarray, ...]:
 
 
 def aligned_empty(nbytes: int) -> np.ndarray:
-    """`graph.memory.aligned_empty`: bytes that begin at a multiple of 64, and end close to a forbidden page."""
-    guarded, _ = empty((-(-nbytes // 64) * 64,), np.uint8)
+    """`graph.memory.aligned_empty`: bytes that begin at a multiple of 64, and end close to a forbidden page or begin
+    behind one."""
+    guarded, _ = empty((-(-nbytes // 64) * 64,), np.uint8, AT_END)
     return guarded[:nbytes]
 
 
@@ -109,26 +126,53 @@ def place(self: plan.Plan, symbol: Any) -> np.ndarray:
     if block is None:
         return original_place(self, symbol)
     if not hasattr(block, "guarded"):
-        block.guarded = rubbish((block.nbytes,), np.uint8, at_end=True)  # type: ignore[attr-defined]
+        block.guarded = rubbish((block.nbytes,), np.uint8, AT_END)  # type: ignore[attr-defined]
     return block.guarded[: symbol.nbytes].view(symbol.dtype).reshape(symbol.shape)  # type: ignore[attr-defined]
+
+
+def make_plan(self: plan.Plan, graph: Any, outputs: Any, stored: Any = (), several: bool = False) -> None:
+    """`Plan.__init__`, which remembers where results go beside those that `run` returns."""
+    self.written = [target for _, target in stored]  # type: ignore[attr-defined]
+    self.written += [buffer.data for buffer in graph.updates]  # type: ignore[attr-defined]
+    original_plan(self, graph, outputs, stored, several)
+
+
+def run(self: plan.Plan, inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0) -> list[np.ndarray]:
+    """`Plan.run`, with those inputs between forbidden pages that may be read where they lie."""
+    simple = [array.flags.c_contiguous and array.flags.aligned for array in inputs]
+    guarded = [copy(array, AT_END, READ) if yes else array for array, yes in zip(inputs, simple, strict=True)]
+    outputs = original_run(self, guarded, seed, step)
+    for array in (*outputs, *self.written):  # type: ignore[attr-defined]
+        results[os.environ["PYTEST_CURRENT_TEST"]].append(hashlib.sha256(array.tobytes()).hexdigest())
+    return outputs
 
 
 def take_values(self: Any, values: Any) -> None:
     """`__init__` of parameters and buffers."""
     original_init(self, values)
-    self._data = copy(self._data, True, READ | WRITE)
+    self._data = copy(self._data, AT_END, READ | WRITE)
 
 
-original_place, original_init = plan.Plan._place, parameter._Owned.__init__
+original_place, original_plan, original_run = plan.Plan._place, plan.Plan.__init__, plan.Plan.run
+original_init = parameter._Owned.__init__
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
     """Put all this in the library's place."""
     patch.setattr(Primitive, "evaluate", evaluate)
     patch.setattr(plan.Plan, "_place", place)
+    patch.setattr(plan.Plan, "__init__", make_plan)
+    patch.setattr(plan.Plan, "run", run)
     patch.setattr(plan, "aligned_empty", aligned_empty)
     patch.setattr(step, "aligned_empty", aligned_empty)
     patch.setattr(parameter._Owned, "__init__", take_values)
+
+
+def pytest_sessionfinish() -> None:
+    """Write what plans computed; in which order is of no account, since threads may run some side by side."""
+    if "GUARDED_BITS" in os.environ:
+        computed = {test: sorted(hashes) for test, hashes in results.items()}
+        Path(os.environ["GUARDED_BITS"]).write_text(json.dumps(computed))
 
 
 @pytest.fixture(scope="session", autouse=True)
