@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from typing import Any
 
@@ -12,19 +13,29 @@ from convkit.ops.base import Operand, active_recorder
 
 
 class _Structure:
-    """Counts the changes of parameters after which a plan made earlier may be wrong, see `bump`, those of any module's
-    attributes, and how often values were written, after which what a plan computed of parameters alone is stale.
+    """Numbers that are others after a change of parameters after which a plan made earlier may be wrong, see `bump`,
+    after one of any module's attributes, and after values were written, which makes what a plan computed of parameters
+    alone stale.
 
-    Each is counted after it is done: where two threads count one for two, both are done by then.
+    A change is numbered after it is done, and no number comes twice: where threads make changes side by side, an older
+    number may stand last, but it is none that anybody has seen before.
     """
 
-    version = 0
-    changes = 0
-    writes = 0
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self.version = self.changes = self.writes = 0
 
     def bump(self) -> None:
         """Arrays have moved, or parameters were frozen or thawed."""
-        self.version += 1
+        self.version = next(self._numbers)
+
+    def count_change(self, counter: list[int]) -> None:
+        """An attribute was set of the module whose counter this is."""
+        counter[0] = self.changes = next(self._numbers)
+
+    def count_write(self) -> None:
+        """Values were written."""
+        self.writes = next(self._numbers)
 
 
 structure = _Structure()
@@ -65,7 +76,7 @@ class _Owned(Operand):
             raise TypeError(f"{where}: values must be of numbers that {self.dtype} can hold, not {new.dtype}")
         errors.shape(where, "values", new, self.shape)
         np.copyto(self._data, new, casting="same_kind")
-        structure.writes += 1
+        structure.count_write()
 
     def place(self, storage: np.ndarray) -> None:
         """Move the values into `storage`, an array of the same shape, and live there."""

@@ -6,6 +6,7 @@ bound kernels; nothing is allocated but the results, which belong to the caller.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import weakref
@@ -98,7 +99,7 @@ class Plan:
             self._preparation.run()
         results = self.program.run(inputs)
         if self._updates_buffers:
-            structure.writes += 1
+            structure.count_write()
         return results
 
     @property
@@ -193,9 +194,15 @@ class PlanCache:
 
     A plan works in an arena of its own, so one thread at a time runs it: another thread that wants the same plan
     meanwhile gets a second one.
+
+    Attributes
+    ----------
+    calls : iterator
+        The next call's number, by which a model draws its noise.
     """
 
     def __init__(self, model: Module, limit: int = 8) -> None:
+        self.calls = itertools.count()
         self._model = weakref.ref(model)
         self._limit = limit
         self._plans: OrderedDict[Hashable, list[Plan]] = OrderedDict()
@@ -238,8 +245,9 @@ class PlanCache:
 
     def _acquire(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
         """A plan that nobody else runs; most often it is the one that ran last."""
-        last = self._last
-        if last is not None and last[0] == key and self.is_current() and last[1].lock.acquire(blocking=False):
+        # In this order: a thread that finds the model changed forgets the plan before it takes note of the change.
+        last = self._last if self.is_current() else None
+        if last is not None and last[0] == key and last[1].lock.acquire(blocking=False):
             return last[1]
         with self._lock:
             plan = self._find(key)

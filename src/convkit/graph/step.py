@@ -354,7 +354,7 @@ class CompiledStep:
             if self._ema_decay is not None:
                 segment.slots[LAG] += segment.values
                 segment.slots[LAG] *= self._ema_decay
-        structure.writes += 1
+        structure.count_write()
 
     def _clip(self, limit: float) -> None:
         norm = sum(kernels.sum_of_squares(segment.grads) for segment in self._segments) ** 0.5
@@ -381,13 +381,13 @@ class CompiledStep:
         trained = [segment.values.copy() for segment in self._segments]
         for segment in self._segments:
             np.subtract(segment.values, segment.slots[LAG], out=segment.values)
-        structure.writes += 1
+        structure.count_write()
         try:
             yield
         finally:
             for segment, values in zip(self._segments, trained, strict=True):
                 segment.values[...] = values
-            structure.writes += 1
+            structure.count_write()
 
     # --- state -----------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from convkit.parameter import Buffer, Parameter, structure
 Kind = type | tuple[type, ...]
 
 # Attributes of a module that are not part of the model.
-OWN_AFFAIRS = ("_plans", "_changes", "_calls")
+OWN_AFFAIRS = ("_plans", "_changes")
 
 
 class Module:
@@ -51,7 +51,6 @@ class Module:
     ...         return F.relu(x + self.conv(x))
     """
 
-    _plans: PlanCache
     architecture: dict[str, Any] | None = None
     classes: list[str] | None = None
     input_shape: tuple[int, ...] | None = None
@@ -62,7 +61,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def changes(self) -> list[int]:
-        """One number, which grows with each attribute set: plans made for another number are stale."""
+        """One number, another one after each attribute set: plans made before are stale."""
         counter: list[int] = self.__dict__.setdefault("_changes", [0])
         return counter
 
@@ -79,8 +78,7 @@ class Module:
         self._count_change()
 
     def _count_change(self) -> None:
-        self.changes()[0] += 1
-        structure.changes += 1
+        structure.count_change(self.changes())
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in OWN_AFFAIRS}
@@ -108,10 +106,8 @@ class Module:
             training = flag(type(self).__name__, "training", training)
         key = (training, *[(array.shape, array.dtype) for array in arrays])
         attributes = self.__dict__
-        if "_plans" not in attributes:
-            attributes["_plans"] = PlanCache(self)
-        attributes["_calls"] = calls = attributes.get("_calls", -1) + 1
-        plan, outputs = self._plans.run(key, lambda: self._make_plan(arrays, training), arrays, step=calls)
+        cache: PlanCache = attributes.get("_plans") or attributes.setdefault("_plans", PlanCache(self))
+        plan, outputs = cache.run(key, lambda: self._make_plan(arrays, training), arrays, step=next(cache.calls))
         return tuple(outputs) if plan.several else outputs[0]
 
     def _record(self, recorder: Any, inputs: tuple[Any, ...]) -> Any:
