@@ -5,14 +5,20 @@ The arrays are zeros but for a few values, so the system need not give them memo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import convkit as ck
 from convkit import functional as F
+from convkit import nn
+from convkit.data.idx import read_idx
+from convkit.ops.lanes import LaneConvolution
 
 pytestmark = pytest.mark.slow
 
@@ -26,14 +32,23 @@ def available() -> int:
     return int(lines["MemAvailable"].split()[0]) >> 20
 
 
+def need(gigabytes: int) -> None:
+    if not Path("/proc/meminfo").exists() or available() < gigabytes:
+        pytest.skip(f"needs {gigabytes} GB of free memory")
+
+
+def apart(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What a function returns in a thread of its own, with which its scratch memory goes."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments, **options).result()
+
+
 @pytest.fixture
 def zeros() -> Callable[..., Any]:
     """Large zeros; a test that writes as many more needs twice the memory in the worst case."""
 
     def make(*shape: int, writes: int = 0) -> Any:
-        needed = 6 + writes * 9
-        if not Path("/proc/meminfo").exists() or available() < needed:
-            pytest.skip(f"needs {needed} GB of free memory")
+        need(6 + writes * 9)
         return np.zeros(shape, np.float32)
 
     return make
@@ -99,3 +114,120 @@ def test_patches_as_large(zeros: Callable[..., Any]) -> None:
     assert (cols[0, 3, -1], np.count_nonzero(cols)) == (2, 1)
     spread = F.conv_transpose2d(np.ones((1, 1, 1, 1), np.float32), x[:, :, -3:, -3:])
     assert spread[0, 0, -1, -1] == 2
+
+
+def test_transposed_convolution_to_a_plane(zeros: Callable[..., Any]) -> None:
+    need(18)  # the output, and the parts that it is put together of
+    stride = 16
+    x = zeros(1, 1, SIDE // stride, SIDE // stride)
+    x[0, 0, -1, -1] = 2.0
+    weight = np.arange(stride * stride, dtype=np.float32).reshape(1, 1, stride, stride)
+    y = apart(F.conv_transpose2d, x, weight, stride=stride)
+    assert y.shape == (1, 1, SIDE, SIDE)
+    np.testing.assert_array_equal(y[0, 0, -stride:, -stride:], 2 * weight[0, 0])
+    assert np.count_nonzero(y) == stride * stride - 1
+
+
+def test_gradients_of_a_convolution_of_a_plane(zeros: Callable[..., Any]) -> None:
+    need(18)  # x's gradient, and the parts that it is put together of
+    x, stride = zeros(1, 1, SIDE, SIDE), 16
+    x[0, 0, SIDE - stride, SIDE - stride + 1] = 2.0
+    grad = np.zeros((1, 1, SIDE // stride, SIDE // stride), np.float32)
+    grad[0, 0, -1, -1] = 3.0
+    weight = np.arange(1, 10, dtype=np.float32).reshape(1, 1, 3, 3)
+    grad_x, grad_weight, grad_bias = apart(F.conv2d_backward, grad, x, weight, stride=stride)
+    assert grad_weight.ravel().tolist() == [0, 6, 0, 0, 0, 0, 0, 0, 0]
+    assert grad_bias.tolist() == [3]
+    start = SIDE - stride
+    np.testing.assert_array_equal(grad_x[0, 0, start : start + 3, start : start + 3], 3 * weight[0, 0])
+    assert np.count_nonzero(grad_x) == 9
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 11_600, 11_600), (2**21 + 16, 1, 32, 32)], ids=["planes", "batch"])
+def test_a_plan_in_lanes(shape: tuple[int, ...], zeros: Callable[..., Any]) -> None:
+    x, stride = zeros(*shape, writes=1), 16
+    assert x.size > 2**31
+    x[-1, 0, -stride, 1 - stride] = x[3, 0, stride, stride + 1] = 2.0
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, stride=stride, bias=False), nn.ReLU())
+    model.parameters()["0.weight"].assign(np.arange(9).reshape(1, 1, 3, 3))
+    plan = model._make_plan([x], training=False)
+    assert any(isinstance(node.op, LaneConvolution) for node, _ in plan.bound)
+    [y] = plan.run([x])
+    assert (y[-1, 0, -1, -1], y[3, 0, 1, 1], np.count_nonzero(y)) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, COUNT), (COUNT // 2**10, 1, 2**10)], ids=["plane", "batch"])
+def test_batch_norm_in_inference(shape: tuple[int, ...], zeros: Callable[..., Any]) -> None:
+    x = zeros(*shape, writes=1)
+    x.reshape(-1)[-1], x.reshape(-1)[2**31 + 5] = 3.0, -1.0
+    one = np.ones(1, np.float32)
+    y = F.batch_norm(x, 0 * one, one, weight=2 * one, eps=1e-12).reshape(-1)
+    assert (y[-1], y[2**31 + 5], np.count_nonzero(y)) == (6, -2, 2)
+
+
+@pytest.mark.parametrize("shape", [(1, COUNT), (COUNT // 2**10, 2**10)], ids=["classes", "batch"])
+def test_softmax(shape: tuple[int, int], zeros: Callable[..., Any]) -> None:
+    x = zeros(*shape, writes=1)
+    x[-1, -1] = 40.0
+    y = F.softmax(x)
+    np.testing.assert_allclose(y[-1, [0, -2, -1]], np.exp([-40.0, -40.0, 0.0]), rtol=1e-6)
+    if shape[0] > 1:
+        assert (y[:-1] == 2.0**-10).all()
+
+
+def test_cross_entropy(zeros: Callable[..., Any]) -> None:
+    logits, labels = zeros(COUNT // 2**10, 2**10, writes=1), np.zeros(COUNT // 2**10, np.int64)
+    logits[-1, -1], labels[-1], labels[-5] = 25.0, 2**10 - 1, 7
+    loss = F.cross_entropy(logits, labels, ignore_index=0)
+    np.testing.assert_allclose(loss, np.log(2.0**10) / 2, rtol=1e-6)  # of two rows, one of which is certain
+
+
+def test_sums_of_two(zeros: Callable[..., Any]) -> None:
+    a, b = zeros(COUNT, writes=1), zeros(COUNT)
+    a[-1], b[-1], b[2**31 + 1] = 2.0, 3.0, 4.0
+    y = F.add(a, b)
+    assert (y[-1], y[2**31 + 1], np.count_nonzero(y)) == (5, 4, 2)
+
+
+def test_padding(zeros: Callable[..., Any]) -> None:
+    x = zeros(1, 1, SIDE - 2, SIDE - 2, writes=1)
+    x[0, 0, -1, -1] = 2.0
+    y = F.pad(x, 1)
+    assert (y.shape, y[0, 0, -2, -2], np.count_nonzero(y)) == ((1, 1, SIDE, SIDE), 2, 1)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_concatenation(axis: int, zeros: Callable[..., Any]) -> None:
+    parts = [zeros(1, COUNT // 2, writes=1) for _ in range(2)]
+    parts[0][0, -1], parts[1][0, -1] = 2.0, 3.0
+    y = F.concat(parts, axis=axis).reshape(-1)
+    assert (y[COUNT // 2 - 1], y[-1], np.count_nonzero(y)) == (2, 3, 2)
+
+
+def test_an_idx_file(tmp_path: Path) -> None:
+    need(8)
+    shape, path = (2**11 + 1, 2**10, 2**10), tmp_path / "long.idx"
+    with path.open("wb") as file:
+        file.write(bytes([0, 0, 8, 3]) + np.array(shape, ">u4").tobytes())
+        file.seek(int(np.prod(shape)) - 1, 1)  # the bytes between take no place
+        file.write(b"\7")
+    array = read_idx(path)
+    assert (array.shape, array[-1, -1, -1], np.count_nonzero(array)) == (shape, 7, 1)
+
+
+def test_a_safetensors_file(tmp_path: Path) -> None:
+    need(12)
+    count, path = 2**29 + 2**10, tmp_path / "long.safetensors"
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}}).encode()
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.seek(4 * (count - 1), 1)
+        file.write(np.float32(3).tobytes())
+
+    class Long(nn.Module):
+        def __init__(self) -> None:
+            self.weight = nn.Parameter(np.zeros(count, np.float32))
+
+    model = Long()
+    ck.load(model, path)
+    assert (model.weight.value[-1], np.count_nonzero(model.weight.value)) == (3, 1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from convkit import optim
+from convkit._kernels import update
 
 # --- schedules ---
 
@@ -182,6 +183,21 @@ def test_updates_follow_their_formula(case: str, dtype: Any, tolerance: float) -
     np.testing.assert_allclose(values, expected, rtol=tolerance, atol=tolerance)
     for name in optimizer.slots:
         np.testing.assert_allclose(slots[name], state[name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-14), (np.float32, 1e-6)])
+@pytest.mark.parametrize("size", [1, 1001, 100_000])
+def test_gradients_are_measured_and_scaled(size: int, dtype: Any, tolerance: float, threaded: Any) -> None:
+    grads = np.random.default_rng(4).standard_normal(size).astype(dtype)
+    squares = threaded(lambda: np.array(update.sum_of_squares(grads)))
+    np.testing.assert_allclose(squares, math.fsum(grads.astype(np.float64) ** 2), rtol=tolerance)
+
+    def scaled() -> np.ndarray:
+        values = grads.copy()
+        update.scale(values, 0.3)
+        return values
+
+    np.testing.assert_allclose(threaded(scaled), grads * 0.3, rtol=tolerance)
 
 
 def test_slots_are_only_those_needed() -> None:

@@ -1,4 +1,4 @@
-"""The version in the source: the tool that writes it, and what it is compared with before a release."""
+"""The tools of a release: the one that writes the version in the source, and the one that looks into wheels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 from datetime import date
 from pathlib import Path
 from types import ModuleType
+from zipfile import ZipFile
 
 import pytest
 
@@ -14,13 +15,17 @@ import convkit as ck
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def release() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("release", CHECKOUT / "tools" / "release.py")
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, CHECKOUT / "tools" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def release() -> ModuleType:
+    return tool("release")
 
 
 @pytest.fixture
@@ -66,3 +71,34 @@ def test_what_is_no_version_is_refused(release: ModuleType, copy: Path, version:
     with pytest.raises(SystemExit, match="is no version"):
         release.write(copy, version, date(2020, 2, 3))
     assert release.read_version(copy) == "0.2.0.dev0"
+
+
+LICENCES = {f"convkit-1.dist-info/licenses/{name}": 1 for name in ("LICENSE", "LICENSE-bundled.md")}
+
+
+@pytest.mark.parametrize(
+    ("files", "faults"),
+    [
+        ({"convkit/_kernels/core.so": 1_990_000, "convkit/data/samples/many.gz": 3_000_000, **LICENCES}, []),
+        ({"convkit/_kernels/core.so": 2_000_000, **LICENCES}, ["beside the samples are more than 2,000,000"]),
+        (
+            {
+                "convkit/_kernels/core.pyx": 1,
+                "convkit/_kernels/core.c": 1,
+                "convkit/_kernels/tile.inc.h": 1,
+                **LICENCES,
+            },
+            ["holds convkit/_kernels/core.pyx", "holds convkit/_kernels/core.c", "holds convkit/_kernels/tile.inc.h"],
+        ),
+        ({"convkit/_kernels/micro.h": 1}, ["lacks LICENSE", "lacks LICENSE-bundled.md"]),
+    ],
+)
+def test_a_wheel_is_small_and_holds_what_users_need(files: dict[str, int], faults: list[str], tmp_path: Path) -> None:
+    wheel = tmp_path / "convkit-1-cp310-cp310-any.whl"
+    with ZipFile(wheel, "w") as archive:
+        for name, size in files.items():
+            archive.writestr(name, bytes(size))
+    check_wheel = tool("check_wheel")
+    found = check_wheel.faults(wheel)
+    assert [fault[-len(end) :] for fault, end in zip(found, faults, strict=True)] == faults
+    assert check_wheel.main([str(wheel)]) == bool(faults)
