@@ -6,7 +6,7 @@
 #   COMPILERS="gcc clang" bash tools/matrix.sh python3.11
 #   TESTS="tests/test_nn.py" bash tools/matrix.sh python3.12
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 # Files that need nothing but pytest; the one test among them that imports every extra is left out.
 tests=${TESTS:-tests/test_functional_conv.py tests/test_graph.py tests/test_nn.py tests/test_optim.py tests/train tests/test_package.py
