@@ -55,6 +55,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(metafunc.config.getoption("geometries") or DEFAULT_GEOMETRIES))
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small gain little from threads, and lose much on a machine that is busy."""
+    import convkit as ck
+
+    before = ck.get_num_threads()
+    ck.set_num_threads(1)
+    yield
+    ck.set_num_threads(before)
+
+
 @pytest.fixture
 def threaded() -> Iterator[Threaded]:
     """Run a function on one thread and on two; its arrays must come out the same to the bit."""

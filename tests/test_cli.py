@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +27,8 @@ from convkit.cli.training import PARSERS
 from convkit.data import sources
 from convkit.models import REGISTRY, ModelEntry
 from convkit.train import CSVLog
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = "fashion-cnn-small"
 
@@ -54,15 +55,6 @@ def run_folder(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def train_words(data_folder: Path, out: Path, epochs: int = 6) -> list[str]:
     words = f"train {SMALL} --epochs {epochs} --batch-size 32 --lr 0.003 --schedule cosine --seed 2 --quiet"
     return [*words.split(), "--data", str(data_folder), "--out", str(out)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small gain little from threads, and lose much on a machine that is busy."""
-    before = ck.get_num_threads()
-    ck.set_num_threads(1)
-    yield
-    ck.set_num_threads(before)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,10 @@ from convkit import data
 from convkit.cli import main
 from convkit.train import CSVLog
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = "fashion-cnn-small"
 EPOCHS = 4
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small gain little from threads, and lose much on a machine that is busy."""
-    before = ck.get_num_threads()
-    ck.set_num_threads(1)
-    yield
-    ck.set_num_threads(before)
 
 
 def write_images(folder: Path, split: str, part: data.Dataset) -> None:

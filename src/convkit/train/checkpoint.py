@@ -188,8 +188,8 @@ class Checkpoints:
         OSError
             When the file cannot be written; a file that was there stays as it was.
         """
-        last, before = Path(path).absolute(), previous_of(path).absolute()
         previous = previous_of(path)  # as the file is named: a folder may be entered whose parents are closed
+        last, before = Path(path).absolute(), previous.absolute()
         arrays = model.state_dict() | {_STEP + name: value for name, value in step.state_dict().items()}
         keep = last in self.own
         _write(path, arrays, _description(model) | {"training": progress}, previous=previous if keep else None)
