@@ -16,6 +16,8 @@
 #define CORRELATE_M 3
 #define CORRELATE_N 4
 #endif
+#define SINGLE_P 4
+#define FETCH_AHEAD (2048 / (int)sizeof(REAL))
 #endif
 
 #define LANES (WIDE * VL)
@@ -108,6 +110,56 @@ static void NAME(gather)(int m, int pixels, int64_t taps, int64_t depth, const R
                          int64_t c_step, int mode, const REAL *bias)
 {
     NAME(gather_tiles)[m - 1][pixels - 1](taps, depth, a, a_at, b, b_at, b_step, c, c_step, mode, bias);
+}
+
+/* --- a single channel on either side: depthwise convolution ----------------------------------------------- */
+
+ALWAYS_INLINE void NAME(gather_single_body)(const int pixels, int64_t taps, const REAL *a, const int64_t *a_at,
+                                            const REAL *b, const int64_t *b_at, const int64_t *base, REAL *c,
+                                            const int64_t *output, int mode, REAL bias, int64_t ahead)
+{
+    for (int64_t part = 0; part < LANES; part += SHARE * VL) {
+        VEC acc[SINGLE_P * SHARE];
+        const VEC zero = {0};
+        const REAL *from[SINGLE_P];
+        UNROLL
+        for (int p = 0; p < pixels; p++) {
+            from[p] = b + base[p] + part;
+            __builtin_prefetch(from[p] + ahead, 0, 3);
+            __builtin_prefetch(c + output[p] + part + FETCH_AHEAD, 1, 3);
+        }
+        UNROLL
+        for (int v = 0; v < pixels * SHARE; v++)
+            acc[v] = zero;
+        for (int64_t t = 0; t < taps; t++) {
+            const VEC weight = a[a_at[t]] - zero;
+            UNROLL
+            for (int v = 0; v < pixels * SHARE; v++)
+                acc[v] += weight * LOAD(from[v / SHARE] + b_at[t] + v % SHARE * VL);
+        }
+        UNROLL
+        for (int v = 0; v < pixels * SHARE; v++) {
+            VEC value = acc[v];
+            if (mode & GATHER_BIAS)
+                value += bias;
+            if (mode & GATHER_RELU)
+                value = NAME(relu_vector)(value);
+            STORE(c + output[v / SHARE] + part + v % SHARE * VL, value);
+        }
+    }
+}
+
+/* It is bound by memory; the hardware's fetchers stop at the end of each page, so what comes after the last tap is asked for. */
+static void NAME(gather_single)(int64_t count, int64_t taps, const REAL *a, const int64_t *a_at, const REAL *b,
+                                const int64_t *b_at, const int64_t *base, REAL *c, const int64_t *output, int mode,
+                                REAL bias)
+{
+    const int64_t ahead = FETCH_AHEAD + (taps > 0 ? b_at[taps - 1] : 0);
+    int64_t p = 0;
+    for (; p + SINGLE_P <= count; p += SINGLE_P)
+        NAME(gather_single_body)(SINGLE_P, taps, a, a_at, b, b_at, base + p, c, output + p, mode, bias, ahead);
+    for (; p < count; p++)
+        NAME(gather_single_body)(1, taps, a, a_at, b, b_at, base + p, c, output + p, mode, bias, ahead);
 }
 
 /* --- correlate: the gradient of the weights --------------------------------------------------------------- */
@@ -329,7 +381,8 @@ BY_PAIRS(mean_row_grad, (const ck_window_row *w, const REAL *scale, const REAL *
 #define LANES_TABLE(suffix)                                                                                 \
     {                                                                                                       \
         .gather_rows = GATHER_M, .gather_pixels = GATHER_P, .correlate_m = CORRELATE_M,                     \
-        .correlate_n = CORRELATE_N, .gather = gather_##suffix, .correlate = correlate_##suffix,             \
+        .correlate_n = CORRELATE_N, .gather = gather_##suffix, .gather_single = gather_single_##suffix,     \
+        .correlate = correlate_##suffix,                                                                    \
         .sum_pixels = sum_pixels_##suffix, .max_row = max_row_##suffix, .mean_row = mean_row_##suffix,      \
         .max_row_grad = max_row_grad_##suffix, .mean_row_grad = mean_row_grad_##suffix,                     \
     }

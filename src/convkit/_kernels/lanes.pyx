@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, Reader, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport (
-    CK_MAX_PIXELS, CK_MAX_SUMS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU, ck_window_row,
+    CK_MAX_PIXELS, CK_MAX_SUMS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU, ck_fetch, ck_window_row,
 )
 from convkit._kernels.tile cimport add_rows, part_start, parts_of, scratch_of, transpose
 
@@ -28,7 +28,9 @@ cdef enum:
     LEAST_PACKED = 32               # channels whose planes are too many to read side by side: they are packed first
     BAND_BYTES = 524288             # of the input and a tile of output channels under a band of the weight gradient
     MOST_BAND_SUMS = 65536          # of values that each band adds up
+    DEPTHWISE_PIXELS = 24           # of a tile, or calls take longer than what they do
     LEAST_USES = 6                  # by tiles of output channels, or packing costs more than it saves
+    AHEAD = 3                       # channels; so far ahead of being packed they are asked for
 
 
 def lanes_of(dtype):
@@ -351,6 +353,7 @@ cdef struct Gather:
     const int64_t *base
     const int64_t *output
     int most                                        # pixels of a tile
+    bint depthwise
     bint packs                                      # the input of a part of the plane is packed first
     int mode
     double products
@@ -384,6 +387,7 @@ cdef void pack_tiles(const Gather *g, int64_t first, int64_t last, const real *x
         for tile in range(first, last):
             count = g.tile_count[tile]
             for p in range(count):
+                ck_fetch(x + AHEAD * g.in_step + g.base[tile * g.most + p])
                 memcpy(panel + (k * count + p) * width, x + g.base[tile * g.most + p], CK_PIXEL_BYTES)
             panel += g.depth * g.most * width
         x += g.in_step
@@ -406,6 +410,12 @@ cdef void gather_tiles(const Gather *g, int64_t group, int64_t row_tile, int64_t
         table = &micro().lanes_f64
     for tile in range(first, last):
         number = g.tile_class[tile]
+        if g.depthwise:
+            table.gather_single(g.tile_count[tile], g.class_first[number + 1] - g.class_first[number], a,
+                                g.tap + g.class_first[number], x, g.distance + g.class_first[number],
+                                g.base + tile * g.most, y, g.output + tile * g.most, g.mode,
+                                bias[group] if bias != NULL else 0)
+            continue
         if panels != NULL:
             step = g.tile_count[tile] * width
         for p in range(g.most):
@@ -516,6 +526,7 @@ cdef class LaneConvolution(Kernel):
         g.row_tiles = parts_of(g.rows, micro().lanes_f64.gather_rows if self.double_
                                else micro().lanes_f32.gather_rows)
         g.most = table.base.shape[1]
+        g.depthwise = g.depth == 1 and g.rows == 1
         g.packs = g.taps == 1 and g.depth >= LEAST_PACKED and g.row_tiles >= LEAST_USES
         g.mode = (GATHER_RELU if relu else 0) | (GATHER_BIAS if bias is not None else 0)
         costs = np.concatenate([[0], np.cumsum(table.costs)])
@@ -557,8 +568,10 @@ cdef class LaneConvolution(Kernel):
         return 0
 
 
-def gather_pixels(dtype):
-    """Outputs of a tile of LaneConvolution for this dtype."""
+def gather_pixels(dtype, bint depthwise):
+    """Outputs of a tile of LaneConvolution for this dtype; a depthwise tile may have any number of them."""
+    if depthwise:
+        return DEPTHWISE_PIXELS
     return micro().lanes_f64.gather_pixels if np.dtype(dtype) == np.float64 else micro().lanes_f32.gather_pixels
 
 

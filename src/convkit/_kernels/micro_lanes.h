@@ -15,6 +15,12 @@ enum {
     CK_NO_TAP = 255         /* code of a window without any value */
 };
 
+/* Asks for a line that is read soon; the place may lie beyond the array. */
+static inline void ck_fetch(const void *place)
+{
+    __builtin_prefetch(place, 0, 2);
+}
+
 /* How a gather tile ends. */
 enum { GATHER_BIAS = 1, GATHER_RELU = 2 };
 
@@ -39,6 +45,10 @@ typedef struct {
         void (*gather)(int m, int pixels, int64_t taps, int64_t depth, const real *a,                      \
                        const int64_t *a_at, const real *const *b, const int64_t *b_at, int64_t b_step,     \
                        real *const *c, int64_t c_step, int mode, const real *bias);                        \
+        /* c[output[p]] = sum over t of a[a_at[t]] * b[base[p] + b_at[t]], p < count: all lanes of a pixel at once */ \
+        void (*gather_single)(int64_t count, int64_t taps, const real *a, const int64_t *a_at, const real *b,\
+                          const int64_t *b_at, const int64_t *base, real *c, const int64_t *output,        \
+                          int mode, real bias);                                                            \
         /* sums[i * n + j] = sum over blocks, rows, columns and lanes of                                   \
            a[i * a_step + block * a_block + pixel] * b[b_at[j] + block * b_block + row_at[row] + column * b_column], \
            where pixel = row * columns + column, in pixels */                                              \

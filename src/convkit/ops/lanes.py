@@ -203,7 +203,8 @@ class LaneConvolution(Primitive):
             return WinogradConvolution(
                 x, weight, bias, y, self.size, w.low, w.dilation, self.groups, self.adjoint, relu, pool, codes
             )
-        table = tap_table(w, x.shape[2:-1], self.size, self.adjoint, kernels.gather_pixels(x.dtype))
+        depthwise = x.shape[1] == y.shape[1] == self.groups
+        table = tap_table(w, x.shape[2:-1], self.size, self.adjoint, kernels.gather_pixels(x.dtype, depthwise))
         planes = self.pool.planes(self.size) if self.pool else None
         return kernels.LaneConvolution(x, weight, bias, y, table, self.groups, self.adjoint, relu, planes, codes)
 
