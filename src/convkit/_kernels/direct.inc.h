@@ -1,68 +1,96 @@
 /* A tile of a convolution that reads image rows where they are: runs of a few neighbouring pixels (32 bytes) are
-   vectors, and what a kernel position takes from them is an unaligned load.  No panel is packed, which pays where
-   few output channels would share one. */
+   vectors, or halves of vectors, and what a kernel position takes from them are unaligned loads.  No panel is packed,
+   which pays where few output channels would share one. */
 #ifndef DIRECT_SIZES
 #define DIRECT_SIZES
 #if VBYTES == 64
-#define DIRECT_M 8
-#define DIRECT_P 3
+#define DIRECT_M 6
+#define DIRECT_P 4
+#define DIRECT_TOGETHER 2
 #elif VBYTES == 32
 #define DIRECT_M 6
 #define DIRECT_P 2
+#define DIRECT_TOGETHER 1
 #else
 #define DIRECT_M 3
 #define DIRECT_P 2
+#define DIRECT_TOGETHER 1
 #endif
 #endif
 
 typedef REAL NAME(run) __attribute__((vector_size(CK_RUN_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef REAL NAME(runs) __attribute__((vector_size(CK_RUN_BYTES * DIRECT_TOGETHER), aligned(sizeof(REAL)), may_alias));
 
-ALWAYS_INLINE void NAME(direct_body)(const int m, const int runs, int64_t depth, const REAL *a, int64_t a_step,
+#if DIRECT_TOGETHER == 2
+ALWAYS_INLINE NAME(runs) NAME(load_runs)(const REAL *const *from, int64_t at)
+{
+    const __m512d low = _mm512_castpd256_pd512(_mm256_loadu_pd((const double *)(from[0] + at)));
+    return (NAME(runs))_mm512_insertf64x4(low, _mm256_loadu_pd((const double *)(from[1] + at)), 1);
+}
+
+ALWAYS_INLINE void NAME(store_runs)(REAL *const *to, int64_t at, NAME(runs) values)
+{
+    _mm256_storeu_pd((double *)(to[0] + at), _mm512_castpd512_pd256((__m512d)values));
+    _mm256_storeu_pd((double *)(to[1] + at), _mm512_extractf64x4_pd((__m512d)values, 1));
+}
+#else
+ALWAYS_INLINE NAME(runs) NAME(load_runs)(const REAL *const *from, int64_t at)
+{
+    return *(const NAME(run) *)(from[0] + at);
+}
+
+ALWAYS_INLINE void NAME(store_runs)(REAL *const *to, int64_t at, NAME(runs) values)
+{
+    *(NAME(run) *)(to[0] + at) = values;
+}
+#endif
+
+ALWAYS_INLINE void NAME(direct_body)(const int m, const int vectors, int64_t depth, const REAL *a, int64_t a_step,
                                      const REAL *const *b, const int64_t *b_at, REAL *const *c, int64_t c_step,
                                      int relu, const REAL *bias)
 {
-    NAME(run) acc[DIRECT_M][DIRECT_P];
-    const NAME(run) zero = {0};
+    NAME(runs) acc[DIRECT_M][DIRECT_P];
+    const NAME(runs) zero = {0};
     UNROLL
     for (int i = 0; i < m; i++)
         UNROLL
-        for (int p = 0; p < runs; p++)
+        for (int p = 0; p < vectors; p++)
             acc[i][p] = zero + (bias ? bias[i] : 0);
     for (int64_t k = 0; k < depth; k++) {
-        NAME(run) bv[DIRECT_P];
+        NAME(runs) bv[DIRECT_P];
         UNROLL
-        for (int p = 0; p < runs; p++)
-            bv[p] = *(const NAME(run) *)(b[p] + b_at[k]);
+        for (int p = 0; p < vectors; p++)
+            bv[p] = NAME(load_runs)(b + p * DIRECT_TOGETHER, b_at[k]);
         UNROLL
         for (int i = 0; i < m; i++) {
-            const NAME(run) weight = a[i * a_step + k] - zero;
+            const NAME(runs) weight = a[i * a_step + k] - zero;
             UNROLL
-            for (int p = 0; p < runs; p++)
+            for (int p = 0; p < vectors; p++)
                 acc[i][p] += weight * bv[p];
         }
     }
     UNROLL
     for (int i = 0; i < m; i++)
         UNROLL
-        for (int p = 0; p < runs; p++) {
-            const NAME(run) kept = relu ? (NAME(run))((~(acc[i][p] < zero)) & (typeof(acc[i][p] < zero))acc[i][p])
-                                        : acc[i][p];
-            *(NAME(run) *)(c[p] + i * c_step) = kept;
+        for (int p = 0; p < vectors; p++) {
+            const NAME(runs) kept = relu ? (NAME(runs))((~(acc[i][p] < zero)) & (typeof(acc[i][p] < zero))acc[i][p])
+                                         : acc[i][p];
+            NAME(store_runs)(c + p * DIRECT_TOGETHER, i * c_step, kept);
         }
 }
 
 #define DIRECT_TILE(mm, pp)                                                                                 \
-    if (m == (mm) && runs == (pp)) {                                                                        \
+    if (m == (mm) && vectors == (pp)) {                                                                     \
         NAME(direct_body)(mm, pp, depth, a, a_step, b, b_at, c, c_step, relu, bias);                        \
         return;                                                                                             \
     }
-#if DIRECT_P == 3
-#define DIRECT_ROW(mm) DIRECT_TILE(mm, 1) DIRECT_TILE(mm, 2) DIRECT_TILE(mm, 3)
+#if DIRECT_P == 4
+#define DIRECT_ROW(mm) DIRECT_TILE(mm, 1) DIRECT_TILE(mm, 2) DIRECT_TILE(mm, 3) DIRECT_TILE(mm, 4)
 #else
 #define DIRECT_ROW(mm) DIRECT_TILE(mm, 1) DIRECT_TILE(mm, 2)
 #endif
 
-static void NAME(direct)(int m, int runs, int64_t depth, const REAL *a, int64_t a_step, const REAL *const *b,
+static void NAME(direct)(int m, int vectors, int64_t depth, const REAL *a, int64_t a_step, const REAL *const *b,
                          const int64_t *b_at, REAL *const *c, int64_t c_step, int relu, const REAL *bias)
 {
     DIRECT_ROW(1)
@@ -73,16 +101,12 @@ static void NAME(direct)(int m, int runs, int64_t depth, const REAL *a, int64_t 
     DIRECT_ROW(5)
     DIRECT_ROW(6)
 #endif
-#if DIRECT_M > 6
-    DIRECT_ROW(7)
-    DIRECT_ROW(8)
-#endif
 }
 #undef DIRECT_TILE
 #undef DIRECT_ROW
 
 #ifndef DIRECT_TABLE_f32
-#define DIRECT_TABLE(suffix) {.rows = DIRECT_M, .runs = DIRECT_P, .tile = direct_##suffix}
+#define DIRECT_TABLE(suffix) {.rows = DIRECT_M, .vectors = DIRECT_P, .together = DIRECT_TOGETHER, .tile = direct_##suffix}
 #define DIRECT_TABLE_f32 DIRECT_TABLE(f32)
 #define DIRECT_TABLE_f64 DIRECT_TABLE(f64)
 #endif

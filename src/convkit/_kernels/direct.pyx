@@ -29,7 +29,8 @@ def run_length(dtype):
 cdef struct Direct:
     int64_t images, groups, depth, channels, rows       # depth: channels * taps of a group; rows: its output channels
     int64_t in_step, padded_step, out_step              # values of a channel's plane
-    int64_t row_tiles, tiles, parts                     # tiles of runs of a plane, and tasks they are cut into
+    int64_t together, vectors                           # runs in a vector, vectors of a plane
+    int64_t row_tiles, tiles, parts                     # tiles of vectors of a plane, and tasks they are cut into
     const int64_t *at                                   # of each (channel, tap), from a run's base
     const int64_t *base                                 # of each run in the padded plane,
     const int64_t *output                               # and in the output plane
@@ -51,9 +52,9 @@ cdef void pad_plane(const Direct *d, const real *x, real *out) noexcept nogil:
 
 cdef void direct_task(const Direct *d, int64_t task, const real *x, const real *weight, const real *bias,
                       real *y) noexcept nogil:
-    """Some tiles of runs of one group of one image, for all its output channels."""
+    """Some tiles of one group of one image, for all its output channels."""
     cdef int64_t part = task % d.parts, group = task // d.parts % d.groups, image = task // (d.parts * d.groups)
-    cdef int64_t row_tile, tile, p0, p1, i0, i1, p
+    cdef int64_t row_tile, tile, p0, p1, i0, i1, p, run
     cdef const real *b[CK_MAX_RUNS]
     cdef real *c[CK_MAX_RUNS]
     x += (image * d.groups + group) * d.channels * d.padded_step
@@ -67,11 +68,12 @@ cdef void direct_task(const Direct *d, int64_t task, const real *x, const real *
         i0 = part_start(d.rows, d.row_tiles, row_tile)
         i1 = part_start(d.rows, d.row_tiles, row_tile + 1)
         for tile in range(part_start(d.tiles, d.parts, part), part_start(d.tiles, d.parts, part + 1)):
-            p0 = part_start(d.runs, d.tiles, tile)
-            p1 = part_start(d.runs, d.tiles, tile + 1)
-            for p in range(p1 - p0):
-                b[p] = x + d.base[p0 + p]
-                c[p] = y + i0 * d.out_step + d.output[p0 + p]
+            p0 = part_start(d.vectors, d.tiles, tile)
+            p1 = part_start(d.vectors, d.tiles, tile + 1)
+            for p in range((p1 - p0) * d.together):
+                run = min(p0 * d.together + p, d.runs - 1)
+                b[p] = x + d.base[run]
+                c[p] = y + i0 * d.out_step + d.output[run]
             table.tile(<int> (i1 - i0), <int> (p1 - p0), d.depth, weight + i0 * d.depth, d.depth, b, d.at, c,
                        d.out_step, d.relu, bias + group * d.rows + i0 if bias != NULL else NULL)
 
@@ -122,7 +124,9 @@ cdef class DirectConvolution(Kernel):
         d.depth = d.channels * int(np.prod(kernel))
         self.arrays = (x, weight, bias, y, self.lay_out(x.shape[2:], y.shape[2:], kernel, stride, low, dilation))
         d.row_tiles = parts_of(d.rows, micro().direct_f64.rows if self.double_ else micro().direct_f32.rows)
-        d.tiles = parts_of(d.runs, micro().direct_f64.runs if self.double_ else micro().direct_f32.runs)
+        d.together = micro().direct_f64.together if self.double_ else micro().direct_f32.together
+        d.vectors = parts_of(d.runs, d.together)
+        d.tiles = parts_of(d.vectors, micro().direct_f64.vectors if self.double_ else micro().direct_f32.vectors)
         products = d.rows * d.depth * d.out_step
         d.parts = max(1, min(d.tiles, parts_of(TASKS, max(1, d.images * groups)), products // PRODUCTS_PER_TASK))
 
