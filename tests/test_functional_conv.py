@@ -286,6 +286,28 @@ def test_conv_transpose_undoes_the_shape_of_conv(stride: int, dilation: int) -> 
         )
 
 
+@dtypes
+@pytest.mark.parametrize(
+    ("kernel", "size"),
+    [((2,), (1500,)), ((3,), (7,)), ((2, 2), (40, 30)), ((1, 3), (5, 6)), ((4, 2), (7, 9)), ((2, 1, 2), (3, 4, 5))],
+)
+def test_transposed_windows_side_by_side(kernel: tuple[int, ...], size: tuple[int, ...], dtype: Any) -> None:
+    """A kernel as long as the stride: each output has one product of each channel; in one box or in several."""
+    rng = np.random.default_rng(len(kernel))
+    x, weight, bias = (normal(rng, shape, dtype) for shape in ((3, 6, *size), (6, 5, *kernel), (10,)))
+    zeros, ones = (0,) * len(kernel), (1,) * len(kernel)
+    y = function("conv_transpose", len(kernel))(x, weight, bias, stride=kernel, groups=2)
+    padding = tuple((0, 0) for _ in kernel)
+    expected = ref.conv_transpose(
+        x, weight, bias, output_padding=zeros, stride=kernel, padding=padding, dilation=ones, groups=2
+    )
+    assert_close(y, expected, dtype)
+    layer = getattr(nn, f"ConvTranspose{len(kernel)}d")(6, 10, kernel, kernel, groups=2).astype(dtype)
+    layer.weight.assign(weight)
+    layer.bias.assign(bias)
+    np.testing.assert_array_equal(nn.Sequential(layer, nn.ReLU())(x), np.maximum(y, 0))
+
+
 def test_output_padding_lengthens_the_end() -> None:
     x, weight = np.ones((1, 1, 3)), np.ones((1, 1, 1))
     assert F.conv_transpose1d(x, weight, stride=2).tolist() == [[[1, 0, 1, 0, 1]]]

@@ -24,9 +24,9 @@ from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad, Dep
 
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
-    CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_FETCH, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
+    CK_MAX_ROWS, CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_FETCH, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
     add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
-    tile_size, transpose,
+    tile_size, transpose, zip_parts,
 )
 from convkit._kernels.view cimport (
     BOX_PIXELS, FEWEST_TASKS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHTS, Box, Geometry, Pieces,
@@ -37,6 +37,7 @@ cdef enum:
     K_BLOCK = 1024          # depth of one pass over k
     PANEL_BYTES = 524288    # packed panels in use at a time, for the second-level cache
     SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
+    PLACED_PIXELS = 1024    # of a box of windows side by side, about
     CHANNELS_PER_TASK = 48  # of the input gradient, at least, where few boxes make too few tasks,
     ROWS_PER_TASK = 128     # and so many rows of the weight gradient
     REACH = 64              # inputs for each output, beyond what the stride leaves out
@@ -335,6 +336,7 @@ cdef struct InputGrad:
     int64_t *row_at
     int64_t *plane_at           # where the output channels of a group begin
     int64_t channel_parts       # parts that the input channels of a group are cut into
+    bint side_by_side           # windows meet no input twice and leave none out
     bint relu
 
 
@@ -372,8 +374,12 @@ cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const
     cdef Box box = box_of(g, batch_box * g.image_boxes)
     cdef real *out = dx + (box.image * g.groups * g.cin + channel) * g.in_pixels
     cdef real *view = out
+    bias = bias + channel if bias != NULL else NULL
+    packed += packed_at(f, group, part)
+    if f.side_by_side:
+        return place_boxes(f, batch_box, c1 - c0, dy, group, packed, bias, out)
     for image in range(box.images):
-        fill_channels(g, c1 - c0, bias + channel if bias != NULL else NULL, out + image * image_values(g))
+        fill_channels(g, c1 - c0, bias, out + image * image_values(g))
     view_step = image_values(g)
     if not g.in_place:
         view_step = (c1 - c0) * g.channel_step
@@ -383,7 +389,7 @@ cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const
         memset(view, 0, box.images * view_step * sizeof(real))
     for i in range(g.image_boxes):
         box = box_of(g, batch_box * g.image_boxes + i)
-        if add_box(f, &box, c1 - c0, dy, group, packed + packed_at(f, group, part),
+        if add_box(f, &box, c1 - c0, dy, group, packed,
                    view + box.start[0] * g.step[0] + box.start[1] * g.step[1] + box.start[2], view_step) != 0:
             return OUT_OF_MEMORY
     for image in range(box.images):
@@ -415,20 +421,25 @@ cdef void relu_values(int64_t n, real *values) noexcept nogil:
             values[i] = 0
 
 
-cdef int add_box(const InputGrad *f, const Box *box, int64_t channels, const real *dy, int64_t group,
-                 const real *packed, real *view, int64_t view_step) noexcept nogil:
-    """cols (channels * taps, pixels) = transposed weight @ dy, then each row added where it came from."""
+cdef real *columns_of(const InputGrad *f, const Box *box, int64_t channels, const real *dy, int64_t group,
+                      const real *packed, int mode, const real *bias, int64_t *row_step) noexcept nogil:
+    """cols (channels * taps, pixels) = transposed weight @ dy, in scratch memory; NULL where there is none.
+
+    With TILE_ROW_BIAS in the mode, plus the bias of each channel.
+    """
     cdef const Geometry *g = &f.g
-    cdef TileSize size = tile_size(view)
+    cdef TileSize size = tile_size(<real *> packed)
     cdef int64_t rows = channels * g.taps, pixels = box.images * box.pixels, vectors = parts_of(pixels,
                                                                                                 size.vl)
     cdef int64_t pitch = vectors * size.vl, panels = parts_of(vectors, size.nv), tiles = parts_of(rows,
                                                                                                   size.mr)
-    cdef int64_t panel, tile, i0, i1, p0, p1, ldb
-    cdef real *cols = scratch_of(PANELS, rows * pitch + g.cout * size.vl * size.nv, view)
+    cdef int64_t panel, tile, i0, i1, i, p0, p1, ldb
+    cdef real row_bias[CK_MAX_ROWS]
+    cdef real *cols = scratch_of(PANELS, rows * pitch + g.cout * size.vl * size.nv, <real *> packed)
     cdef const real *b
+    row_step[0] = pitch
     if cols == NULL:
-        return OUT_OF_MEMORY
+        return NULL
     for panel in range(panels):
         p0 = part_start(vectors, panels, panel) * size.vl
         p1 = part_start(vectors, panels, panel + 1) * size.vl
@@ -436,10 +447,61 @@ cdef int add_box(const InputGrad *f, const Box *box, int64_t channels, const rea
         for tile in range(tiles):
             i0 = part_start(rows, tiles, tile)
             i1 = part_start(rows, tiles, tile + 1)
+            if mode & TILE_ROW_BIAS:
+                for i in range(i0, i1):
+                    row_bias[i - i0] = bias[i // g.taps]
             outer(<int> (i1 - i0), <int> ((p1 - p0) // size.vl), g.cout, packed + i0 * g.cout, 1, i1 - i0,
-                  b, ldb, cols + i0 * pitch + p0, pitch, TILE_OVERWRITE, <const real *> NULL)
+                  b, ldb, cols + i0 * pitch + p0, pitch, mode, row_bias)
+    return cols
+
+
+cdef int add_box(const InputGrad *f, const Box *box, int64_t channels, const real *dy, int64_t group,
+                 const real *packed, real *view, int64_t view_step) noexcept nogil:
+    """Each row of a box's columns added where it came from."""
+    cdef int64_t pitch
+    cdef const real *cols = columns_of(f, box, channels, dy, group, packed, TILE_OVERWRITE, <const real *> NULL,
+                                       &pitch)
+    if cols == NULL:
+        return OUT_OF_MEMORY
     add_columns(f, box, channels, cols, pitch, view, view_step)
     return 0
+
+
+cdef int place_boxes(const InputGrad *f, int64_t batch_box, int64_t channels, const real *dy, int64_t group,
+                     const real *packed, const real *bias, real *out) noexcept nogil:
+    """Some channels of some images, of which each value belongs to one window alone: nothing is added up."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t i, pitch
+    cdef int mode = (TILE_ROW_BIAS if bias != NULL else TILE_OVERWRITE) | (TILE_RELU if f.relu else 0)
+    cdef Box box
+    cdef const real *cols
+    for i in range(g.image_boxes):
+        box = box_of(g, batch_box * g.image_boxes + i)
+        cols = columns_of(f, &box, channels, dy, group, packed, mode, bias, &pitch)
+        if cols == NULL:
+            return OUT_OF_MEMORY
+        place_columns(g, &box, channels, cols, pitch, out)
+    return 0
+
+
+cdef void place_columns(const Geometry *g, const Box *box, int64_t channels, const real *cols, int64_t pitch,
+                        real *out) noexcept nogil:
+    """The columns of a kernel's row, one beside the other, are a row of inputs."""
+    cdef int64_t image, c, kd, kh, d, h
+    cdef const real *row
+    cdef real *plane
+    for image in range(box.images):
+        for c in range(channels):
+            plane = out + image * image_values(g) + c * g.in_pixels + box.start[2] * g.stride[2]
+            for kd in range(g.kernel[0]):
+                for kh in range(g.kernel[1]):
+                    row = cols + (c * g.taps + (kd * g.kernel[1] + kh) * g.kernel[2]) * pitch + image * box.pixels
+                    for d in range(box.size[0]):
+                        for h in range(box.size[1]):
+                            zip_parts(box.size[2] * g.stride[2], g.stride[2], row, pitch, plane
+                                      + (((box.start[0] + d) * g.stride[0] + kd) * g.in_size[1]
+                                         + (box.start[1] + h) * g.stride[1] + kh) * g.in_size[2])
+                            row += box.size[2]
 
 
 cdef const real *grad_panel(const InputGrad *f, const Box *box, const real *dy, int64_t group, int64_t p0,
@@ -506,6 +568,17 @@ cdef bint is_forward(const Geometry *g) noexcept:
             and g.in_pixels <= 1.1 * g.out_pixels)
 
 
+cdef bint lie_side_by_side(const Geometry *g) noexcept:
+    """Whether each input is under one window, and under one place of it."""
+    cdef int axis
+    for axis in range(3):
+        if g.kernel[axis] != g.stride[axis] or g.dilation[axis] != 1 or g.pad[axis] != 0:
+            return False
+        if g.in_size[axis] != g.out_size[axis] * g.stride[axis]:
+            return False
+    return True
+
+
 cdef set_transposed(Forward *f, dy, dx, weight, pad, dilation, int64_t groups):
     reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation)]
     pad = [most - low for most, low in zip(reach, pad)]
@@ -546,7 +619,9 @@ cdef class ConvInputGrad(Kernel):
             set_transposed(&self.transposed, dy, dx, weight, pad, dilation, groups)
             self.arrays = (dy, weight, bias, dx, set_forward(&self.transposed, self.double_, relu, True))
             return
-        set_boxes(g, BOX_PIXELS, vector_length(self.double_), g.cin // CHANNELS_PER_TASK)
+        self.f.side_by_side = lie_side_by_side(g)
+        set_boxes(g, PLACED_PIXELS if self.f.side_by_side else BOX_PIXELS, vector_length(self.double_),
+                  g.cin // CHANNELS_PER_TASK)
         set_view(g, True)
         row_at = row_table(g)
         plane_at = np.arange(g.cout, dtype=np.int64) * g.out_pixels
