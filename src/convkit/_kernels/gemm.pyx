@@ -29,6 +29,7 @@ cdef enum:
     TASKS = 16              # tasks wanted of a large problem, for any number of threads
     COLUMNS_PER_TASK = 256
     OPERATIONS_PER_TASK = 2000000
+    DOT_VALUES_PER_TASK = 131072    # of B: few rows wait for it to come from memory
 
 
 cdef struct Product:
@@ -271,7 +272,10 @@ cdef class Gemm(Kernel):
         cdef TileSize size = tile_size(<double *> NULL) if self.double_ else tile_size(<float *> NULL)
         cdef int64_t width = size.dot_n if p.dot else size.vl * size.nv
         cdef int64_t panels = parts_of(p.n, width)
-        cdef int64_t wanted = min(TASKS, <int64_t> (2.0 * p.m * p.n * p.k / OPERATIONS_PER_TASK) + 1)
+        cdef double work = 2.0 * p.m * p.n * p.k / OPERATIONS_PER_TASK
+        if p.dot:
+            work = max(work, <double> p.n * p.k / DOT_VALUES_PER_TASK)
+        cdef int64_t wanted = min(TASKS, <int64_t> work + 1)
         if p.swap:
             p.panel_parts = max(1, min(parts_of(p.n, size.mr), wanted))
             return
