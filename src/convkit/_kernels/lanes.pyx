@@ -30,6 +30,7 @@ cdef enum:
     MOST_BAND_SUMS = 65536          # of values that each band adds up
     DEPTHWISE_PIXELS = 24           # of a tile, or calls take longer than what they do
     LEAST_USES = 6                  # by tiles of output channels, or packing costs more than it saves
+    WIDENS = 4                      # times as many output as input channels: each thread writes planes of its own
     AHEAD = 3                       # channels; so far ahead of being packed they are asked for
 
 
@@ -343,7 +344,8 @@ cdef struct Gather:
     int64_t in_step, out_step                       # values of a channel's plane
     int64_t taps                                    # of the kernel
     int64_t row_step, depth_step, tap_step          # of the weight of one group
-    int64_t row_tiles, parts                        # parts: tasks that the tiles of a plane are cut into
+    int64_t row_tiles, row_parts                    # tiles of output channels, and runs of them that are tasks
+    int64_t parts                                   # runs of tiles of a plane, likewise
     const int64_t *part_first
     const int64_t *class_first
     const int64_t *tap
@@ -430,18 +432,20 @@ cdef void gather_tiles(const Gather *g, int64_t group, int64_t row_tile, int64_t
 
 cdef int gather_task(const Gather *g, int64_t task, const real *x, const real *packed, const real *bias,
                      real *y) noexcept nogil:
-    """A run of tiles of one group of one block, for each tile of output channels."""
-    cdef int64_t part = task % g.parts, group = task // g.parts % g.groups, block = task // (g.parts * g.groups)
+    """A run of tiles of one group of one block, for a run of tiles of output channels."""
+    cdef int64_t part = task % g.parts, row_part = task // g.parts % g.row_parts
+    cdef int64_t plane = task // (g.parts * g.row_parts), group = plane % g.groups
     cdef int64_t row_tile, first = g.part_first[part], last = g.part_first[part + 1]
     cdef real *panels = NULL
-    x += (block * g.groups + group) * g.depth * g.in_step
-    y += (block * g.groups + group) * g.rows * g.out_step
+    x += plane * g.depth * g.in_step
+    y += plane * g.rows * g.out_step
     if g.packs:
         panels = scratch_of(PLANES, (last - first) * g.depth * g.most * lanes(x), y)
         if panels == NULL:
             return OUT_OF_MEMORY
         pack_tiles(g, first, last, x, panels)
-    for row_tile in range(g.row_tiles):
+    for row_tile in range(part_start(g.row_tiles, g.row_parts, row_part),
+                          part_start(g.row_tiles, g.row_parts, row_part + 1)):
         gather_tiles(g, group, row_tile, first, last, x, panels, packed, bias,
                      y + part_start(g.rows, g.row_tiles, row_tile) * g.out_step)
     return 0
@@ -475,7 +479,7 @@ cdef int gather(const Gather *g, const Pooling *f, const real *x, const real *we
     for task in prange(g.groups * g.row_tiles, num_threads=threads, schedule="static"):
         pack_weight(g, task, weight, packed)
     if f == NULL:
-        for task in prange(g.blocks * g.groups * g.parts, num_threads=threads, schedule="static"):
+        for task in prange(g.blocks * g.groups * g.row_parts * g.parts, num_threads=threads, schedule="static"):
             failed |= gather_task(g, task, x, packed, bias, y)
     else:
         for task in prange(g.blocks * g.groups * g.row_tiles, num_threads=threads, schedule="static"):
@@ -550,8 +554,10 @@ cdef class LaneConvolution(Kernel):
         cdef Gather *g = &self.g
         cdef int64_t wanted = parts_of(TASKS, max(1, g.blocks * g.groups))
         wanted = min(wanted, max(1, <int64_t> (g.products / max(1, g.blocks * g.groups) / PRODUCTS_PER_TASK)))
-        wanted = max(wanted, parts_of(g.depth * g.in_step * (8 if self.double_ else 4), WINDOW_BYTES))
-        g.parts = min(wanted, len(costs) - 1)
+        cdef int64_t windows = parts_of(g.depth * g.in_step * (8 if self.double_ else 4), WINDOW_BYTES)
+        widens = not g.packs and g.rows >= WIDENS * g.depth
+        g.row_parts = min(g.row_tiles, max(1, wanted // windows)) if widens else 1
+        g.parts = min(max(windows, wanted // g.row_parts), len(costs) - 1)
         return np.searchsorted(costs, costs[-1] * np.arange(g.parts + 1) // g.parts).astype(np.int64)
 
     cdef int execute(self) except -1 nogil:
