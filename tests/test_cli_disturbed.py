@@ -287,6 +287,27 @@ def test_timeout_may_send_it_once_or_twice(
     assert results(folder) == results(whole)
 
 
+def test_control_c_while_curves_are_drawn_is_130_and_they_are_drawn(
+    run: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What savefig imports makes an ImportError of it, as extension modules do with whatever stops them."""
+    figures = pytest.importorskip("matplotlib.figure")
+    real = figures.Figure.savefig
+
+    def savefig(*arguments: Any, **options: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+        real(*arguments, **options)
+
+    monkeypatch.setattr(figures.Figure, "savefig", savefig)
+    assert main(going_on(run)) == 130
+    assert capsys.readouterr() == ("", "convkit train: interrupted\n")
+    assert (run / "curves.png").exists()
+    assert results(run) == results(whole)
+
+
 @posix
 def test_in_the_background_of_a_script_control_c_is_not_meant(data_folder: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from convkit.interrupt import held_back
+
 LARGEST_INTEGER = 2**63 - 1  # of an int64
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -200,9 +202,10 @@ def shape(function: str, argument: str, operand: Any, expected: tuple[int, ...])
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import an optional module, or say which pip command brings it."""
+    """Import an optional module, or say which pip command brings it; Ctrl-C waits until it is there."""
     try:
-        return importlib.import_module(module)
+        with held_back():
+            return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
         raise ImportError(f'{purpose} needs {package}: pip install "convkit[{extra}]"') from error

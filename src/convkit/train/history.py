@@ -10,6 +10,7 @@ from typing import Any
 
 from convkit.errors import require
 from convkit.files import write_whole
+from convkit.interrupt import held_back
 
 Row = dict[str, float]
 
@@ -73,7 +74,7 @@ class History:
         write_whole(path, text.getvalue())
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture of `convkit.plot.training_curves` to a PNG file.
+        """Write the picture of `convkit.plot.training_curves` to a PNG file; Ctrl-C waits until it is drawn.
 
         Parameters
         ----------
@@ -89,9 +90,9 @@ class History:
         """
         from convkit.plot import training_curves
 
-        figure = require("matplotlib.figure", "plot", "drawing the training curves").Figure(
-            figsize=(10, 4), layout="constrained"
-        )
+        figures = require("matplotlib.figure", "plot", "drawing the training curves")
         picture = io.BytesIO()
-        training_curves(self, figure).savefig(picture, format="png", dpi=120)
+        with held_back():  # what a figure needs to be drawn, matplotlib imports meanwhile
+            figure = figures.Figure(figsize=(10, 4), layout="constrained")
+            training_curves(self, figure).savefig(picture, format="png", dpi=120)
         write_whole(path, picture.getvalue())

@@ -21,12 +21,12 @@ from convkit.errors import LARGEST_INTEGER, integer, is_figure, view
 from convkit.files import FilePath
 from convkit.graph.step import compile_step
 from convkit.graph.trace import target_input
+from convkit.interrupt import Interruption
 from convkit.optim import Optimizer
 from convkit.train.callbacks import Callback
 from convkit.train.checkpoint import Checkpoints
 from convkit.train.feed import Feed
 from convkit.train.history import History
-from convkit.train.interrupt import Interruption
 from convkit.train.metrics import Means, Metric, named
 from convkit.train.progress import reporter
 

@@ -1,11 +1,35 @@
-"""Ctrl-C between two batches, never within one."""
+"""When Ctrl-C is heard: between two batches, never within one, and not while modules are imported."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """A context at whose end Ctrl-C is heard that came within.
+
+    For imports: an extension module that is stopped while it initialises says that it cannot be imported, and not
+    always why. Outside the main thread, where Python delivers no signals, and where Ctrl-C is ignored, nothing is
+    changed.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    presses: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda number, frame: presses.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        for frame in presses:
+            handler(signal.SIGINT, frame)
 
 
 class Interruption:
