@@ -22,6 +22,7 @@ from libc.string cimport memcpy, memset
 
 from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad, DepthwiseWeightGrad
 
+from convkit._kernels.chunks cimport add_aside, set_aside
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
     CK_MAX_ROWS, CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_FETCH, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
@@ -877,15 +878,23 @@ cdef class ConvWeightGrad(Kernel):
 
 # --- bias gradient ------------------------------------------------------------------------------
 
+cdef real planes_sum(int64_t planes, int64_t step, int64_t pixels, const real *dy) noexcept nogil:
+    """The sum over planes that are `step` apart."""
+    cdef int64_t plane
+    cdef double aside = 0
+    cdef real total = 0
+    for plane in range(planes):
+        set_aside(plane, 1, &total, &aside)
+        total += sum_values(pixels, dy + plane * step)
+    add_aside(planes, 1, &total, &aside)
+    return total
+
+
 cdef void channel_sum(int64_t batch, int64_t channels, int64_t pixels, const real *dy,
                       real *db) noexcept nogil:
-    cdef int64_t c, image
-    cdef real total
+    cdef int64_t c
     for c in prange(channels, num_threads=threads_for(<double> batch * channels * pixels), schedule="static"):
-        total = 0
-        for image in range(batch):
-            total = total + sum_values(pixels, dy + (image * channels + c) * pixels)
-        db[c] = total
+        db[c] = planes_sum(batch, channels * pixels, pixels, dy + c * pixels)
 
 
 cdef class ChannelSum(Kernel):

@@ -14,14 +14,16 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
+from convkit._kernels.chunks cimport add_aside, set_aside
+from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, scratch, threads_for
 from convkit._kernels.tile cimport pad_rows, part_start, parts_of, scratch_of, sum_values, zip_parts
 from convkit._kernels.view cimport Geometry, set_geometry
 
 cdef enum:
     # scratch slots; TAPS holds the weights or the sums of one channel
-    PADDED, TAPS, LINES
+    PADDED, TAPS, LINES, SUMS
     TASKS = 64              # at most, of a number of planes each
+    TERMS = 1024            # of a vector of sums, before they are added to doubles
 
 
 # --- the padded plane ---------------------------------------------------------------------------
@@ -343,39 +345,75 @@ cdef class DepthwiseInputGrad(Kernel):
 
 cdef int weight_grad_task(const Depthwise *f, int64_t task, const real *dy, const real *x, real *dw,
                           real *db) noexcept nogil:
-    """For each channel all images, one after the other, into one vector of sums for each tap."""
+    """For each channel all images, one after the other, into a vector of sums for each tap."""
     cdef const Geometry *g = &f.g
     cdef int64_t vl = micro().depthwise_f32.vl if sizeof(real) == 4 else micro().depthwise_f64.vl
-    cdef int64_t tasks = tasks_of(g.groups), channel, plane, image, depth
+    cdef int64_t tasks = tasks_of(g.groups), channel, plane, image, depth, t, terms
     cdef real *padded = zeros(&f.padded, dw)
     cdef real *totals = scratch_of(TAPS, g.taps * vl, dw)
+    cdef double *sums = <double *> scratch(SUMS, g.taps * sizeof(double))
+    cdef double bias_aside = 0
     cdef real bias_total
-    if padded == NULL or totals == NULL:
+    if padded == NULL or totals == NULL or sums == NULL:
         return OUT_OF_MEMORY
     for channel in range(part_start(g.groups, tasks, task), part_start(g.groups, tasks, task + 1)):
         memset(totals, 0, g.taps * vl * sizeof(real))
+        memset(sums, 0, g.taps * sizeof(double))
+        terms = 0
         bias_total = 0
         for image in range(g.batch):
             plane = image * g.groups + channel
             copy_plane(&f.padded, x + plane * g.in_pixels, padded)
             for depth in range(g.out_size[0]):
-                row_dots(g.out_size[1], g.out_size[2], g.taps,
-                         padded + depth * g.stride[0] * f.padded.plane_step, f.tap_at,
-                         g.stride[1] * f.padded.row_step,
-                         dy + plane * g.out_pixels + depth * g.out_size[1] * g.out_size[2], g.out_size[2], totals)
+                terms = plane_dots(f, padded + depth * g.stride[0] * f.padded.plane_step,
+                                   dy + plane * g.out_pixels + depth * g.out_size[1] * g.out_size[2], terms, totals,
+                                   sums)
             if db != NULL:
-                bias_total = bias_total + sum_values(g.out_pixels, dy + plane * g.out_pixels)
-        sum_lanes(g.taps, totals, dw + channel * g.taps)
+                set_aside(image, 1, &bias_total, &bias_aside)
+                bias_total += sum_values(g.out_pixels, dy + plane * g.out_pixels)
+        add_lanes(g.taps, vl, totals, sums)
+        for t in range(g.taps):
+            dw[channel * g.taps + t] = <real> sums[t]
         if db != NULL:
+            add_aside(g.batch, 1, &bias_total, &bias_aside)
             db[channel] = bias_total
     return 0
 
 
-cdef inline void sum_lanes(int64_t n, const real *totals, real *out) noexcept nogil:
+cdef int64_t plane_dots(const Depthwise *f, const real *x, const real *dy, int64_t terms, real *totals,
+                        double *sums) noexcept nogil:
+    """Add the products of one plane to vectors that have so many terms already, and return how many they have then."""
+    cdef const Geometry *g = &f.g
+    cdef int64_t vl = micro().depthwise_f32.vl if sizeof(real) == 4 else micro().depthwise_f64.vl
+    cdef int64_t rows = g.out_size[1], columns = g.out_size[2], row_step = g.stride[1] * f.padded.row_step
+    cdef int64_t width = min(columns, TERMS * vl), height = max(1, TERMS // max(1, parts_of(width, vl)))
+    cdef int64_t i, j, at, column, m, n, more
+    for i in range(parts_of(rows, height)):
+        at = i * height
+        m = min(height, rows - at)
+        for j in range(parts_of(columns, TERMS * vl)):
+            column = j * width
+            n = min(width, columns - column)
+            more = m * parts_of(n, vl)
+            if terms + more > TERMS:
+                add_lanes(g.taps, vl, totals, sums)
+                terms = 0
+            row_dots(m, n, g.taps, x + at * row_step + column, f.tap_at, row_step, dy + at * columns + column, columns,
+                     totals)
+            terms += more
+    return terms
+
+
+cdef inline void add_lanes(int64_t taps, int64_t vl, real *totals, double *sums) noexcept nogil:
+    """What vectors have come to is added to the sums, and they begin anew."""
+    cdef int64_t t
     if real is float:
-        micro().depthwise_f32.sum_lanes(n, totals, out)
+        micro().depthwise_f32.sum_lanes(taps, totals, totals)
     else:
-        micro().depthwise_f64.sum_lanes(n, totals, out)
+        micro().depthwise_f64.sum_lanes(taps, totals, totals)
+    for t in range(taps):
+        sums[t] += totals[t]
+    memset(totals, 0, taps * vl * sizeof(real))
 
 
 cdef inline void row_dots(int64_t rows, int64_t n, int64_t taps, const real *x, const int64_t *tap_at,

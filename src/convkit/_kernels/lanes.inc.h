@@ -241,7 +241,7 @@ static void NAME(correlate)(int m, int n, int64_t blocks, int64_t rows, int64_t 
 #undef TILE
 }
 
-static REAL NAME(sum_pixels)(int64_t n, const REAL *src)
+static REAL NAME(sum_of_pixels)(int64_t n, const REAL *src)
 {
     VEC even = {0}, odd = {0};
     int64_t i = 0;
@@ -252,6 +252,15 @@ static REAL NAME(sum_pixels)(int64_t n, const REAL *src)
     if (i < n * LANES)
         even += LOAD(src + i);
     return NAME(lanes_sum)(even + odd);
+}
+
+static REAL NAME(sum_pixels)(int64_t n, const REAL *src)
+{
+    enum { STRETCH = SUM_STRETCH / LANES };
+    double total = 0;
+    for (int64_t i = 0; i < n; i += STRETCH)
+        total += NAME(sum_of_pixels)(n - i < STRETCH ? n - i : STRETCH, src + i * LANES);
+    return (REAL)total;
 }
 
 /* --- pooling ---------------------------------------------------------------------------------------------- */
@@ -326,6 +335,25 @@ ALWAYS_INLINE void NAME(max_row_body)(const int pairs, const ck_window_row *w, c
 }
 BY_PAIRS(max_row, (const ck_window_row *w, const REAL *x, REAL *y, uint8_t *codes), w, x, y, codes)
 
+/* The sum of a window with many taps: parts of it by a vector, and these in doubles. */
+static VEC NAME(large_window)(const ck_window_row *w, int64_t o, const REAL *x)
+{
+    double parts[VL] = {0};
+    VEC total = {0};
+    int64_t terms = 0;
+    FOR_TAPS(0, w, o, at, code) {
+        total += LOAD(x + at);
+        if (++terms % SUM_TERMS == 0)
+            for (int lane = 0; lane < VL; lane++) {
+                parts[lane] += total[lane];
+                total[lane] = 0;
+            }
+    }
+    for (int lane = 0; lane < VL; lane++)
+        total[lane] = (REAL)(parts[lane] + total[lane]);
+    return total;
+}
+
 ALWAYS_INLINE void NAME(mean_row_body)(const int pairs, const ck_window_row *w, const REAL *scale, const REAL *x,
                                        REAL *y)
 {
@@ -333,8 +361,11 @@ ALWAYS_INLINE void NAME(mean_row_body)(const int pairs, const ck_window_row *w, 
         NAME(fetch_below)(pairs, w, o, x);
         for (int64_t part = 0; part < LANES; part += VL) {
             VEC total = {0};
-            FOR_TAPS(pairs, w, o, at, code)
-                total += LOAD(x + at + part);
+            if (!pairs && w->rows * (w->high[o] - w->low[o]) > SUM_TERMS)
+                total = NAME(large_window)(w, o, x + part);
+            else
+                FOR_TAPS(pairs, w, o, at, code)
+                    total += LOAD(x + at + part);
             STORE(y + o * LANES + part, total * scale[o]);
         }
     }

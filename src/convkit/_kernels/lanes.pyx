@@ -14,6 +14,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
+from convkit._kernels.chunks cimport add_aside, set_aside
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, Reader, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport (
     CK_MAX_PIXELS, CK_MAX_SUMS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU, ck_fetch, ck_window_row,
@@ -615,9 +616,12 @@ cdef void add_up_bias(const Correlation *f, int64_t channel, int64_t blocks, con
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
+    cdef double aside = 0
     dbias[channel] = 0
     for block in range(blocks):
+        set_aside(block, 1, dbias + channel, &aside)
         dbias[channel] += table.sum_pixels(pixels, dy + (block * channels + channel) * pixels * lanes(dy))
+    add_aside(blocks, 1, dbias + channel, &aside)
 
 
 cdef void sum_tile(const Correlation *f, int64_t group, int64_t row_tile, int64_t tile, int64_t blocks, int64_t first,

@@ -15,7 +15,7 @@ from libc.math cimport log
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from convkit._kernels.chunks cimport CHUNK, chunk_length, chunks_of
+from convkit._kernels.chunks cimport CHUNK, add_aside, chunk_length, chunks_of, set_aside
 from convkit._kernels.core cimport (
     OUT_OF_MEMORY, Kernel, address, is_double, micro, real, scratch, threads_for,
 )
@@ -88,6 +88,7 @@ cdef void softmax_across(
         rows = &micro().rows_f32
     else:
         rows = &micro().rows_f64
+    cdef double aside[BLOCK]
     cdef int64_t c
     memset(total, 0, n * sizeof(real))
     if s.classes == 0:
@@ -97,7 +98,9 @@ cdef void softmax_across(
     for c in range(1, s.classes):
         rows.maximum_across(n, x + c * s.inner, maximum)
     for c in range(s.classes):
+        set_aside(c, n, total, aside)
         rows.exp_across(n, x + c * s.inner, maximum, y + c * s.inner, total)
+    add_aside(s.classes, n, total, aside)
 
 
 cdef int softmax_task(const Scores *s, const Task *t, const real *x, real *y, bint logarithm) noexcept nogil:
@@ -157,16 +160,19 @@ cdef int softmax_grad_task(
                     s.classes, <real>rows.dot(s.classes, y + at, dy + at), y + at, dy + at, dx + at
                 )
         return 0
+    cdef double aside[BLOCK]
     cdef real *total = <real *>scratch(0, BLOCK * sizeof(real))
     if not total:
         return OUT_OF_MEMORY
     memset(total, 0, n * sizeof(real))
     for c in range(s.classes):
         at = t.at + c * s.inner
+        set_aside(c, n, total, aside)
         if logarithm:
             rows.binary[CK_MAP_ADD](n, total, dy + at, total)
         else:
             rows.dot_across(n, y + at, dy + at, total)
+    add_aside(s.classes, n, total, aside)
     for c in range(s.classes):
         at = t.at + c * s.inner
         if logarithm:
@@ -350,6 +356,7 @@ cdef int entropy_across(
     cdef real *target = total + BLOCK
     cdef real *log_p = target + BLOCK
     cdef real *gains = log_p + BLOCK
+    cdef double aside[BLOCK]
     cdef int64_t i, c, at, label, n = t.positions
     softmax_across(s, n, x, p, maximum, total)
     for c in range(s.classes):
@@ -371,7 +378,9 @@ cdef int entropy_across(
         class_targets(s, targets, weight, c, n, soft + t.at + at if soft else NULL, target)
         rows.binary[CK_MAP_SUBTRACT](n, x + at, maximum, log_p)
         rows.binary[CK_MAP_SUBTRACT](n, log_p, total, log_p)
+        set_aside(c, n, gains, aside)
         rows.dot_across(n, target, log_p, gains)
+    add_aside(s.classes, n, gains, aside)
     for i in range(n):
         if counts(targets, t.position + i):
             loss[0] -= gains[i]
@@ -456,6 +465,7 @@ cdef int entropy_grad_across(
     cdef real *factors = mass + BLOCK
     cdef real *own = factors + BLOCK
     cdef real *target = own + BLOCK
+    cdef double aside[BLOCK]
     cdef int64_t i, c, at, label, n = t.positions
     for i in range(n):
         factors[i] = <real>factor if counts(targets, t.position + i) else 0
@@ -468,7 +478,9 @@ cdef int entropy_grad_across(
         memset(mass, 0, n * sizeof(real))
         for c in range(s.classes):
             class_targets(s, targets, weight, c, n, soft + t.at + c * s.inner, target)
+            set_aside(c, n, mass, aside)
             rows.binary[CK_MAP_ADD](n, mass, target, mass)
+        add_aside(s.classes, n, mass, aside)
     for c in range(s.classes):
         at = c * s.inner
         class_targets(s, targets, weight, c, n, soft + t.at + at if soft else NULL, target)

@@ -17,6 +17,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
+from convkit._kernels.chunks cimport SOME, add_aside, set_aside
 from convkit._kernels.core cimport (
     OUT_OF_MEMORY, Kernel, address, is_double, micro, real, scratch, threads_for,
 )
@@ -408,27 +409,54 @@ cdef inline double rows_divisor(
     return <double>divisor(w, count_pad, 0, depth) * divisor(w, count_pad, 1, height)
 
 
+cdef inline void sum_along(const Windows *w, const real *line, real *part, double *aside, real *y) noexcept nogil:
+    """A row of sums over windows along a line, of SOME columns at a time."""
+    cdef int64_t n = w.count[2], taps = w.kernel[2], at, k, i
+    if real is float:
+        rows = &micro().rows_f32
+    else:
+        rows = &micro().rows_f64
+    rows.sum_along(n, min(taps, <int64_t>SOME), w.stride[2], line, y)
+    if taps <= SOME:
+        return
+    for i in range(n):
+        aside[i] = y[i]
+    for k in range(1, (taps + SOME - 1) // SOME):
+        at = k * SOME
+        rows.sum_along(n, min(taps - at, <int64_t>SOME), w.stride[2], line + at, part)
+        for i in range(n):
+            aside[i] += part[i]
+    for i in range(n):
+        y[i] = <real>aside[i]
+
+
 cdef int average_plane(const Windows *w, bint count_pad, const real *x, real *y) noexcept nogil:
     cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
     cdef const real **found = <const real **>scratch(0, w.kernel[0] * w.kernel[1] * sizeof(real *))
     cdef real *line = <real *>scratch(1, length * sizeof(real))
     cdef real *widths = <real *>scratch(2, n * sizeof(real))
-    if not (found and line and widths):
+    cdef bint many = max(w.kernel[0] * w.kernel[1], w.kernel[2]) > SOME
+    cdef real *part = <real *>scratch(3, n * sizeof(real)) if many else NULL
+    cdef double *aside = <double *>scratch(4, max(n, inside) * sizeof(double)) if many else NULL
+    if not (found and line and widths) or many and not (part and aside):
         return OUT_OF_MEMORY
     if real is float:
         rows = &micro().rows_f32
     else:
         rows = &micro().rows_f64
-    cdef int64_t depth, height, i, k
+    cdef int64_t depth, height, count, i, k
     for i in range(n):
         widths[i] = divisor(w, count_pad, 2, i)
     memset(line, 0, length * sizeof(real))
     for depth in range(w.count[0]):
         for height in range(w.count[1]):
             memset(line + pad, 0, inside * sizeof(real))
-            for k in range(window_rows(w, depth, height, x, found)):
+            count = window_rows(w, depth, height, x, found)
+            for k in range(count):
+                set_aside(k, inside, line + pad, aside)
                 rows.binary[CK_MAP_ADD](inside, line + pad, found[k], line + pad)
-            rows.sum_along(n, w.kernel[2], w.stride[2], line, y)
+            add_aside(count, inside, line + pad, aside)
+            sum_along(w, line, part, aside, y)
             rows.divide(n, y, widths, <real>rows_divisor(w, count_pad, depth, height), y)
             y += n
     return 0

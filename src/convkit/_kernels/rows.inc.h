@@ -127,24 +127,27 @@ static void NAME(dropout)(int64_t n, int64_t first, const ck_philox *stream, uin
 
 /* --- sums ---------------------------------------------------------------------------------- */
 
-/* Sums `term(type, i)` over i < n in a fixed order: four vectors of running sums, then their lanes. */
+/* Sums `term(type, i)` over i < n in a fixed order: stretch by stretch, four vectors of running sums, then their
+   lanes. */
 #define SUM_OVER(n, term)                                                                                    \
-    VEC sum0 = {0}, sum1 = {0}, sum2 = {0}, sum3 = {0};                                                      \
-    int64_t i = 0;                                                                                           \
-    for (; i + 4 * VL <= n; i += 4 * VL) {                                                                   \
-        sum0 += term(VEC, i);                                                                                \
-        sum1 += term(VEC, i + VL);                                                                           \
-        sum2 += term(VEC, i + 2 * VL);                                                                       \
-        sum3 += term(VEC, i + 3 * VL);                                                                       \
-    }                                                                                                        \
-    for (; i + VL <= n; i += VL)                                                                             \
-        sum0 += term(VEC, i);                                                                                \
-    sum0 = (sum0 + sum1) + (sum2 + sum3);                                                                    \
     double total = 0;                                                                                        \
-    for (int lane = 0; lane < VL; lane++)                                                                    \
-        total += sum0[lane];                                                                                 \
-    for (; i < n; i++)                                                                                       \
-        total += term(REAL, i);                                                                              \
+    for (int64_t i = 0, end; i < n;) {                                                                       \
+        VEC sum0 = {0}, sum1 = {0}, sum2 = {0}, sum3 = {0};                                                  \
+        end = n - i < SUM_STRETCH ? n : i + SUM_STRETCH;                                                     \
+        for (; i + 4 * VL <= end; i += 4 * VL) {                                                             \
+            sum0 += term(VEC, i);                                                                            \
+            sum1 += term(VEC, i + VL);                                                                       \
+            sum2 += term(VEC, i + 2 * VL);                                                                   \
+            sum3 += term(VEC, i + 3 * VL);                                                                   \
+        }                                                                                                    \
+        for (; i + VL <= end; i += VL)                                                                       \
+            sum0 += term(VEC, i);                                                                            \
+        sum0 = (sum0 + sum1) + (sum2 + sum3);                                                                \
+        for (int lane = 0; lane < VL; lane++)                                                                \
+            total += sum0[lane];                                                                             \
+        for (; i < end; i++)                                                                                 \
+            total += term(REAL, i);                                                                          \
+    }                                                                                                        \
     return total
 
 #define AT(type, p, i) (*(const type *)((p) + (i)))

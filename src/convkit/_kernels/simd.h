@@ -70,6 +70,10 @@ LANES_SUM(f64, double, VL_F64)
 #undef LANES_SUM
 #endif
 
+/* Running sums lose digits by the number of their terms: vectors of them go over so many values, and single ones have
+   so many terms, before they are added to a double. */
+enum { SUM_STRETCH = 16384, SUM_TERMS = 256 };
+
 /* Loads and stores of the first n lanes, 0 < n <= VL, touching no others; the others load as zeros. */
 #ifdef __AVX512F__
 #define MASKED_LANES(suffix, real, mask, lanes, load, store)                                               \

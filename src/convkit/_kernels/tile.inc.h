@@ -446,14 +446,18 @@ static void NAME(sum_rows)(int64_t rows, int64_t columns, const REAL *src, int64
     for (; j + VL <= columns; j += VL)
         STORE(dst + j, LOAD(dst + j) + NAME(pairwise)(rows, src + j, lds));
     for (; j < columns; j++) {
-        REAL total = 0;
-        for (int64_t i = 0; i < rows; i++)
-            total += src[i * lds + j];
-        dst[j] += total;
+        double total = 0;
+        for (int64_t i = 0, end; i < rows;) {
+            REAL some = 0;
+            for (end = rows - i < SUM_TERMS ? rows : i + SUM_TERMS; i < end; i++)
+                some += src[i * lds + j];
+            total += some;
+        }
+        dst[j] += (REAL)total;
     }
 }
 
-static REAL NAME(sum)(int64_t n, const REAL *src)
+static REAL NAME(sum_of_stretch)(int64_t n, const REAL *src)
 {
     enum { CHAINS = 4 };
     VEC total[CHAINS] = {{0}};
@@ -468,6 +472,14 @@ static REAL NAME(sum)(int64_t n, const REAL *src)
     for (; i < n; i++)
         value += src[i];
     return value;
+}
+
+static REAL NAME(sum)(int64_t n, const REAL *src)
+{
+    double total = 0;
+    for (int64_t i = 0; i < n; i += SUM_STRETCH)
+        total += NAME(sum_of_stretch)(n - i < SUM_STRETCH ? n - i : SUM_STRETCH, src + i);
+    return (REAL)total;
 }
 
 #ifndef TILE_TABLE_f32

@@ -15,6 +15,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
+from convkit._kernels.chunks cimport add_aside, set_aside
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
 from convkit._kernels.tile cimport (
     TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, part_start, parts_of, scratch_of, tile_size, transpose,
@@ -175,10 +176,13 @@ cdef void sum_bias(const Wide *w, int64_t channel, const real *dy, real *dbias) 
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
+    cdef double aside = 0
     dbias[channel] = 0
     for block in range(w.blocks):
+        set_aside(block, 1, dbias + channel, &aside)
         dbias[channel] += table.sum_pixels(w.out_step // w.lanes,
                                            dy + (block * w.groups * w.outs + channel) * w.out_step)
+    add_aside(w.blocks, 1, dbias + channel, &aside)
 
 
 cdef int weight_grad(const Wide *w, const real *dy, const real *x, real *dweight, real *dbias) noexcept nogil:

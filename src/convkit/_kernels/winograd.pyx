@@ -20,6 +20,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
+from convkit._kernels.chunks cimport add_aside, set_aside
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport CK_MAX_PIXELS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU
 from convkit._kernels.tile cimport (
@@ -527,16 +528,22 @@ cdef int correlate_chunks(const Correlation *f, int64_t begin, int64_t end, int6
 
 
 cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, real *dbias) noexcept nogil:
-    cdef int64_t block, image, channels = f.t.groups * f.t.outs, values = plane(&f.t.outside)
+    cdef int64_t term, terms = f.t.batch if f.t.images > 0 else f.t.blocks
+    cdef int64_t channels = f.t.groups * f.t.outs, values = plane(&f.t.outside)
     if real is float:
         table = &micro().lanes_f32
     else:
         table = &micro().lanes_f64
+    cdef double aside = 0
     dbias[channel] = 0
-    for image in range(f.t.batch):
-        dbias[channel] += sum_values(values, dy + (image * channels + channel) * values)
-    for block in range(f.t.blocks if f.t.images == 0 else 0):
-        dbias[channel] += table.sum_pixels(f.t.out_step // f.t.lanes, dy + (block * channels + channel) * f.t.out_step)
+    for term in range(terms):
+        set_aside(term, 1, dbias + channel, &aside)
+        if f.t.images > 0:
+            dbias[channel] += sum_values(values, dy + (term * channels + channel) * values)
+        else:
+            dbias[channel] += table.sum_pixels(f.t.out_step // f.t.lanes,
+                                               dy + (term * channels + channel) * f.t.out_step)
+    add_aside(terms, 1, dbias + channel, &aside)
 
 
 cdef void transform_sums(const Correlation *f, int64_t out, real *sums, real *dweight) noexcept nogil:

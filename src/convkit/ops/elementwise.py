@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 from convkit._kernels import elementwise as kernels
 from convkit._kernels.core import Kernel
 from convkit.ops.base import NumpyPrimitive, Primitive, Spec
+
+# NumPy adds rows one after the other, which costs digits: of more rows than these the parts' sums are added in float64.
+ROWS = 256
 
 
 def like(x: Any) -> tuple[Spec, ...]:
@@ -201,7 +205,17 @@ class SumTo(NumpyPrimitive):
             if axis < leading or self.shape[axis - leading] == 1 != size
         )  # fmt: skip
         kept = tuple(1 if axis in stretched else size for axis, size in enumerate(x.shape))
-        np.sum(x, axis=stretched, keepdims=True, out=out.reshape(kept))
+        outer = next((axis for axis in range(x.ndim) if axis not in stretched), 0)
+        count = prod(x.shape[:outer])
+        if count <= ROWS:
+            np.sum(x, axis=stretched, keepdims=True, out=out.reshape(kept))
+            return
+        rows = x.reshape(count, *x.shape[outer:])
+        axes = (0, *(axis - outer + 1 for axis in stretched if axis >= outer))
+        total = np.zeros(kept[outer:])
+        for at in range(0, count, ROWS):
+            total += np.sum(rows[at : at + ROWS], axis=axes, keepdims=True)[0]
+        out[...] = total.reshape(out.shape)
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         return (BroadcastTo(tuple(inputs[0].shape))(grads[0]),)
