@@ -39,18 +39,25 @@ if [ ! -d "$work/site/convkit" ]; then
     for wheel in "$work"/packages/*.whl "$work"/wheels/*"$tag"*.whl; do python -m zipfile -e "$wheel" "$work/site"; done
 fi
 
+# Tests start processes of their own, by this name, and nothing but a script would find the emulator.
+python=$system/usr/bin/emulated-python
+printf '#!/bin/sh\nexec "%s" -L "%s" -0 "$0" "%s" "$@"\n' "$emulator" "$system" "$system/usr/bin/python$version" > "$python"
+chmod +x "$python"
+
 mkdir -p "$work/apart"
 cp -r tests pyproject.toml "$work/apart"
 cd "$work/apart"
 export OMP_NUM_THREADS=1
+failed=0
 # shellcheck disable=SC2086
 {
     echo "== aarch64"
-    "$emulator" -L "$system" -E PYTHONPATH="$work/site" "$system/usr/bin/python$version" -m pytest -q --geometries 3 $tests
+    PYTHONPATH=$work/site "$python" -m pytest -q --geometries 3 $tests || failed=1
     for cpu in Nehalem:baseline Haswell:avx2; do
         echo "== x86-64, $cpu"
         chosen=$("$processor" -cpu "${cpu%:*}" "$(command -v python)" -c 'from convkit._kernels import core; print(core.isa_chosen())' 2> /dev/null)
-        [ "$chosen" = "${cpu#*:}" ] || { echo "chose $chosen" && exit 1; }
-        "$processor" -cpu "${cpu%:*}" "$(command -v python)" -m pytest -q --geometries 3 $tests 2> /dev/null
+        [ "$chosen" = "${cpu#*:}" ] || { echo "chose $chosen" && failed=1; }
+        "$processor" -cpu "${cpu%:*}" "$(command -v python)" -m pytest -q --geometries 3 $tests 2> /dev/null || failed=1
     done
 }
+exit $failed
