@@ -21,8 +21,9 @@ def work() -> list[Any]:
     x, weight = normal(rng, (13, 6, 29, 31), np.float32), normal(rng, (17, 6, 5, 3), np.float32)
     y = F.conv2d(x, weight, padding="same")
     grad = normal(rng, y.shape, np.float32)
+    tall, few = normal(rng, (1, 8, 64, 24), np.float32), normal(rng, (16, 8, 5, 5), np.float32)
     rows, dense = normal(rng, (70, 900), np.float32), normal(rng, (130, 900), np.float32)
-    results = [y, *F.conv2d_backward(grad, x, weight, padding="same")]
+    results = [y, *F.conv2d_backward(grad, x, weight, padding="same"), F.conv2d(tall, few)]
     results += F.conv_transpose2d_backward(x, y, weight, 1, (2, 1))
     results += [F.conv_transpose2d(y, weight, padding=(2, 1)), F.im2col(x, 3), F.tanh(x), F.softmax(rows, 1)]
     results += [F.col2im(F.im2col(x, 3, 2), (29, 31), 3, 2), F.avg_pool2d(x, 3, 2, 1), F.linear(rows, dense)]

@@ -16,6 +16,20 @@
 #define DIRECT_P 2
 #define DIRECT_TOGETHER 1
 #endif
+
+/* ThreadSanitizer sees no vectors longer than 16 bytes, so its builds tell it of each run. */
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+void __tsan_read_range(void *place, unsigned long bytes);
+void __tsan_write_range(void *place, unsigned long bytes);
+#define RUN_IS_READ(place) __tsan_read_range((void *)(place), CK_RUN_BYTES)
+#define RUN_IS_WRITTEN(place) __tsan_write_range(place, CK_RUN_BYTES)
+#endif
+#endif
+#ifndef RUN_IS_READ
+#define RUN_IS_READ(place) ((void)0)
+#define RUN_IS_WRITTEN(place) ((void)0)
+#endif
 #endif
 
 typedef REAL NAME(run) __attribute__((vector_size(CK_RUN_BYTES), aligned(sizeof(REAL)), may_alias));
@@ -36,11 +50,13 @@ ALWAYS_INLINE void NAME(store_runs)(REAL *const *to, int64_t at, NAME(runs) valu
 #else
 ALWAYS_INLINE NAME(runs) NAME(load_runs)(const REAL *const *from, int64_t at)
 {
+    RUN_IS_READ(from[0] + at);
     return *(const NAME(run) *)(from[0] + at);
 }
 
 ALWAYS_INLINE void NAME(store_runs)(REAL *const *to, int64_t at, NAME(runs) values)
 {
+    RUN_IS_WRITTEN(to[0] + at);
     *(NAME(run) *)(to[0] + at) = values;
 }
 #endif

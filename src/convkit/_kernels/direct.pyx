@@ -29,12 +29,12 @@ def run_length(dtype):
 cdef struct Direct:
     int64_t images, groups, depth, channels, rows       # depth: channels * taps of a group; rows: its output channels
     int64_t in_step, padded_step, out_step              # values of a channel's plane
-    int64_t together, vectors                           # runs in a vector, vectors of a plane
-    int64_t row_tiles, tiles, parts                     # tiles of vectors of a plane, and tasks they are cut into
+    int64_t together, vectors                           # runs in a vector, vectors in a tile
+    int64_t row_tiles, parts                            # tiles of rows, and tasks that runs of a plane are cut into
     const int64_t *at                                   # of each (channel, tap), from a run's base
     const int64_t *base                                 # of each run in the padded plane,
     const int64_t *output                               # and in the output plane
-    int64_t runs
+    int64_t runs, row_runs                              # of a plane, and of a row of it
     # the copies that make padded planes: runs of whole rows
     bint padded
     int64_t copies, copy_length
@@ -50,10 +50,18 @@ cdef void pad_plane(const Direct *d, const real *x, real *out) noexcept nogil:
         memcpy(out + d.copy_to[i], x + d.copy_from[i], d.copy_length * sizeof(real))
 
 
+cdef inline int64_t first_run(const Direct *d, int64_t part) noexcept nogil:
+    """Where a part begins: never at the last run of a row, which writes values of the one before it again."""
+    cdef int64_t run = part_start(d.runs, d.parts, part)
+    return run + 1 if d.row_runs > 1 and run % d.row_runs == d.row_runs - 1 else run
+
+
 cdef void direct_task(const Direct *d, int64_t task, const real *x, const real *weight, const real *bias,
                       real *y) noexcept nogil:
-    """Some tiles of one group of one image, for all its output channels."""
+    """Some runs of one group of one image, for all its output channels."""
     cdef int64_t part = task % d.parts, group = task // d.parts % d.groups, image = task // (d.parts * d.groups)
+    cdef int64_t first = first_run(d, part), last = first_run(d, part + 1)
+    cdef int64_t vectors = parts_of(last - first, d.together), tiles = parts_of(vectors, d.vectors)
     cdef int64_t row_tile, tile, p0, p1, i0, i1, p, run
     cdef const real *b[CK_MAX_RUNS]
     cdef real *c[CK_MAX_RUNS]
@@ -67,11 +75,11 @@ cdef void direct_task(const Direct *d, int64_t task, const real *x, const real *
     for row_tile in range(d.row_tiles):
         i0 = part_start(d.rows, d.row_tiles, row_tile)
         i1 = part_start(d.rows, d.row_tiles, row_tile + 1)
-        for tile in range(part_start(d.tiles, d.parts, part), part_start(d.tiles, d.parts, part + 1)):
-            p0 = part_start(d.vectors, d.tiles, tile)
-            p1 = part_start(d.vectors, d.tiles, tile + 1)
+        for tile in range(tiles):
+            p0 = part_start(vectors, tiles, tile)
+            p1 = part_start(vectors, tiles, tile + 1)
             for p in range((p1 - p0) * d.together):
-                run = min(p0 * d.together + p, d.runs - 1)
+                run = min(first + p0 * d.together + p, last - 1)
                 b[p] = x + d.base[run]
                 c[p] = y + i0 * d.out_step + d.output[run]
             table.tile(<int> (i1 - i0), <int> (p1 - p0), d.depth, weight + i0 * d.depth, d.depth, b, d.at, c,
@@ -125,10 +133,10 @@ cdef class DirectConvolution(Kernel):
         self.arrays = (x, weight, bias, y, self.lay_out(x.shape[2:], y.shape[2:], kernel, stride, low, dilation))
         d.row_tiles = parts_of(d.rows, micro().direct_f64.rows if self.double_ else micro().direct_f32.rows)
         d.together = micro().direct_f64.together if self.double_ else micro().direct_f32.together
-        d.vectors = parts_of(d.runs, d.together)
-        d.tiles = parts_of(d.vectors, micro().direct_f64.vectors if self.double_ else micro().direct_f32.vectors)
+        d.vectors = micro().direct_f64.vectors if self.double_ else micro().direct_f32.vectors
         products = d.rows * d.depth * d.out_step
-        d.parts = max(1, min(d.tiles, parts_of(TASKS, max(1, d.images * groups)), products // PRODUCTS_PER_TASK))
+        tiles = parts_of(d.runs, d.together * d.vectors)
+        d.parts = max(1, min(tiles, parts_of(TASKS, max(1, d.images * groups)), products // PRODUCTS_PER_TASK))
 
     cdef lay_out(self, in_size, out_size, kernel, stride, low, dilation):
         """The padded plane, and where runs, taps and copied rows lie; returns the arrays of places."""
@@ -157,7 +165,7 @@ cdef class DirectConvolution(Kernel):
         d.at, d.base = <const int64_t *> address(places[0]), <const int64_t *> address(places[1])
         d.output = <const int64_t *> address(places[2])
         d.copy_from, d.copy_to = <const int64_t *> address(places[3]), <const int64_t *> address(places[4])
-        d.runs, d.copies = len(places[1]), len(places[3])
+        d.runs, d.row_runs, d.copies = len(places[1]), len(starts), len(places[3])
         d.copy_length = max(0, min(in_size[-1], size[-1] - low[-1]))
         return places
 
