@@ -22,8 +22,8 @@ cdef extern from "micro_lanes.h" nogil:
                        const float *const *b, const int64_t *b_at, int64_t b_step, float *const *c,
                        int64_t c_step, int mode, const float *bias) noexcept nogil
         void (*gather_single)(int64_t count, int64_t taps, const float *a, const int64_t *a_at, const float *b,
-                          const int64_t *b_at, const int64_t *base, float *c, const int64_t *output, int mode,
-                          float bias) noexcept nogil
+                              const int64_t *b_at, const int64_t *base, float *c, const int64_t *output, int mode,
+                              float bias) noexcept nogil
         void (*correlate)(int m, int n, int64_t blocks, int64_t rows, int64_t columns, const float *a,
                           int64_t a_step, int64_t a_block, const float *b, const int64_t *b_at,
                           int64_t b_block, const int64_t *row_at, int64_t b_column,
@@ -43,8 +43,8 @@ cdef extern from "micro_lanes.h" nogil:
                        const double *const *b, const int64_t *b_at, int64_t b_step, double *const *c,
                        int64_t c_step, int mode, const double *bias) noexcept nogil
         void (*gather_single)(int64_t count, int64_t taps, const double *a, const int64_t *a_at, const double *b,
-                          const int64_t *b_at, const int64_t *base, double *c, const int64_t *output, int mode,
-                          double bias) noexcept nogil
+                              const int64_t *b_at, const int64_t *base, double *c, const int64_t *output, int mode,
+                              double bias) noexcept nogil
         void (*correlate)(int m, int n, int64_t blocks, int64_t rows, int64_t columns, const double *a,
                           int64_t a_step, int64_t a_block, const double *b, const int64_t *b_at,
                           int64_t b_block, const int64_t *row_at, int64_t b_column,
