@@ -17,6 +17,14 @@
 #define DIRECT_TOGETHER 1
 #endif
 
+/* Where runs fill a register, each sum is in one as soon as it is made: GCC would put all of a tap's products off to the
+   end of the loop, and then has too few registers for them. */
+#if VBYTES >= 32
+#define RUNS_IN_REGISTER(v) IN_REGISTER(v)
+#else
+#define RUNS_IN_REGISTER(v) ((void)0)
+#endif
+
 /* ThreadSanitizer sees no vectors longer than 16 bytes, so its builds tell it of each run. */
 #ifdef __has_feature
 #if __has_feature(thread_sanitizer)
@@ -81,8 +89,10 @@ ALWAYS_INLINE void NAME(direct_body)(const int m, const int vectors, int64_t dep
         for (int i = 0; i < m; i++) {
             const NAME(runs) weight = a[i * a_step + k] - zero;
             UNROLL
-            for (int p = 0; p < vectors; p++)
+            for (int p = 0; p < vectors; p++) {
                 acc[i][p] += weight * bv[p];
+                RUNS_IN_REGISTER(acc[i][p]);
+            }
         }
     }
     UNROLL

@@ -29,8 +29,10 @@ enum { WINOGRAD_3X3, WINOGRAD_5X5, CK_WINOGRADS };
                            const real *bias);                                                               \
         void (*output_adjoint)(int64_t channels, int64_t tiles, const real *y, int64_t y_step,              \
                                const int64_t *at, real *m, int64_t m_step, int64_t xi_step);                \
-        /* n kernels w_step apart, their values tap_step, to neighbours u; and sums of u to n whole kernels */ \
-        void (*kernel)(int64_t n, const real *w, int64_t w_step, int64_t tap_step, real *u, int64_t xi_step); \
+        /* n kernels w_step apart, 8 at most, of each of some channels, or half a turn of them, to u (channels, n) */ \
+        void (*kernel)(int64_t n, int64_t channels, const real *w, int64_t w_step, int64_t channel_step,    \
+                       int half_turn, real *u, int64_t xi_step);                                            \
+        /* sums of u, up to whole vectors of them, to n whole kernels */                                    \
         void (*kernel_adjoint)(int64_t n, const real *u, int64_t xi_step, real *w);                         \
     } name;
 

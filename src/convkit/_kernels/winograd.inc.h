@@ -303,77 +303,84 @@ BY_SIDE(winograd_output_adjoint,
 #define AT_P (2 * P2 * (P2 - Q2))
 #define AT_Q (2 * Q2 * (Q2 - P2))
 
-/* g -> G g Gt, for n kernels w_step apart, whose results are neighbours: so many at a time, side by side */
-#define TOGETHER 8
-#define FOR_TOGETHER for (int k = 0; k < TOGETHER; k++)
+/* Kernels are transformed EIGHT at a time, side by side in a vector. */
+#define EIGHT NAME(part8)
 
-ALWAYS_INLINE void NAME(apply_g)(const int side, REAL (*g)[TOGETHER], int step, REAL (*out)[TOGETHER], int out_step)
+ALWAYS_INLINE void NAME(apply_g)(const int side, const EIGHT *g, int step, EIGHT *out, int out_step)
 {
     const REAL half = (REAL)0.5;
-    FOR_TOGETHER
-    {
-        const REAL g0 = g[0][k], g1 = g[step][k], g2 = g[2 * step][k];
-        if (side == 4) {
-            const REAL ends = half * (g0 + g2), middle = half * g1;
-            out[0][k] = g0;
-            out[out_step][k] = ends + middle;
-            out[2 * out_step][k] = ends - middle;
-            out[3 * out_step][k] = g2;
-        } else {
-            const REAL g3 = g[3 * step][k], g4 = g[4 * step][k];
-            const REAL even_p = g0 + P2 * (g2 + P2 * g4), odd_p = P * (g1 + P2 * g3);
-            const REAL even_q = g0 + Q2 * (g2 + Q2 * g4), odd_q = Q * (g1 + Q2 * g3);
-            out[0][k] = g0 * (1 / (P2 * Q2));
-            out[out_step][k] = (even_p + odd_p) * (1 / AT_P);
-            out[2 * out_step][k] = (even_p - odd_p) * (1 / AT_P);
-            out[3 * out_step][k] = (even_q + odd_q) * (1 / AT_Q);
-            out[4 * out_step][k] = (even_q - odd_q) * (1 / AT_Q);
-            out[5 * out_step][k] = g4;
+    const EIGHT g0 = g[0], g1 = g[step], g2 = g[2 * step];
+    if (side == 4) {
+        const EIGHT ends = half * (g0 + g2), middle = half * g1;
+        out[0] = g0;
+        out[out_step] = ends + middle;
+        out[2 * out_step] = ends - middle;
+        out[3 * out_step] = g2;
+    } else {
+        const EIGHT g3 = g[3 * step], g4 = g[4 * step];
+        const EIGHT even_p = g0 + P2 * (g2 + P2 * g4), odd_p = P * (g1 + P2 * g3);
+        const EIGHT even_q = g0 + Q2 * (g2 + Q2 * g4), odd_q = Q * (g1 + Q2 * g3);
+        out[0] = g0 * (1 / (P2 * Q2));
+        out[out_step] = (even_p + odd_p) * (1 / AT_P);
+        out[2 * out_step] = (even_p - odd_p) * (1 / AT_P);
+        out[3 * out_step] = (even_q + odd_q) * (1 / AT_Q);
+        out[4 * out_step] = (even_q - odd_q) * (1 / AT_Q);
+        out[5 * out_step] = g4;
+    }
+}
+
+/* g -> G g Gt, for n <= 8 kernels of each channel, turned first so that those of a channel are vectors: a run of channels
+   at a time, since vectors that have just been written in pieces are slow to be read. */
+ALWAYS_INLINE void NAME(winograd_kernel_body)(const int side, int64_t n, int64_t channels, const REAL *w,
+                                              int64_t w_step, int64_t channel_step, int half_turn, REAL *u,
+                                              int64_t xi_step)
+{
+    enum { RUN = 8 };
+    const int taps = (side - 1) * (side - 1);
+    EIGHT turned[RUN * 25] = {{0}};
+    for (int64_t first = 0; first < channels; first += RUN) {
+        const int64_t count = channels - first < RUN ? channels - first : RUN;
+        for (int64_t c = 0; c < count; c++)
+            NAME(transpose)(n, taps, w + (first + c) * channel_step, w_step, (REAL *)(turned + c * taps), 8);
+        for (int64_t c = 0; c < count; c++) {
+            EIGHT g[25], rows[30], out[MOST_VALUES];
+            REAL *to = u + (first + c) * n;
+            UNROLL
+            for (int i = 0; i < taps; i++)
+                g[i] = turned[c * taps + (half_turn ? taps - 1 - i : i)];
+            UNROLL
+            for (int j = 0; j < side - 1; j++)
+                NAME(apply_g)(side, g + j, side - 1, rows + j, side - 1);
+            UNROLL
+            for (int i = 0; i < side; i++)
+                NAME(apply_g)(side, rows + (side - 1) * i, 1, out + side * i, 1);
+            UNROLL
+            for (int i = 0; i < side * side; i++)
+                if (n == 8)
+                    *(EIGHT *)(to + i * xi_step) = out[i];
+                else
+                    memcpy(to + i * xi_step, &out[i], n * sizeof(REAL));
         }
     }
 }
-
-ALWAYS_INLINE void NAME(winograd_kernel_body)(const int side, int64_t n, const REAL *w, int64_t w_step,
-                                              int64_t tap_step, REAL *u, int64_t xi_step)
-{
-    const int taps = side - 1;
-    for (int64_t first = 0; first < n; first += TOGETHER) {
-        const int64_t count = n - first < TOGETHER ? n - first : TOGETHER;
-        REAL g[25][TOGETHER] = {{0}}, rows[30][TOGETHER], out[MOST_VALUES][TOGETHER];
-        for (int k = 0; k < count; k++)
-            for (int i = 0; i < taps * taps; i++)
-                g[i][k] = w[(first + k) * w_step + i * tap_step];
-        UNROLL
-        for (int j = 0; j < taps; j++)
-            NAME(apply_g)(side, g + j, taps, rows + j, taps);
-        UNROLL
-        for (int i = 0; i < side; i++)
-            NAME(apply_g)(side, rows + taps * i, 1, out + side * i, 1);
-        for (int i = 0; i < side * side; i++)
-            if (count == TOGETHER)
-                memcpy(u + i * xi_step + first, out[i], sizeof out[i]);
-            else
-                memcpy(u + i * xi_step + first, out[i], count * sizeof(REAL));
-    }
-}
 BY_SIDE(winograd_kernel,
-        (int64_t n, const REAL *w, int64_t w_step, int64_t tap_step, REAL *u, int64_t xi_step), n, w, w_step,
-        tap_step, u, xi_step)
-#undef FOR_TOGETHER
-#undef TOGETHER
+        (int64_t n, int64_t channels, const REAL *w, int64_t w_step, int64_t channel_step, int half_turn, REAL *u,
+         int64_t xi_step),
+        n, channels, w, w_step, channel_step, half_turn, u, xi_step)
+#undef EIGHT
 
-/* Gt applied to `side` values u_step apart. */
-ALWAYS_INLINE void NAME(apply_gt)(const int side, const REAL *u, int64_t u_step, REAL *w, int w_step)
+ALWAYS_INLINE void NAME(apply_gt)(const int side, const VEC *u, int step, VEC *w, int w_step)
 {
-    const REAL half = (REAL)0.5, u0 = u[0], u1 = u[u_step], u2 = u[2 * u_step], u3 = u[3 * u_step];
+    const REAL half = (REAL)0.5;
+    const VEC u0 = u[0], u1 = u[step], u2 = u[2 * step], u3 = u[3 * step];
     if (side == 4) {
         w[0] = u0 + half * (u1 + u2);
         w[w_step] = half * (u1 - u2);
         w[2 * w_step] = half * (u1 + u2) + u3;
     } else {
-        const REAL u4 = u[4 * u_step], u5 = u[5 * u_step];
-        const REAL even_p = (u1 + u2) * (1 / AT_P), odd_p = P * (u1 - u2) * (1 / AT_P);
-        const REAL even_q = (u3 + u4) * (1 / AT_Q), odd_q = Q * (u3 - u4) * (1 / AT_Q);
+        const VEC u4 = u[4 * step], u5 = u[5 * step];
+        const VEC even_p = (u1 + u2) * (1 / AT_P), odd_p = P * (u1 - u2) * (1 / AT_P);
+        const VEC even_q = (u3 + u4) * (1 / AT_Q), odd_q = Q * (u3 - u4) * (1 / AT_Q);
         w[0] = u0 * (1 / (P2 * Q2)) + even_p + even_q;
         w[w_step] = odd_p + odd_q;
         w[2 * w_step] = P2 * even_p + Q2 * even_q;
@@ -382,19 +389,23 @@ ALWAYS_INLINE void NAME(apply_gt)(const int side, const REAL *u, int64_t u_step,
     }
 }
 
-/* u -> Gt u G, for n neighbours, whose results are whole kernels one after the other */
+/* u -> Gt u G, for n neighbours, read by whole vectors; their results are whole kernels one after the other */
 ALWAYS_INLINE void NAME(winograd_kernel_adjoint_body)(const int side, int64_t n, const REAL *u, int64_t xi_step,
                                                       REAL *w)
 {
-    const int taps = side - 1;
-    for (int64_t k = 0; k < n; k++, u++, w += taps * taps) {
-        REAL rows[5 * 6];
+    const int taps = (side - 1) * (side - 1);
+    for (int64_t first = 0; first < n; first += VL) {
+        VEC sums[MOST_VALUES], rows[30], out[25];
+        UNROLL
+        for (int i = 0; i < side * side; i++)
+            sums[i] = LOAD(u + i * xi_step + first);
         UNROLL
         for (int j = 0; j < side; j++)
-            NAME(apply_gt)(side, u + j * xi_step, side * xi_step, rows + j, side);
+            NAME(apply_gt)(side, sums + j, side, rows + j, side);
         UNROLL
-        for (int i = 0; i < taps; i++)
-            NAME(apply_gt)(side, rows + side * i, 1, w + taps * i, 1);
+        for (int i = 0; i < side - 1; i++)
+            NAME(apply_gt)(side, rows + side * i, 1, out + (side - 1) * i, 1);
+        NAME(transpose)(taps, n - first < VL ? n - first : VL, (const REAL *)out, VL, w + first * taps, taps);
     }
 }
 BY_SIDE(winograd_kernel_adjoint, (int64_t n, const REAL *u, int64_t xi_step, REAL *w), n, u, xi_step, w)

@@ -22,8 +22,8 @@ cdef extern from "micro_winograd.h" nogil:
                            const float *bias) noexcept nogil
         void (*output_adjoint)(int64_t channels, int64_t tiles, const float *y, int64_t y_step, const int64_t *at,
                                float *m, int64_t m_step, int64_t xi_step) noexcept nogil
-        void (*kernel)(int64_t n, const float *w, int64_t w_step, int64_t tap_step, float *u,
-                       int64_t xi_step) noexcept nogil
+        void (*kernel)(int64_t n, int64_t channels, const float *w, int64_t w_step, int64_t channel_step,
+                       int half_turn, float *u, int64_t xi_step) noexcept nogil
         void (*kernel_adjoint)(int64_t n, const float *u, int64_t xi_step, float *w) noexcept nogil
 
     ctypedef struct ck_winograd_f64:
@@ -41,6 +41,6 @@ cdef extern from "micro_winograd.h" nogil:
                            const double *bias) noexcept nogil
         void (*output_adjoint)(int64_t channels, int64_t tiles, const double *y, int64_t y_step, const int64_t *at,
                                double *m, int64_t m_step, int64_t xi_step) noexcept nogil
-        void (*kernel)(int64_t n, const double *w, int64_t w_step, int64_t tap_step, double *u,
-                       int64_t xi_step) noexcept nogil
+        void (*kernel)(int64_t n, int64_t channels, const double *w, int64_t w_step, int64_t channel_step,
+                       int half_turn, double *u, int64_t xi_step) noexcept nogil
         void (*kernel_adjoint)(int64_t n, const double *u, int64_t xi_step, double *w) noexcept nogil

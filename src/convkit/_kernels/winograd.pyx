@@ -196,23 +196,22 @@ cdef struct Product:
     int mode
 
 
-cdef inline int64_t kernel_at(const Product *p, int64_t group, int64_t row_tile) noexcept nogil:
-    return group * p.rows * p.depth * p.t.xi + part_start(p.rows, p.row_tiles, row_tile) * p.depth
+cdef inline int64_t kernel_step(const Product *p) noexcept nogil:
+    """From one xi of a group's transformed kernels to the next; see plane_step."""
+    return p.rows * p.depth + p.t.lanes
 
 
 cdef void transform_kernels(const Product *p, int64_t task, const real *weight, real *packed) noexcept nogil:
     """One tile of channels made by one group: (xi, row tile, depth, rows of the tile)."""
-    cdef int64_t group = task // p.row_tiles, tile = task % p.row_tiles, k
+    cdef int64_t group = task // p.row_tiles, tile = task % p.row_tiles
     cdef int64_t i0 = part_start(p.rows, p.row_tiles, tile), i1 = part_start(p.rows, p.row_tiles, tile + 1)
-    weight += group * p.t.outs * p.t.ins * p.t.taps + i0 * p.row_step + (p.t.taps - 1 if p.turned else 0)
-    packed += kernel_at(p, group, tile)
+    weight += group * p.t.outs * p.t.ins * p.t.taps + i0 * p.row_step
+    packed += group * kernel_step(p) * p.t.xi + i0 * p.depth
     if real is float:
         table = &micro().winograd_f32[p.t.which]
     else:
         table = &micro().winograd_f64[p.t.which]
-    for k in range(p.depth):
-        table.kernel(i1 - i0, weight + k * p.depth_step, p.row_step, -1 if p.turned else 1, packed + k * (i1 - i0),
-                     p.rows * p.depth)
+    table.kernel(i1 - i0, p.depth, weight, p.row_step, p.depth_step, p.turned, packed, kernel_step(p))
 
 
 cdef inline int64_t plane_step(const Product *p, int64_t channels, int64_t tiles) noexcept nogil:
@@ -246,7 +245,7 @@ cdef int product_part(const Product *p, int64_t number, int64_t tile0, int64_t t
     y += (plane * p.rows + i0) * (t.in_step if p.adjoint else t.out_step)
     if codes != NULL:
         codes += (plane * p.rows + i0) * t.out_step
-    packed += group * p.rows * p.depth * t.xi
+    packed += group * kernel_step(p) * t.xi
     if bias != NULL:
         bias += group * p.rows + i0
     if p.adjoint:
@@ -313,7 +312,7 @@ cdef void multiply(const Product *p, int64_t tiles, int64_t tile0, int64_t tile1
                     b[v] = inputs + xi * plane_step(p, p.depth, tiles) + (t0 + v) * p.t.lanes
                     c[v] = products + xi * plane_step(p, rows, tiles) + (i0 - first_row) * step + (t0 + v) * p.t.lanes
                 table.gather(<int> (i1 - i0), <int> (t1 - t0), 1, p.depth,
-                             packed + (xi * p.rows + i0) * p.depth, &no_tap, b, &no_tap, step,
+                             packed + xi * kernel_step(p) + i0 * p.depth, &no_tap, b, &no_tap, step,
                              c, step, 0, NULL)
 
 
@@ -321,7 +320,7 @@ cdef int multiply_out(const Product *p, const real *x, const real *weight, const
                       uint8_t *codes) noexcept nogil:
     cdef const Tiling *t = &p.t
     cdef int64_t task, block
-    cdef real *packed = scratch_of(KERNELS, t.groups * p.rows * p.depth * t.xi, y)
+    cdef real *packed = scratch_of(KERNELS, t.groups * kernel_step(p) * t.xi, y)
     cdef int threads = threads_for(2.0 * t.xi * t.tiles * t.lanes * t.blocks * t.groups * p.rows * p.depth), failed = 0
     if packed == NULL:
         return OUT_OF_MEMORY
@@ -439,9 +438,14 @@ cdef struct Correlation:
     int64_t partials                    # sums of as many runs of chunks, added up at the end
 
 
+cdef inline int64_t sum_step(const Correlation *f) noexcept nogil:
+    """From one xi of a partial sum, (outs, width), to the next; see plane_step."""
+    return f.t.outs * f.width + f.t.lanes
+
+
 cdef inline int64_t partial_values(const Correlation *f) noexcept nogil:
-    """Values of one partial sum: (xi, outs, width)."""
-    return f.t.xi * f.t.outs * f.width
+    """Values of one partial sum."""
+    return f.t.xi * sum_step(f)
 
 
 cdef inline int64_t in_planes(const Correlation *f, int64_t width) noexcept nogil:
@@ -481,7 +485,7 @@ cdef void correlate_chunk(const Correlation *f, int64_t xi, int64_t width, int64
     cdef int64_t panels = parts_of(vectors, size.nv), panel, v0, v1, tile, i0, i1
     inputs += xi * in_planes(f, width)
     grads += xi * out_planes(f)
-    sums += xi * f.t.outs * f.width
+    sums += xi * sum_step(f)
     for panel in range(panels):
         v0 = part_start(vectors, panels, panel)
         v1 = part_start(vectors, panels, panel + 1)
@@ -554,10 +558,10 @@ cdef void transform_sums(const Correlation *f, int64_t out, real *sums, real *dw
     else:
         table = &micro().winograd_f64[f.t.which]
     for xi in range(f.t.xi):
-        at = (xi * f.t.outs + out) * f.width
+        at = xi * sum_step(f) + out * f.width
         for partial in range(1, f.partials):
             add_rows(1, f.width, sums + partial * partial_values(f) + at, 0, sums + at, 0)
-    table.kernel_adjoint(f.t.ins, sums + out * f.width, f.t.outs * f.width, dweight + out * f.t.ins * f.t.taps)
+    table.kernel_adjoint(f.t.ins, sums + out * f.width, sum_step(f), dweight + out * f.t.ins * f.t.taps)
 
 
 cdef void channel_apart(const Tiling *t, int64_t block, int64_t group, int64_t task, const real *x, const real *dy,
@@ -657,7 +661,7 @@ cdef class WinogradWeightGrad(Kernel):
         f.width = parts_of(f.t.ins, f.t.lanes) * f.t.lanes
         # In lanes a run of chunks for each partial sum, where these are small: then a thread reads what it wrote itself
         # in the kernels before.
-        cdef int64_t bytes_of_sums = partial_values(f) * (8 if self.double_ else 4)
+        cdef int64_t bytes_of_sums = f.t.xi * f.t.outs * f.width * (8 if self.double_ else 4)
         cdef bint several = f.t.images == 0 and bytes_of_sums <= PARTIAL_BYTES
         # Of ordinary arrays few tiles at a time, too, unless the sums that each chunk goes through are larger still.
         cdef bint few = several or (f.t.images > 0 and bytes_of_sums <= PARTIAL_CHUNK_BYTES)
