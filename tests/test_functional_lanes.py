@@ -155,6 +155,7 @@ def always_winograd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(winograd.Rule, f"least_for_{rule}", {3: 0, 5: 0})
     monkeypatch.setattr(winograd.Rule, "least_side", {3: 0, 5: 0})
     monkeypatch.setattr(winograd.Rule, "least_outputs", 0)
+    monkeypatch.setattr(winograd.Rule, "least_of_many", 0)
     monkeypatch.setattr(winograd.Rule, "least_covered", 0.0)
     monkeypatch.setattr(winograd.Rule, "most_for_rows", 0.0)
     yield

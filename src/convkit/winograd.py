@@ -34,8 +34,10 @@ class Rule:
     least_side : dict
         By the size of the kernel, the least size of the plane of outputs: of smaller ones, much is border, where the
         direct sum has fewer terms.
-    least_outputs : int
-        Of a channel of ordinary arrays: with fewer the transformed kernels cost more than is saved.
+    least_outputs, least_of_many, many : int
+        Of a channel of ordinary arrays: with fewer the transformed kernels cost more than is saved.  In the convolution
+        and its adjoint more are needed from so many pairs of channels on, since caches near the cores no longer hold
+        them, and where image rows could be read in place instead (`_kernels.direct`).
     least_covered : float
         The least share of places in vectors of neighbouring tiles that hold an output: for 3 x 3 0.61 at 7 x 7, 0.87 at
         14 x 14.
@@ -51,7 +53,7 @@ class Rule:
     most_for_rows = 24.0
     least_row = 4
     most_border = 0.5
-    least_outputs = 700
+    least_outputs, least_of_many, many = 96, 700, 200_000
     least_covered = 0.7
 
 
@@ -62,14 +64,29 @@ def suits(windows: Windows, ins: int, outs: int, least: Mapping[int, int], plane
     return Rule.enabled and fits and ins * outs >= least[size] * (ins + outs) and min(plane) >= Rule.least_side[size]
 
 
-def suits_planes(windows: Windows, ins: int, outs: int, least: Mapping[int, int], y: Any) -> bool:
-    """The same for ordinary arrays, with outputs (N, C, H, W) like y."""
+def suits_planes(windows: Windows, ins: int, outs: int, y: Any, in_place: bool = False) -> bool:
+    """The same for ordinary arrays, with outputs (N, C, H, W) like y, and for the adjoint that makes such ones."""
+    few = Rule.least_of_many if in_place or ins * outs >= Rule.many else Rule.least_outputs
+    return _suits_planes(windows, ins, outs, Rule.least_for_planes, y, few)
+
+
+def suits_plane_sums(windows: Windows, ins: int, outs: int, y: Any) -> bool:
+    """The same for the weight gradient of a convolution with such outputs."""
+    return _suits_planes(windows, ins, outs, Rule.least_for_plane_sums, y, Rule.least_outputs)
+
+
+def suits_phases(windows: Windows, ins: int, outs: int, y: Any) -> bool:
+    """The same for a convolution of phases, with outputs like y, or its weight gradient."""
+    return _suits_planes(windows, ins, outs, Rule.least_for_phases, y, Rule.least_of_many)
+
+
+def _suits_planes(windows: Windows, ins: int, outs: int, least: Mapping[int, int], y: Any, few: int) -> bool:
     if not suits(windows, ins, outs, least, y.shape[2:]) or windows.dilation != (1, 1):
         return False
     size = windows.kernel_size[0]
     images, _, height, width = y.shape
     places = 4 * -(-height // 2) * (-(-width // 2) + size // 2)
-    enough = images * height * width >= Rule.least_outputs and height * width >= Rule.least_covered * places
+    enough = images * height * width >= few and height * width >= Rule.least_covered * places
     return enough and max(windows.low) < size
 
 

@@ -38,6 +38,7 @@ cdef enum:
     K_BLOCK = 1024          # depth of one pass over k
     PANEL_BYTES = 524288    # packed panels in use at a time, for the second-level cache
     SUM_ROWS = 16           # rows of the weight gradient summed and transposed together
+    PACKED_TOGETHER = 16    # output channels of a weight that is transposed
     PLACED_PIXELS = 1024    # of a box of windows side by side, about
     CHANNELS_PER_TASK = 48  # of the input gradient, at least, where few boxes make too few tasks,
     ROWS_PER_TASK = 128     # and so many rows of the weight gradient
@@ -348,18 +349,27 @@ cdef inline int64_t packed_at(const InputGrad *f, int64_t group, int64_t part) n
 
 
 cdef void pack_weight(const InputGrad *f, int64_t task, const real *weight, real *packed) noexcept nogil:
-    """One part's rows of a group's transposed weight, tile by tile: each (cout, rows)."""
+    """One part's rows of a group's transposed weight, tile by tile: each (cout, rows).
+
+    Some output channels go to all tiles before the next do, since tiles share lines of the weight.  The last ones are
+    copied exactly: a vector might reach into the next tile, which has begun.
+    """
     cdef const Geometry *g = &f.g
-    cdef int64_t group = task // f.channel_parts, part = task % f.channel_parts, tile, i0, i1
+    cdef int64_t group = task // f.channel_parts, part = task % f.channel_parts, tile, i0, i1, k0 = 0, k1
     cdef int64_t r0 = part_start(g.cin, f.channel_parts, part) * g.taps
     cdef int64_t r1 = part_start(g.cin, f.channel_parts, part + 1) * g.taps
     cdef int64_t tiles = parts_of(r1 - r0, tile_size(packed).mr)
+    cdef const real *end = weight + g.groups * g.cout * g.depth
     packed += packed_at(f, group, part)
-    for tile in range(tiles):
-        i0 = r0 + part_start(r1 - r0, tiles, tile)
-        i1 = r0 + part_start(r1 - r0, tiles, tile + 1)
-        pack_matrix(g.cout, i1 - i0, weight + group * g.cout * g.depth + i0, g.depth, i1 - i0,
-                    packed + (i0 - r0) * g.cout, weight + g.groups * g.cout * g.depth)
+    weight += group * g.cout * g.depth
+    while k0 < g.cout:
+        k1 = min(k0 + PACKED_TOGETHER, g.cout)
+        for tile in range(tiles):
+            i0 = r0 + part_start(r1 - r0, tiles, tile)
+            i1 = r0 + part_start(r1 - r0, tiles, tile + 1)
+            pack_matrix(k1 - k0, i1 - i0, weight + k0 * g.depth + i0, g.depth, i1 - i0,
+                        packed + (i0 - r0) * g.cout + k0 * (i1 - i0), end if k1 + CK_MAX_VECTOR <= g.cout else weight)
+        k0 = k1
 
 
 cdef int input_grad_task(const InputGrad *f, int64_t task, const real *dy, const real *packed,

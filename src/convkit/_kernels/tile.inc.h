@@ -380,30 +380,64 @@ static void NAME(zip)(int64_t n, int64_t parts, const REAL *src, int64_t lds, RE
     }
 }
 
-/* Squares of four by four values (two by two, for doubles): 16-byte vectors serve every level equally well.
-   A run of columns is done for all rows before the next, so that what is written stays in the first-level
-   cache; rows are too many streams for the hardware to follow, so what comes next in each is asked for. */
+/* A square of a line by a line through a buffer, so that each line of dst is written at once. */
+ALWAYS_INLINE void NAME(transpose_lines)(const REAL *src, int64_t lds, REAL *dst, int64_t ldd)
+{
+    enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL) };
+    REAL turned[LINE * LINE];
+    for (int i = 0; i < LINE; i += SIDE)
+        for (int j = 0; j < LINE; j += SIDE)
+            NAME(transpose_square)(src + i * lds + j, lds, turned + j * LINE + i, LINE);
+    for (int j = 0; j < LINE; j++)
+        for (int i = 0; i < LINE; i += VL)
+            STORE(dst + j * ldd + i, LOAD(turned + j * LINE + i));
+}
+
+/* Some rows, as many as a square is high or as make a line.  They are too many streams for the hardware to follow, so
+   what comes next in each is asked for. */
+ALWAYS_INLINE void NAME(transpose_some)(const int rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst,
+                                        int64_t ldd)
+{
+    enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL), AHEAD = 4 * LINE };
+    int64_t j = 0;
+    for (; j + SIDE <= columns; j += SIDE) {
+        if (j % LINE == 0)
+            for (int row = 0; row < rows; row++)
+                __builtin_prefetch(src + row * lds + j + AHEAD);
+        if (rows == LINE && j % LINE == 0 && j + LINE <= columns) {
+            NAME(transpose_lines)(src + j, lds, dst + j * ldd, ldd);
+            j += LINE - SIDE;
+        } else {
+            for (int row = 0; row < rows; row += SIDE)
+                NAME(transpose_square)(src + row * lds + j, lds, dst + j * ldd + row, ldd);
+        }
+    }
+    for (; j < columns; j++)
+        for (int row = 0; row < rows; row++)
+            dst[j * ldd + row] = src[row * lds + j];
+}
+
+/* By squares of four by four values (two by two, for doubles): 16-byte vectors serve every level equally well.
+   A run of columns is done for all rows before the next, so that what is written stays in the first-level cache.  Lines
+   a multiple of 512 bytes apart share so few sets of it that they would be thrown out between two pieces: they are
+   written whole. */
 static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *src, int64_t lds, REAL *dst,
                             int64_t ldd)
 {
-    enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL), RUN = 8 * LINE, AHEAD = 4 * LINE };
+    enum { SIDE = 16 / sizeof(REAL), LINE = 64 / sizeof(REAL), RUN = 8 * LINE };
+    const int crowded = ldd * sizeof(REAL) % 512 == 0;
     for (int64_t j0 = 0; j0 < columns; j0 += RUN) {
-        const int64_t j1 = j0 + RUN < columns ? j0 + RUN : columns;
-        int64_t i = 0, j;
-        for (; i + SIDE <= rows; i += SIDE) {
-            for (j = j0; j + SIDE <= j1; j += SIDE) {
-                if (j % LINE == 0)
-                    for (int64_t row = i; row < i + SIDE; row++)
-                        __builtin_prefetch(src + row * lds + j + AHEAD);
-                NAME(transpose_square)(src + i * lds + j, lds, dst + j * ldd + i, ldd);
-            }
-            for (; j < j1; j++)
-                for (int64_t row = i; row < i + SIDE; row++)
-                    dst[j * ldd + row] = src[row * lds + j];
-        }
+        const int64_t count = j0 + RUN < columns ? RUN : columns - j0;
+        const REAL *from = src + j0;
+        REAL *to = dst + j0 * ldd;
+        int64_t i = 0;
+        for (; crowded && i + LINE <= rows; i += LINE)
+            NAME(transpose_some)(LINE, count, from + i * lds, lds, to + i, ldd);
+        for (; i + SIDE <= rows; i += SIDE)
+            NAME(transpose_some)(SIDE, count, from + i * lds, lds, to + i, ldd);
         for (; i < rows; i++)
-            for (j = j0; j < j1; j++)
-                dst[j * ldd + i] = src[i * lds + j];
+            for (int64_t j = 0; j < count; j++)
+                to[j * ldd + i] = from[i * lds + j];
     }
 }
 

@@ -42,14 +42,15 @@ class Convolution(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         x, weight, bias = inputs
         w = self.windows
-        if _suits_winograd(w, weight, self.groups, outputs[0]):
+        in_place = _suits_direct(w, weight.shape[1], weight.shape[0] // self.groups, outputs[0])
+        if _suits_winograd(w, weight, self.groups, outputs[0], in_place):
             return WinogradConvolution(
                 x, weight, bias, outputs[0], outputs[0].shape[2:], w.low, w.dilation, self.groups, False, self.relu
             )  # fmt: skip
         phases = _suitable_phases(w, weight, self.groups, x, outputs[0])
         if phases:
             return convolution_of_phases(phases, x, weight, bias, outputs[0], self.groups, False, self.relu)
-        if _suits_direct(w, weight.shape[1], weight.shape[0] // self.groups, outputs[0]):
+        if in_place:
             return DirectConvolution(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
         return kernels.ConvForward(x, weight, bias, outputs[0], w.stride, w.low, w.dilation, self.groups, self.relu)
 
@@ -63,9 +64,9 @@ class Convolution(Primitive):
         return 2 * _size(outputs[0]) * _size(inputs[1]) // inputs[1].shape[0]
 
 
-def _suits_winograd(windows: Windows, weight: Any, groups: int, y: Any) -> bool:
+def _suits_winograd(windows: Windows, weight: Any, groups: int, y: Any, in_place: bool = False) -> bool:
     outs, ins = weight.shape[0] // groups, weight.shape[1]
-    return winograd.suits_planes(windows, ins, outs, winograd.Rule.least_for_planes, y)
+    return winograd.suits_planes(windows, ins, outs, y, in_place)
 
 
 def _suitable_phases(windows: Windows, weight: Any, groups: int, x: Any, y: Any) -> Phases | None:
@@ -135,7 +136,7 @@ class ConvolutionWeightGrad(Primitive):
             return kernels.ChannelSum(grad, grad_bias)
         w = self.windows
         outs, ins = grad_weight.shape[0] // self.groups, grad_weight.shape[1]
-        if winograd.suits_planes(w, ins, outs, winograd.Rule.least_for_plane_sums, grad):
+        if winograd.suits_plane_sums(w, ins, outs, grad):
             return WinogradWeightGrad(grad, x, grad_weight, grad_bias, w.low, w.dilation, self.groups)
         phases = phases_of(w, ins, outs, x, grad.shape[2:])
         if phases:

@@ -49,11 +49,9 @@ class Phases:
 
     def suit(self, ins: int, outs: int, size: tuple[int, ...]) -> bool:
         """Whether a group of the convolution, with outputs of this size, goes Winograd's way by phases."""
-        least = winograd.Rule.least_for_phases
         if self.lie_in_lanes:
-            return winograd.suits(self.windows, ins, outs, least, self.size(size))
-        y = Spec((self.count, outs, *self.size(size)), self.dtype)
-        return winograd.suits_planes(self.windows, ins, outs, least, y)
+            return winograd.suits(self.windows, ins, outs, winograd.Rule.least_for_phases, self.size(size))
+        return winograd.suits_phases(self.windows, ins, outs, Spec((self.count, outs, *self.size(size)), self.dtype))
 
 
 def phases_of(windows: Windows, ins: int, outs: int, images: Any, size: tuple[int, ...]) -> Phases | None:
