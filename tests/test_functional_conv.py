@@ -145,6 +145,8 @@ def test_every_count_of_output_channels(channels: int, dtype: Any) -> None:
         ((1, 130, 9, 9), (130, 1, 3, 3), {"groups": 130, "padding": 1}),
         ((2, 96, 13, 13), (64, 48, 5, 5), {"groups": 2, "padding": 2}),
         ((1, 130, 23, 29), (70, 130, 3, 3), {"padding": 1}),
+        ((1, 128, 9, 9), (37, 128, 1, 1), {"stride": 2}),
+        ((2, 128, 7, 7), (150, 128, 3, 3), {"stride": 2, "padding": 1}),
     ],
 )
 def test_layers_of_real_networks(

@@ -22,12 +22,11 @@ from libc.string cimport memcpy, memset
 
 from convkit._kernels.depthwise import DepthwiseForward, DepthwiseInputGrad, DepthwiseWeightGrad
 
-from convkit._kernels.chunks cimport add_aside, set_aside
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, scratch, threads_for
 from convkit._kernels.tile cimport (
     CK_MAX_ROWS, CK_MAX_TILE, CK_MAX_VECTOR, TILE_ADD, TILE_FETCH, TILE_OVERWRITE, TILE_RELU, TILE_ROW_BIAS, TileSize,
-    add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, scratch_of, sum_rows, sum_values,
-    tile_size, transpose, zip_parts,
+    add_rows, outer, outer_at, pack, pack_matrix, part_start, parts_of, planes_sum, scratch_of, sum_rows, tile_size,
+    transpose, zip_parts,
 )
 from convkit._kernels.view cimport (
     BOX_PIXELS, FEWEST_TASKS, PANELS, SHARED, TABLES, TASKS, VIEW, WEIGHTS, Box, Geometry, Pieces,
@@ -887,18 +886,6 @@ cdef class ConvWeightGrad(Kernel):
 
 
 # --- bias gradient ------------------------------------------------------------------------------
-
-cdef real planes_sum(int64_t planes, int64_t step, int64_t pixels, const real *dy) noexcept nogil:
-    """The sum over planes that are `step` apart."""
-    cdef int64_t plane
-    cdef double aside = 0
-    cdef real total = 0
-    for plane in range(planes):
-        set_aside(plane, 1, &total, &aside)
-        total += sum_values(pixels, dy + plane * step)
-    add_aside(planes, 1, &total, &aside)
-    return total
-
 
 cdef void channel_sum(int64_t batch, int64_t channels, int64_t pixels, const real *dy,
                       real *db) noexcept nogil:

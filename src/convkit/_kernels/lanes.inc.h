@@ -241,28 +241,6 @@ static void NAME(correlate)(int m, int n, int64_t blocks, int64_t rows, int64_t 
 #undef TILE
 }
 
-static REAL NAME(sum_of_pixels)(int64_t n, const REAL *src)
-{
-    VEC even = {0}, odd = {0};
-    int64_t i = 0;
-    for (; i + 2 * VL <= n * LANES; i += 2 * VL) {
-        even += LOAD(src + i);
-        odd += LOAD(src + i + VL);
-    }
-    if (i < n * LANES)
-        even += LOAD(src + i);
-    return NAME(lanes_sum)(even + odd);
-}
-
-static REAL NAME(sum_pixels)(int64_t n, const REAL *src)
-{
-    enum { STRETCH = SUM_STRETCH / LANES };
-    double total = 0;
-    for (int64_t i = 0; i < n; i += STRETCH)
-        total += NAME(sum_of_pixels)(n - i < STRETCH ? n - i : STRETCH, src + i * LANES);
-    return (REAL)total;
-}
-
 /* --- pooling ---------------------------------------------------------------------------------------------- */
 
 /* Codes are bytes, one a lane; in registers they are as wide as the values. */
@@ -414,7 +392,7 @@ BY_PAIRS(mean_row_grad, (const ck_window_row *w, const REAL *scale, const REAL *
         .gather_rows = GATHER_M, .gather_pixels = GATHER_P, .correlate_m = CORRELATE_M,                     \
         .correlate_n = CORRELATE_N, .gather = gather_##suffix, .gather_single = gather_single_##suffix,     \
         .correlate = correlate_##suffix,                                                                    \
-        .sum_pixels = sum_pixels_##suffix, .max_row = max_row_##suffix, .mean_row = mean_row_##suffix,      \
+        .max_row = max_row_##suffix, .mean_row = mean_row_##suffix,      \
         .max_row_grad = max_row_grad_##suffix, .mean_row_grad = mean_row_grad_##suffix,                     \
     }
 #define LANES_TABLE_f32 LANES_TABLE(f32)

@@ -28,7 +28,6 @@ cdef extern from "micro_lanes.h" nogil:
                           int64_t a_step, int64_t a_block, const float *b, const int64_t *b_at,
                           int64_t b_block, const int64_t *row_at, int64_t b_column,
                           float *sums) noexcept nogil
-        float (*sum_pixels)(int64_t n, const float *src) noexcept nogil
         void (*max_row)(const ck_window_row *w, const float *x, float *y, uint8_t *codes) noexcept nogil
         void (*mean_row)(const ck_window_row *w, const float *scale, const float *x,
                          float *y) noexcept nogil
@@ -49,7 +48,6 @@ cdef extern from "micro_lanes.h" nogil:
                           int64_t a_step, int64_t a_block, const double *b, const int64_t *b_at,
                           int64_t b_block, const int64_t *row_at, int64_t b_column,
                           double *sums) noexcept nogil
-        double (*sum_pixels)(int64_t n, const double *src) noexcept nogil
         void (*max_row)(const ck_window_row *w, const double *x, double *y, uint8_t *codes) noexcept nogil
         void (*mean_row)(const ck_window_row *w, const double *scale, const double *x,
                          double *y) noexcept nogil

@@ -14,12 +14,11 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
-from convkit._kernels.chunks cimport add_aside, set_aside
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, Reader, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport (
     CK_MAX_PIXELS, CK_MAX_SUMS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU, ck_fetch, ck_window_row,
 )
-from convkit._kernels.tile cimport add_rows, part_start, parts_of, scratch_of, transpose
+from convkit._kernels.tile cimport add_rows, part_start, parts_of, planes_sum, scratch_of, transpose
 
 cdef enum:
     SHARED, SCALES, PLANES, SUMS    # scratch slots; the first and the last are shared by all threads of a call
@@ -609,19 +608,10 @@ cdef void pad_plane(const Correlation *f, const real *x, real *out) noexcept nog
         memcpy(out + f.run_to[run], x + f.run_from[run], f.run_length * sizeof(real))
 
 
-cdef void add_up_bias(const Correlation *f, int64_t channel, int64_t blocks, const real *dy,
-                      real *dbias) noexcept nogil:
-    cdef int64_t block, channels = f.groups * f.rows, pixels = f.out_rows * f.out_columns
-    if real is float:
-        table = &micro().lanes_f32
-    else:
-        table = &micro().lanes_f64
-    cdef double aside = 0
-    dbias[channel] = 0
-    for block in range(blocks):
-        set_aside(block, 1, dbias + channel, &aside)
-        dbias[channel] += table.sum_pixels(pixels, dy + (block * channels + channel) * pixels * lanes(dy))
-    add_aside(blocks, 1, dbias + channel, &aside)
+cdef void sum_bias(const Correlation *f, int64_t channel, int64_t blocks, const real *dy,
+                   real *dbias) noexcept nogil:
+    cdef int64_t values = f.out_rows * f.out_columns * lanes(dy)
+    dbias[channel] = planes_sum(blocks, f.groups * f.rows * values, values, dy + channel * values)
 
 
 cdef void sum_tile(const Correlation *f, int64_t group, int64_t row_tile, int64_t tile, int64_t blocks, int64_t first,
@@ -659,7 +649,7 @@ cdef void correlate_task(const Correlation *f, int64_t task, int64_t blocks, con
         sum_tile(f, group, row_tile, tile, blocks, 0, f.out_rows, dy, x, x_block, False, dweight)
     if dbias != NULL and part == 0:
         for i in range(part_start(f.rows, f.row_tiles, row_tile), part_start(f.rows, f.row_tiles, row_tile + 1)):
-            add_up_bias(f, group * f.rows + i, blocks, dy, dbias)
+            sum_bias(f, group * f.rows + i, blocks, dy, dbias)
 
 
 cdef int correlate_group(const Correlation *f, int64_t group, const real *dy, const real *x, real *dweight,
@@ -718,7 +708,7 @@ cdef int correlate_bands(const Correlation *f, int threads, const real *dy, cons
         add_rows(1, count, partial + task * count, 0, dweight, 0)
     if dbias != NULL:
         for task in prange(f.groups * f.rows, num_threads=threads, schedule="static"):
-            add_up_bias(f, task, f.blocks, dy, dbias)
+            sum_bias(f, task, f.blocks, dy, dbias)
     return 0
 
 

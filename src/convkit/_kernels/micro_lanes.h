@@ -56,7 +56,6 @@ typedef struct {
                           int64_t a_step, int64_t a_block, const real *b, const int64_t *b_at,             \
                           int64_t b_block, const int64_t *row_at, int64_t b_column, real *sums);                   \
         /* the sum of n pixels over all lanes */                                                           \
-        real (*sum_pixels)(int64_t n, const real *src);                                                    \
         /* y[o] = the largest value of window o, codes[o] = its first tap (codes may be NULL) */           \
         void (*max_row)(const ck_window_row *w, const real *x, real *y, uint8_t *codes);                   \
         /* y[o] = the sum of window o times scale[o] */                                                    \

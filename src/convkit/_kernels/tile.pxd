@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t
 
+from convkit._kernels.chunks cimport add_aside, set_aside
 from convkit._kernels.core cimport micro, real, scratch
 
 
@@ -146,3 +147,15 @@ cdef inline real sum_values(int64_t n, const real *src) noexcept nogil:
         return micro().tile_f32.sum(n, src)
     else:
         return micro().tile_f64.sum(n, src)
+
+
+cdef inline real planes_sum(int64_t planes, int64_t step, int64_t n, const real *src) noexcept nogil:
+    """The sum over planes of n values that are `step` apart."""
+    cdef int64_t plane
+    cdef double aside = 0
+    cdef real total = 0
+    for plane in range(planes):
+        set_aside(plane, 1, &total, &aside)
+        total += sum_values(n, src + plane * step)
+    add_aside(planes, 1, &total, &aside)
+    return total

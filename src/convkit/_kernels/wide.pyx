@@ -15,10 +15,10 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from convkit._kernels.chunks cimport add_aside, set_aside
-from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
+from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, real, threads_for
 from convkit._kernels.tile cimport (
-    TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, part_start, parts_of, scratch_of, tile_size, transpose,
+    TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, part_start, parts_of, planes_sum, scratch_of, tile_size,
+    transpose,
 )
 
 cdef enum:
@@ -170,21 +170,6 @@ cdef void store_weight(const Wide *w, int64_t channel, real *sums, real *dweight
     transpose(taps, w.ins, total, w.outs * all_ins, dweight + channel * w.ins * taps, taps)
 
 
-cdef void sum_bias(const Wide *w, int64_t channel, const real *dy, real *dbias) noexcept nogil:
-    cdef int64_t block
-    if real is float:
-        table = &micro().lanes_f32
-    else:
-        table = &micro().lanes_f64
-    cdef double aside = 0
-    dbias[channel] = 0
-    for block in range(w.blocks):
-        set_aside(block, 1, dbias + channel, &aside)
-        dbias[channel] += table.sum_pixels(w.out_step // w.lanes,
-                                           dy + (block * w.groups * w.outs + channel) * w.out_step)
-    add_aside(w.blocks, 1, dbias + channel, &aside)
-
-
 cdef int weight_grad(const Wide *w, const real *dy, const real *x, real *dweight, real *dbias) noexcept nogil:
     cdef real *sums = scratch_of(SUMS, w.partials * sum_values(w), dweight)
     cdef int threads = threads_for(2.0 * w.blocks * sum_values(w) * w.out_step), failed = 0
@@ -201,7 +186,7 @@ cdef int weight_grad(const Wide *w, const real *dy, const real *x, real *dweight
         store_weight(w, task, sums, dweight)
     if dbias != NULL:
         for task in prange(w.groups * w.outs, num_threads=threads, schedule="static"):
-            sum_bias(w, task, dy, dbias)
+            dbias[task] = planes_sum(w.blocks, w.groups * w.outs * w.out_step, w.out_step, dy + task * w.out_step)
     return 0
 
 

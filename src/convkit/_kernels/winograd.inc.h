@@ -335,13 +335,17 @@ ALWAYS_INLINE void NAME(winograd_kernel_body)(const int side, int64_t n, int64_t
                                               int64_t w_step, int64_t channel_step, int half_turn, REAL *u,
                                               int64_t xi_step)
 {
-    enum { RUN = 8 };
+    enum { RUN = 8, AHEAD = 16 };
     const int taps = (side - 1) * (side - 1);
     EIGHT turned[RUN * 25] = {{0}};
     for (int64_t first = 0; first < channels; first += RUN) {
         const int64_t count = channels - first < RUN ? channels - first : RUN;
-        for (int64_t c = 0; c < count; c++)
-            NAME(transpose)(n, taps, w + (first + c) * channel_step, w_step, (REAL *)(turned + c * taps), 8);
+        for (int64_t c = 0; c < count; c++) {
+            const REAL *from = w + (first + c) * channel_step;
+            for (int64_t i = 0; i < n; i++)
+                __builtin_prefetch(from + AHEAD * channel_step + i * w_step);
+            NAME(transpose)(n, taps, from, w_step, (REAL *)(turned + c * taps), 8);
+        }
         for (int64_t c = 0; c < count; c++) {
             EIGHT g[25], rows[30], out[MOST_VALUES];
             REAL *to = u + (first + c) * n;

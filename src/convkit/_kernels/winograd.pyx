@@ -20,12 +20,11 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
-from convkit._kernels.chunks cimport add_aside, set_aside
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport CK_MAX_PIXELS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU
 from convkit._kernels.tile cimport (
-    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, pad_rows, part_start, parts_of, scratch_of,
-    sum_values, tile_size, transpose, zip_parts,
+    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, pad_rows, part_start, parts_of, planes_sum,
+    scratch_of, tile_size, transpose, zip_parts,
 )
 from convkit._kernels.winograd cimport WINOGRAD_3X3, WINOGRAD_5X5
 
@@ -39,6 +38,7 @@ cdef enum:
     LONG_CHUNK_BYTES = 25165824     # and where all sums take more than
     LONG_SUM_BYTES = 7340032        # so that memory is gone through less often for them
     POSITIONS = 512             # tiles of a block of planes, about
+    FEWEST_ROW_TILES = 6        # for each thread, if kernels shall be shared out
     FEWEST_PARTIALS = 4         # wanted of a few blocks
     MOST_PARTIALS = 8
     PARTIAL_BYTES = 1048576     # of a partial sum, where there may be several
@@ -191,6 +191,7 @@ cdef struct Product:
     int64_t chunk, chunks               # tiles of a plane at a time; of a plane
     int64_t parts                       # parts that a plane's chunks are cut into
     const int64_t *pooled_at            # where the tile's pooled value lies in its plane, or -1; NULL: not pooled
+    bint many_kernels                   # more values than go in: threads had better share out those than tiles
     bint adjoint, mean
     bint turned                         # the kernel by half a turn: the adjoint, of ordinary arrays
     int mode
@@ -214,6 +215,20 @@ cdef void transform_kernels(const Product *p, int64_t task, const real *weight, 
     table.kernel(i1 - i0, p.depth, weight, p.row_step, p.depth_step, p.turned, packed, kernel_step(p))
 
 
+cdef inline bint by_rows(const Product *p, int64_t shares) noexcept nogil:
+    """Whether a thread's share is of the channels made, whose kernels it then transforms itself, of all tiles."""
+    return p.many_kernels and p.row_tiles >= FEWEST_ROW_TILES * shares
+
+
+cdef void transform_share(const Product *p, int64_t share, int64_t shares, const real *weight,
+                          real *packed) noexcept nogil:
+    cdef int64_t groups = p.t.groups if by_rows(p, shares) else 1, tasks = p.t.groups * p.row_tiles // groups
+    cdef int64_t group, task
+    for group in range(groups):
+        for task in range(part_start(tasks, shares, share), part_start(tasks, shares, share + 1)):
+            transform_kernels(p, group * tasks + task, weight, packed)
+
+
 cdef inline int64_t plane_step(const Product *p, int64_t channels, int64_t tiles) noexcept nogil:
     """From one xi to the next: a pixel more than they need, lest they all fall into one set of the cache."""
     return (channels * tiles + 1) * p.t.lanes
@@ -222,11 +237,13 @@ cdef inline int64_t plane_step(const Product *p, int64_t channels, int64_t tiles
 cdef int product_share(const Product *p, int64_t blocks, int64_t share, int64_t shares, const real *x,
                        const real *packed, const real *bias, real *y, uint8_t *codes) noexcept nogil:
     """One thread's share of all tiles of channels of all parts of planes; it transforms what goes in for itself."""
-    cdef int64_t total = blocks * p.t.groups * p.parts * p.row_tiles, part
+    cdef int64_t parts = blocks * p.t.groups * p.parts, total = parts * p.row_tiles, part, tile0, tile1
     cdef int64_t from_ = part_start(total, shares, share), to = part_start(total, shares, share + 1)
-    for part in range(from_ // p.row_tiles, parts_of(to, p.row_tiles)):
-        if product_part(p, part, max(0, from_ - part * p.row_tiles), min(p.row_tiles, to - part * p.row_tiles), x,
-                        packed, bias, y, codes) != 0:
+    cdef bint rows = by_rows(p, shares)
+    for part in range(0 if rows else from_ // p.row_tiles, parts if rows else parts_of(to, p.row_tiles)):
+        tile0 = part_start(p.row_tiles, shares, share) if rows else max(0, from_ - part * p.row_tiles)
+        tile1 = part_start(p.row_tiles, shares, share + 1) if rows else min(p.row_tiles, to - part * p.row_tiles)
+        if product_part(p, part, tile0, tile1, x, packed, bias, y, codes) != 0:
             return OUT_OF_MEMORY
     return 0
 
@@ -324,8 +341,8 @@ cdef int multiply_out(const Product *p, const real *x, const real *weight, const
     cdef int threads = threads_for(2.0 * t.xi * t.tiles * t.lanes * t.blocks * t.groups * p.rows * p.depth), failed = 0
     if packed == NULL:
         return OUT_OF_MEMORY
-    for task in prange(t.groups * p.row_tiles, num_threads=threads, schedule="static"):
-        transform_kernels(p, task, weight, packed)
+    for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        transform_share(p, task, threads, weight, packed)
     if t.images == 0:
         for task in prange(threads, num_threads=threads, schedule="static", chunksize=1):
             failed |= product_share(p, t.blocks, task, threads, x, packed, bias, y, codes)
@@ -405,6 +422,7 @@ cdef class WinogradConvolution(Kernel):
         p.depth_step = p.t.taps * p.rows if adjoint else p.t.taps
         p.row_tiles = parts_of(p.rows, micro().lanes_f64.gather_rows if self.double_
                                else micro().lanes_f32.gather_rows)
+        p.many_kernels = p.rows * p.t.xi > p.t.blocks * (p.t.out_step if p.adjoint else p.t.in_step)
         self.share_out()
 
     cdef share_out(self):
@@ -531,25 +549,6 @@ cdef int correlate_chunks(const Correlation *f, int64_t begin, int64_t end, int6
     return 0
 
 
-cdef void add_up_bias(const Correlation *f, int64_t channel, const real *dy, real *dbias) noexcept nogil:
-    cdef int64_t term, terms = f.t.batch if f.t.images > 0 else f.t.blocks
-    cdef int64_t channels = f.t.groups * f.t.outs, values = plane(&f.t.outside)
-    if real is float:
-        table = &micro().lanes_f32
-    else:
-        table = &micro().lanes_f64
-    cdef double aside = 0
-    dbias[channel] = 0
-    for term in range(terms):
-        set_aside(term, 1, dbias + channel, &aside)
-        if f.t.images > 0:
-            dbias[channel] += sum_values(values, dy + (term * channels + channel) * values)
-        else:
-            dbias[channel] += table.sum_pixels(f.t.out_step // f.t.lanes,
-                                               dy + (term * channels + channel) * f.t.out_step)
-    add_aside(terms, 1, dbias + channel, &aside)
-
-
 cdef void transform_sums(const Correlation *f, int64_t out, real *sums, real *dweight) noexcept nogil:
     """Add up the partial sums of one output channel, in order, and transform them."""
     cdef int64_t xi, partial, at
@@ -614,7 +613,8 @@ cdef int correlate_lanes(const Correlation *f, int threads, const real *x, const
 cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dweight, real *dbias) noexcept nogil:
     cdef const Tiling *t = &f.t
     cdef int threads = threads_for(2.0 * t.xi * t.tiles * t.lanes * t.blocks * t.groups * t.outs * t.ins), failed = 0
-    cdef int64_t group, task
+    cdef int64_t group, task, images = t.batch if t.images > 0 else t.blocks
+    cdef int64_t values = plane(&t.outside) if t.images > 0 else t.out_step
     cdef real *sums = scratch_of(KERNELS, f.partials * partial_values(f), dweight)
     if sums == NULL:
         return OUT_OF_MEMORY
@@ -631,7 +631,7 @@ cdef int correlate(const Correlation *f, const real *x, const real *dy, real *dw
             transform_sums(f, task, sums, dweight + group * t.outs * t.ins * t.taps)
     if dbias != NULL:
         for task in prange(t.groups * t.outs, num_threads=threads, schedule="static"):
-            add_up_bias(f, task, dy, dbias)
+            dbias[task] = planes_sum(images, t.groups * t.outs * values, values, dy + task * values)
     return 0
 
 
