@@ -560,14 +560,17 @@ cdef void add_columns(const InputGrad *f, const Box *box, int64_t channels, cons
 cdef int input_grad(const InputGrad *f, const real *dy, const real *weight, const real *bias,
                     real *dx) noexcept nogil:
     cdef const Geometry *g = &f.g
-    cdef int64_t task, tasks = g.batch_boxes * g.groups * f.channel_parts
+    cdef int64_t task, parts = g.groups * f.channel_parts
+    cdef bint used_once = g.batch_boxes == 1
     cdef int threads = threads_for(operations(g)), failed = 0
     cdef real *packed = scratch_of(SHARED, packed_at(f, g.groups, 0), dx)
     if packed == NULL:
         return OUT_OF_MEMORY
-    for task in prange(g.groups * f.channel_parts, num_threads=threads, schedule="static"):
+    for task in prange(0 if used_once else parts, num_threads=threads, schedule="static"):
         pack_weight(f, task, weight, packed)
-    for task in prange(tasks, num_threads=threads, schedule="dynamic"):
+    for task in prange(g.batch_boxes * parts, num_threads=threads, schedule="dynamic"):
+        if used_once:
+            pack_weight(f, task, weight, packed)    # by the thread that reads it
         failed |= input_grad_task(f, task, dy, packed, bias, dx)
     return failed
 
