@@ -118,8 +118,9 @@ cdef plane_tiling(Tiling *t, in_shape, out_shape, int64_t groups, low, int lanes
     cdef int64_t shared = t.side // 2 - 1
     cdef int64_t rows = parts_of(out_shape[2], 2), pitch = parts_of(out_shape[3], 2) + shared
     t.batch = in_shape[0]
-    t.images = max(1, min(t.batch, POSITIONS // max(1, rows * pitch)))
-    t.blocks = parts_of(t.batch, t.images)
+    cdef int64_t most = max(1, min(t.batch, POSITIONS // max(1, rows * pitch)))
+    t.blocks = parts_of(t.batch, most)
+    t.images = max(1, parts_of(t.batch, max(1, t.blocks)))     # as even as can be: all blocks have room for as many
     t.groups = groups
     t.ins = in_shape[1] // groups
     t.outs = out_shape[1] // groups
