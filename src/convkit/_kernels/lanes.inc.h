@@ -392,7 +392,7 @@ BY_PAIRS(mean_row_grad, (const ck_window_row *w, const REAL *scale, const REAL *
         .gather_rows = GATHER_M, .gather_pixels = GATHER_P, .correlate_m = CORRELATE_M,                     \
         .correlate_n = CORRELATE_N, .gather = gather_##suffix, .gather_single = gather_single_##suffix,     \
         .correlate = correlate_##suffix,                                                                    \
-        .max_row = max_row_##suffix, .mean_row = mean_row_##suffix,      \
+        .max_row = max_row_##suffix, .mean_row = mean_row_##suffix,                                         \
         .max_row_grad = max_row_grad_##suffix, .mean_row_grad = mean_row_grad_##suffix,                     \
     }
 #define LANES_TABLE_f32 LANES_TABLE(f32)

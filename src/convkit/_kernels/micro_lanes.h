@@ -55,7 +55,6 @@ typedef struct {
         void (*correlate)(int m, int n, int64_t blocks, int64_t rows, int64_t columns, const real *a,      \
                           int64_t a_step, int64_t a_block, const real *b, const int64_t *b_at,             \
                           int64_t b_block, const int64_t *row_at, int64_t b_column, real *sums);                   \
-        /* the sum of n pixels over all lanes */                                                           \
         /* y[o] = the largest value of window o, codes[o] = its first tap (codes may be NULL) */           \
         void (*max_row)(const ck_window_row *w, const real *x, real *y, uint8_t *codes);                   \
         /* y[o] = the sum of window o times scale[o] */                                                    \

@@ -330,7 +330,7 @@ ALWAYS_INLINE void NAME(apply_g)(const int side, const EIGHT *g, int step, EIGHT
 }
 
 /* g -> G g Gt, for n <= 8 kernels of each channel, turned first so that those of a channel are vectors: a run of channels
-   at a time, since vectors that have just been written in pieces are slow to be read. */
+   at a time, since vectors that have just been written in pieces are slow to be read.  Weights are asked for ahead. */
 ALWAYS_INLINE void NAME(winograd_kernel_body)(const int side, int64_t n, int64_t channels, const REAL *w,
                                               int64_t w_step, int64_t channel_step, int half_turn, REAL *u,
                                               int64_t xi_step)

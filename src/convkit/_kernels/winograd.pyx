@@ -238,15 +238,18 @@ cdef inline int64_t plane_step(const Product *p, int64_t channels, int64_t tiles
 cdef int product_share(const Product *p, int64_t blocks, int64_t share, int64_t shares, const real *x,
                        const real *packed, const real *bias, real *y, uint8_t *codes) noexcept nogil:
     """One thread's share of all tiles of channels of all parts of planes; it transforms what goes in for itself."""
-    cdef int64_t parts = blocks * p.t.groups * p.parts, total = parts * p.row_tiles, part, tile0, tile1
-    cdef int64_t from_ = part_start(total, shares, share), to = part_start(total, shares, share + 1)
-    cdef bint rows = by_rows(p, shares)
-    for part in range(0 if rows else from_ // p.row_tiles, parts if rows else parts_of(to, p.row_tiles)):
-        tile0 = part_start(p.row_tiles, shares, share) if rows else max(0, from_ - part * p.row_tiles)
-        tile1 = part_start(p.row_tiles, shares, share + 1) if rows else min(p.row_tiles, to - part * p.row_tiles)
-        if product_part(p, part, tile0, tile1, x, packed, bias, y, codes) != 0:
-            return OUT_OF_MEMORY
-    return 0
+    cdef int64_t parts = blocks * p.t.groups * p.parts, part, from_, to
+    cdef int64_t total = p.row_tiles if by_rows(p, shares) else parts * p.row_tiles
+    cdef int failed = 0
+    from_, to = part_start(total, shares, share), part_start(total, shares, share + 1)
+    if by_rows(p, shares):
+        for part in range(parts):
+            failed |= product_part(p, part, from_, to, x, packed, bias, y, codes)
+        return failed
+    for part in range(from_ // p.row_tiles, parts_of(to, p.row_tiles)):
+        failed |= product_part(p, part, max(0, from_ - part * p.row_tiles),
+                               min(p.row_tiles, to - part * p.row_tiles), x, packed, bias, y, codes)
+    return failed
 
 
 cdef int product_part(const Product *p, int64_t number, int64_t tile0, int64_t tile1, const real *x,
