@@ -60,7 +60,8 @@ if COVERAGE:
     CHECKS, INSTRUMENTED = ["--coverage", "-fprofile-update=atomic"], ["--coverage"]
 
 # Without bindings functions are C's own kind, whose code is Python's and not once more in each module: 6 KB of a wheel.
-DIRECTIVES = {"language_level": 3, "cdivision": True, "binding": False}
+# What Python's threads share is atomic or behind a lock, so the interpreter may run without its own.
+DIRECTIVES = {"language_level": 3, "cdivision": True, "binding": False, "freethreading_compatible": True}
 if CYTHON_CHECKS:
     # Not overflowcheck, which takes the difference of two pointers for one in bytes (Cython 3.3); a sanitizer does it.
     DIRECTIVES |= {"boundscheck": True, "initializedcheck": True, "nonecheck": True}

@@ -15,6 +15,8 @@ import hypothesis
 import numpy as np
 import pytest
 
+from interpreter import FREE_THREADED
+
 DEFAULT_GEOMETRIES = 32  # a release runs 200 of them
 
 # Whether this is a build of `tools/sanitize.py` with a sanitizer in it.
@@ -88,13 +90,17 @@ def threaded() -> Iterator[Threaded]:
 
 @pytest.fixture
 def run_apart() -> Callable[..., None]:
-    """Run a script in a process of its own, which may crash, hang or ask for all memory without harm."""
+    """Run a script in a process of its own, which may crash, hang or ask for all memory without harm.
+
+    `gigabytes` is what it may take beyond the addresses that an interpreter without its lock reserves as it starts.
+    """
 
     def run(script: str, *, gigabytes: int = 4, seconds: int = 120) -> None:
         limit = ""
         # A sanitizer reserves terabytes of addresses, and takes its time.
         if sys.platform == "linux" and not SANITIZED:
-            limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({gigabytes}<<30, {gigabytes}<<30))\n"
+            most = (gigabytes + FREE_THREADED) << 30
+            limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({most}, {most}))\n"
         done = subprocess.run(
             [sys.executable, "-X", "faulthandler", "-c", limit + textwrap.dedent(script)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},

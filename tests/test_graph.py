@@ -18,6 +18,7 @@ from convkit.graph.memory import assign_blocks, lay_out
 from convkit.graph.symbols import Graph
 from convkit.graph.trace import trace
 from convkit.ops.base import Spec
+from interpreter import FREE_THREADED
 
 
 def gradient_error(model: nn.Module, loss_fn, x: np.ndarray, *targets: np.ndarray) -> float:
@@ -554,7 +555,7 @@ def test_a_step_allocates_nothing_after_the_first() -> None:
         step(x, labels)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 20_000, "only the loss and bookkeeping"
+    assert peak < (30_000 if FREE_THREADED else 20_000), "only the loss and bookkeeping, whose objects may have locks"
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])

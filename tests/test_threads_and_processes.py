@@ -21,6 +21,7 @@ from convkit import config, models, nn, optim, parameter
 from convkit import functional as F
 from convkit.graph.plan import PlanCache
 from convkit.nn import module
+from interpreter import FREE_THREADED
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what is tested is Linux' own")
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -122,6 +123,18 @@ def test_two_threads_call_one_model_in_well_below_twice_the_time_of_one() -> Non
         if number >= 5 and two < 1.6 * one:
             break
     assert two < 1.6 * one
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="an interpreter with a global lock")
+def test_an_interpreter_without_a_global_lock_stays_without() -> None:
+    code = """
+        import importlib, pkgutil, sys
+        from convkit import _kernels, data, models, train
+        for driver in pkgutil.iter_modules(_kernels.__path__):
+            importlib.import_module(f"convkit._kernels.{driver.name}")
+        sys.exit(sys._is_gil_enabled())
+    """
+    subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], check=True)
 
 
 @linux

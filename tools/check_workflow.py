@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+FREE_THREADED = ["cp314t"]
 PLATFORMS = {"manylinux": "linux", "musllinux": "linux", "macosx": "macos", "win": "windows"}
 
 
@@ -59,7 +60,7 @@ def main() -> int:
     wrong = 0
     for row in rows():
         found = identifiers(row)
-        as_wanted = found == [f"{python}-{row}" for python in pythons()]
+        as_wanted = found == [f"{python}-{row}" for python in [*pythons(), *FREE_THREADED]]
         print(f"{row}: {' '.join(found) or 'nothing'}{'' if as_wanted else '  WRONG'}")
         wrong += not as_wanted
     return 1 if wrong or not rows() or not pythons() else 0

@@ -8,5 +8,6 @@ from setuptools import Extension, setup
 import convkit
 
 frames = Extension("frames", ["frames.pyx"], include_dirs=[convkit.get_include()])
+directives = {"language_level": 3, "boundscheck": False, "freethreading_compatible": True}
 
-setup(ext_modules=cythonize([frames], compiler_directives={"language_level": 3, "boundscheck": False}))
+setup(ext_modules=cythonize([frames], compiler_directives=directives))

@@ -49,10 +49,12 @@ def test_values_outside_of_the_folder_are_not_read(location: str, tmp_path: Path
 
 
 def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    """By us, or by a parser written in Python, which looks at all text that it reads."""
+    said = r"^onnx\.load: (the name b'.*' is damaged: it is not UTF-8|.*file is damaged or not an ONNX file \('utf-8')"
     for name in (b"Add", b"\x01x", b"\x01w", b"\x01y"):
         content = proto().SerializeToString().replace(name, name[:-1] + b"\xff")
         (tmp_path / "file").write_bytes(content)
-        with pytest.raises(ValueError, match=r"^onnx\.load: the name b'.*' is damaged: it is not UTF-8"):
+        with pytest.raises(ValueError, match=said):
             ck_onnx.load(tmp_path / "file")
 
 
