@@ -5,6 +5,7 @@
 #   bash tools/matrix.sh python3.10 python3.13            # with gcc
 #   COMPILERS="gcc clang" bash tools/matrix.sh python3.11
 #   TESTS="tests/test_nn.py" bash tools/matrix.sh python3.12
+#   PIP_PRE=1 bash tools/matrix.sh python3.14t            # for which safetensors has release candidates only
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 export PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -52,7 +53,7 @@ try() {
 }
 
 for python in "$@"; do
-    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
     for compiler in ${COMPILERS:-gcc}; do
         place="$work/$version-$compiler"
         mkdir -p "$place/apart"

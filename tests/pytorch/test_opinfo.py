@@ -82,9 +82,7 @@ OPERATIONS: dict[str, Operation] = {
 # What PyTorch computes and convkit refuses, and why.
 REFUSED: dict[str, Callable[[str, Named], bool]] = {
     "eps must be above 0": lambda name, given: given.get("eps", 1) <= 0,
-    "momentum must be from 0 to 1": lambda name, given: (
-        name == "batch_norm" and given.get("training", False) and given.get("momentum", 0.1) < 0
-    ),
+    "momentum must be from 0 to 1": lambda name, given: name == "batch_norm" and given.get("momentum", 0.1) < 0,
     "x must have an axis of channels": lambda name, given: name == "batch_norm" and given["x"].ndim < 2,
 }
 # Gradients that are not compared, by their argument, and why.
