@@ -15,12 +15,9 @@ import hypothesis
 import numpy as np
 import pytest
 
-from interpreter import FREE_THREADED
+from interpreter import FREE_THREADED, PATIENCE, SANITIZED
 
 DEFAULT_GEOMETRIES = 32  # a release runs 200 of them
-
-# Whether this is a build of `tools/sanitize.py` with a sanitizer in it.
-SANITIZED = os.environ.get("CONVKIT_CHECKED") in ("address", "thread")
 
 # Properties are tried on the same few examples each time; `--hypothesis-profile long` seeks new ones for minutes.
 hypothesis.settings.register_profile("few", derandomize=True, max_examples=30, deadline=None, database=None)
@@ -97,7 +94,6 @@ def run_apart() -> Callable[..., None]:
 
     def run(script: str, *, gigabytes: int = 4, seconds: int = 120) -> None:
         limit = ""
-        # A sanitizer reserves terabytes of addresses, and takes its time.
         if sys.platform == "linux" and not SANITIZED:
             most = (gigabytes + FREE_THREADED) << 30
             limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({most}, {most}))\n"
@@ -106,7 +102,7 @@ def run_apart() -> Callable[..., None]:
             env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
             capture_output=True,
             text=True,
-            timeout=seconds * (10 if SANITIZED else 1),
+            timeout=seconds * PATIENCE,
         )
         last = done.stdout.splitlines()[-1:]
         assert done.returncode == 0, f"exit status {done.returncode} after {last}\n{done.stderr[:4000]}"

@@ -365,7 +365,9 @@ def mount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True)
 
 
-mounts = pytest.mark.skipif(sys.platform != "linux", reason="file systems are mounted by a facility of Linux")
+mounts = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("mount") is None, reason="file systems are mounted by a command of Linux"
+)
 
 
 @mounts

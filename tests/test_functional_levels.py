@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from convkit._kernels import core
+from interpreter import PATIENCE
 
 HERE = Path(__file__).parent
 DEFAULT_GEOMETRIES = 8  # at each lower level, unless --geometries says more
@@ -36,7 +37,7 @@ def test_all_functions_at_a_lower_level(level: str, pytestconfig: pytest.Config)
         env=os.environ | {"CONVKIT_ISA": level},
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=1200 * PATIENCE,
     )
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
 

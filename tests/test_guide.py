@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from interpreter import PATIENCE
+
 # What a page would print in the gallery.  That a picture cannot be shown is no fault of the page.
 WARNINGS = ("error::UserWarning", "error::RuntimeWarning", "ignore:FigureCanvasAgg is non-interactive:UserWarning")
 
@@ -31,7 +33,7 @@ def test_page_runs(page: Path, tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert not list(tmp_path.iterdir()), "a page must not write files"
