@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 import convkit as ck
 from convkit import config, models, nn, optim, parameter
 from convkit import functional as F
-from convkit.graph.plan import PlanCache
+from convkit.graph.plan import Plan, PlanCache
 from convkit.nn import module
 from interpreter import FREE_THREADED
 
@@ -181,6 +182,37 @@ def test_threads_that_use_a_model_for_the_first_time_share_its_plans(monkeypatch
     model, x = Model(), np.ones((2, 3), np.float32)
     model(x)
     assert len(traced) == len(others) == 1
+
+
+def test_threads_that_run_side_by_side_look_for_a_plan_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where each call of one begins while the other's plan is at work."""
+    searched: list[Any] = []
+    find, run, both = PlanCache._find, Plan.run, threading.Barrier(2)
+
+    def counting(self: PlanCache, key: Any) -> Plan | None:
+        searched.append(key)
+        return find(self, key)
+
+    def meeting(self: Plan, *arguments: Any) -> list[np.ndarray]:
+        both.wait(60)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(PlanCache, "_find", counting)
+    monkeypatch.setattr(Plan, "run", meeting)
+    model, x = nn.Linear(3, 4), np.ones((2, 3), np.float32)
+    first, second = side_by_side(2, lambda _: [model(x).tobytes() for _ in range(5)])
+    assert first == second and len(set(first)) == 1
+    assert len(searched) == 2
+
+
+def test_a_thread_sees_that_the_model_has_changed_though_another_saw_it_first() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), np.ones((2, 3), np.float32)
+    with ThreadPoolExecutor(1) as other:
+        before = other.submit(model, x).result()
+        model[0].weight = nn.Linear(3, 4).weight
+        after = model(x)
+        assert not np.array_equal(before, after)
+        np.testing.assert_array_equal(other.submit(model, x).result(), after)
 
 
 def test_threads_draw_noise_of_their_own() -> None:

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -189,6 +189,12 @@ def _copying(source: np.ndarray, target: np.ndarray) -> Callable[[], None]:
     return lambda: np.copyto(target, source)
 
 
+class _Own(threading.local):
+    """What a thread ran last: the generation of plans, the key, the plan."""
+
+    last: tuple[int, Hashable, Any] = (-1, None, None)
+
+
 class PlanCache:
     """The plans made most recently for a model, by key; all dropped when the model or a parameter's place changes.
 
@@ -206,7 +212,8 @@ class PlanCache:
         self._model = weakref.ref(model)
         self._limit = limit
         self._plans: OrderedDict[Hashable, list[Plan]] = OrderedDict()
-        self._last: tuple[Hashable, Plan] | None = None
+        self._own = _Own()
+        self._generation = 0
         self._seen = 0
         self._look_at_model()
         self.renew_lock()
@@ -244,11 +251,12 @@ class PlanCache:
         self._version: int = structure.version
 
     def _acquire(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
-        """A plan that nobody else runs; most often it is the one that ran last."""
-        # In this order: a thread that finds the model changed forgets the plan before it takes note of the change.
-        last = self._last if self.is_current() else None
-        if last is not None and last[0] == key and last[1].lock.acquire(blocking=False):
-            return last[1]
+        """A plan that nobody else runs; most often it is the one that this thread ran last."""
+        # In this order: a thread that finds the model changed begins a generation before it takes note of the change.
+        if self.is_current():
+            generation, last_key, plan = self._own.last
+            if generation == self._generation and last_key == key and plan.lock.acquire(blocking=False):
+                return plan
         with self._lock:
             plan = self._find(key)
             if plan is None:
@@ -256,7 +264,7 @@ class PlanCache:
                 plan.lock.acquire()
                 self._plans.setdefault(key, []).append(plan)
             self._plans.move_to_end(key)
-            self._last = key, plan
+            self._own.last = self._generation, key, plan
             while len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
             return plan
@@ -265,7 +273,7 @@ class PlanCache:
         """A plan made earlier that nobody runs; it is taken then."""
         if not self.is_current():
             self._plans.clear()
-            self._last = None
+            self._generation += 1
             self._look_at_model()
         for plan in self._plans.get(key, ()):
             if plan.lock.acquire(blocking=False):
