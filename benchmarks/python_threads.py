@@ -59,7 +59,7 @@ def images_per_second(network: str, batch: int, threads: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of Python's")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of Python's")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args(arguments)
     ck.set_num_threads(1)
