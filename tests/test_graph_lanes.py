@@ -199,3 +199,12 @@ def test_volumes_of_small_batches(batch: int) -> None:
     x = np.random.default_rng(0).standard_normal((16, 2, 6, 5, 7)).astype("f4")
     model = Volumes()
     assert_close(model(x[:batch]), model(x)[:batch], np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mean_over_more_than_256_taps_in_lanes(dtype: type) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 1, bias=False), nn.AvgPool2d(18)).astype(dtype)
+    x = np.random.default_rng(0).random((32, 1, 40, 40)).astype(dtype)
+    windows = x[:, 0, :36, :36].reshape(32, 2, 18, 2, 18).mean((2, 4), dtype=np.float64)
+    expected = windows[:, None] * model[0].weight.value.astype(np.float64).reshape(4, 1, 1)
+    np.testing.assert_allclose(model(x), expected, rtol=32 * np.finfo(dtype).eps)  # 256 terms one after the other
