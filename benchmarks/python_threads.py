@@ -1,7 +1,7 @@
 """How inference scales over Python's threads, ``python -m benchmarks.python_threads``.
 
 Threads of Python's call one model on images of their own, each with one thread for its kernels: images a second, for
-one thread and for as many as there are cores, in turns.  With small batches most of a call is Python, which only an
+one thread and for as many as there are cores, in turns.  Of a call with one image a fifth is Python, which only an
 interpreter without a global lock runs in several threads at once.
 """
 
@@ -11,7 +11,6 @@ import argparse
 import os
 import statistics
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Sequence
@@ -63,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args(arguments)
     ck.set_num_threads(1)
-    free = bool(sysconfig.get_config_var("Py_GIL_DISABLED")) and not sys._is_gil_enabled()  # type: ignore[attr-defined]
-    print(f"Python {sys.version.split()[0]}, {'without' if free else 'with'} a global lock; images a second")
+    locked = getattr(sys, "_is_gil_enabled", lambda: True)()
+    print(f"Python {sys.version.split()[0]}, {'with' if locked else 'without'} a global lock; images a second")
     print(f"{'network':18} {'batch':>5} {'1 thread':>10} {f'{options.threads} threads':>10}  ratio")
     for network in NETWORKS:
         for batch in (1, 64):

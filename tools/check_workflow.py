@@ -1,4 +1,4 @@
-"""Whether each row of the workflow `wheels` makes a wheel for every Python that pyproject.toml names.
+"""Whether each row of the workflow `wheels` makes a wheel for every Python that pyproject.toml names, and for 3.14t.
 
     python tools/check_workflow.py
 

@@ -19,6 +19,7 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 # Optimisers that divide by a gradient's size make a full step of what little follows, and losses part from the sixth
 # step on, by up to 0.2 %; smooth networks' and SGD's do not.
 BEFORE_THEY_PART, PARTED = 5, 5e-3
+
 OPTIMIZERS: dict[str, dict[str, float]] = {
     "SGD": {"lr": 0.01, "momentum": 0.9},
     "Adam": {"lr": 1e-3},
