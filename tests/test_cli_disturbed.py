@@ -240,7 +240,8 @@ def test_control_c_twice_at_any_moment_is_130_and_nothing_is_lost(
             if status == -signal.SIGINT:  # Python's last steps have let go of all handlers; a shell says 130, too
                 status = 130
             assert status in (0, 130) and out == "" and "Traceback" not in err, err
-            assert len(err.splitlines()) <= 1, err
+            lines = [line for line in err.splitlines() if not line.endswith("holds no checkpoint: the run begins anew")]
+            assert len(lines) <= 1, err
             presses += status == 130
             whole_and_legible(folder)
         assert results(folder) == results(whole)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convkit import nn, optim
+import convkit as ck
+from convkit import models, nn, optim, seeding
 from convkit.data import augment
+from convkit.nn.summary import summarize
 from fuzz_layers import constructed
 
 
@@ -95,3 +97,113 @@ def test_a_size_that_cannot_be_addressed(layer: str, make: Callable[[Any], Any],
 def test_integers_of_numpy_make_the_same_layer() -> None:
     layer = nn.Linear(np.int8(100), np.int8(100))  # whose product is no int8
     assert layer.weight.shape == (100, 100) and nn.BatchNorm2d(np.uint8(200)).weight.shape == (200,)
+
+
+# Switches and seeds ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: ck.set_winograd("no"), TypeError, "set_winograd: on must be True or False, not 'no'"),
+        (lambda: ck.set_winograd(None), TypeError, "set_winograd: on must be True or False, not None"),
+        (lambda: ck.set_winograd(2), TypeError, "set_winograd: on must be True or False, not 2"),
+        (lambda: ck.set_seed("a"), TypeError, "set_seed: seed must be an integer, not 'a'"),
+        (lambda: ck.set_seed(None), TypeError, "set_seed: seed must be an integer, not None"),
+        (lambda: ck.set_seed(1.0), TypeError, "set_seed: seed must be an integer, not 1.0"),
+        (lambda: ck.set_seed(-1), ValueError, "set_seed: seed must be at least 0, not -1"),
+        (lambda: ck.set_seed(2**128), ValueError, "set_seed: seed must be at most "),
+        (lambda: seeding.seeded(None).__enter__(), TypeError, "seeded: seed must be an integer, not None"),
+        (lambda: models.highway_dense(depth=3, gate_bias="a"), TypeError, "highway_dense: gate_bias must be a number"),
+        (
+            lambda: models.highway_dense(depth=3, gate_bias=np.nan),
+            ValueError,
+            "highway_dense: gate_bias must be .* not nan",
+        ),
+        (lambda: models.highway_conv16(gate_bias=np.inf), ValueError, "highway_conv16: gate_bias must be .* not inf"),
+        (lambda: models.highway_conv32(gate_bias=1e300), ValueError, "highway_conv32: gate_bias must be .* not 1e"),
+    ],
+)
+def test_settings_that_are_none_are_refused_and_change_nothing(
+    call: Callable[[], Any], error: type[Exception], message: str
+) -> None:
+    switch = ck.get_winograd()
+    ck.set_seed(3)
+    with pytest.raises(error, match=f"^{message}"):
+        call()
+    assert ck.get_winograd() == switch
+    if "seed" in message:
+        drawn = nn.Linear(2, 2).weight.value
+        ck.set_seed(3)
+        np.testing.assert_array_equal(nn.Linear(2, 2).weight.value, drawn)
+
+
+def test_settings_that_are_some_are_taken() -> None:
+    before = ck.get_winograd()
+    try:
+        for value in (False, np.True_, 0, True):
+            ck.set_winograd(value)
+            assert ck.get_winograd() is bool(value)
+    finally:
+        ck.set_winograd(before)
+    ck.set_seed(2**128 - 1)
+    ck.set_seed(np.uint8(3))
+    drawn = nn.Linear(2, 2).weight.value
+    with seeding.seeded(3):
+        np.testing.assert_array_equal(nn.Linear(2, 2).weight.value, drawn)
+
+
+# Containers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", ["0", "1", "2"])
+def test_a_layer_added_after_another_was_taken_out_overwrites_none(gone: str) -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid())
+    kept = [layer for name, layer in model.children().items() if name != gone]
+    delattr(model, gone)
+    added = nn.ELU()
+    assert [*model.append(added)] == [*kept, added]
+    with pytest.raises(TypeError, match=r"^Sequential: layer \d must be a Module, not 3$"):
+        model.append(3)  # type: ignore[arg-type]
+
+
+# Summaries ------------------------------------------------------------------------------------------
+
+
+class Improvised(nn.Module):
+    """A layer that is made while another works, and one within it that is not."""
+
+    def __init__(self) -> None:
+        self.inner = nn.Linear(2, 3)
+
+    def forward(self, x: Any) -> Any:
+        return nn.Sequential(nn.ReLU(), nn.Sequential(self.inner), nn.Linear(3, 4))(nn.Tanh()(x))
+
+
+def test_what_layers_made_in_forward_do_is_put_down_to_who_made_them() -> None:
+    rows = [line.split() for line in nn.Sequential(Improvised(), nn.ReLU()).summary((2,)).splitlines()[2:6]]
+    assert rows == [
+        ["input", "2"],
+        ["0", "Improvised", "4", "0", "24"],  # whose last layer has parameters, but none of the model's
+        ["0.inner", "Linear", "3", "9", "12"],
+        ["1", "ReLU", "4", "0", "0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "error", "message"),
+    [
+        (3, TypeError, "input_shape must be the sizes of one input's axes, not 3"),
+        ("ab", TypeError, "input_shape must be .*not "),
+        ((2.0,), TypeError, "input_shape must be an integer, not 2.0"),
+        ((True,), TypeError, "input_shape must be an integer, not True"),
+        ((-1,), ValueError, "input_shape must be at least 0, not -1"),
+        ((2**63,), ValueError, "input_shape must be at most"),
+    ],
+)
+def test_shapes_that_no_input_has(input_shape: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^summary: {message}"):
+        summarize(nn.Linear(2, 2), input_shape)
+    if input_shape != 3:
+        with pytest.raises(error, match=f"^summary: {message}"):
+            nn.Linear(2, 2).summary(input_shape)

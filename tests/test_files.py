@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from convkit.files import write_whole
+from convkit.files import check_regular, write_whole
 
 
 def test_text_and_bytes_arrive_in_folders_that_are_made(tmp_path: Path) -> None:
@@ -70,3 +72,53 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and sockets in folders are POSIX's")
+def test_only_what_ends_is_a_regular_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # since names of sockets must be short
+    Path("file").write_text("")
+    Path("good").symlink_to("file")
+    os.mkfifo("pipe")
+    Path("bad").symlink_to("pipe")
+    for name in ("file", "good", "."):  # a folder is refused by whoever opens it
+        check_regular(name)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        for path in (Path("pipe"), "bad", "socket", "/dev/zero"):
+            with pytest.raises(OSError, match=f"not a regular file: '{path}'"):
+                check_regular(path)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        check_regular("missing")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are POSIX's")
+def test_no_reader_waits_for_a_pipe(tmp_path: Path, run_apart: Callable[..., None]) -> None:
+    (tmp_path / "a").mkdir()
+    os.mkfifo(tmp_path / "a" / "x.png")
+    run_apart(
+        f"""
+        import convkit as ck
+        from convkit import data, nn, onnx
+        from convkit.cli.pictures import read_pictures
+        folder, pipe = {str(tmp_path)!r}, {str(tmp_path / "a" / "x.png")!r}
+        pictures = data.image_folder(folder, 8).images
+        readers = {{
+            "weights": lambda: ck.load(nn.Linear(1, 1), pipe),
+            "model": lambda: ck.load_model(pipe),
+            "onnx": lambda: onnx.load(pipe),
+            "idx": lambda: data.read_idx(pipe),
+            "predict": lambda: read_pictures([pipe], (1, 8, 8)),
+            "picture": lambda: pictures[0],
+            "checksum": pictures.checksum,
+            "in memory": lambda: data.image_folder(folder, 8, in_memory=True),
+        }}
+        for name, read in readers.items():
+            try:
+                read()
+                raise AssertionError(name)
+            except OSError as error:
+                assert (error.strerror, error.filename) == ("not a regular file", pipe), (name, error)
+        """,
+        seconds=20,
+    )

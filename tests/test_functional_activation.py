@@ -105,6 +105,20 @@ def test_prelu(shape: tuple[int, ...], size: int, dtype: Any) -> None:
     assert_close(grad_weight, sums if size == 3 else sums.sum()[None], dtype)
 
 
+def test_the_gradient_of_prelus_weight_comes_from_values_that_are_not_positive() -> None:
+    weight = np.array([0.25], "f4")
+    for grad, x, expected in [
+        ([np.inf, 1], [2, -1], -1),
+        ([np.nan, 1], [2, -1], -1),
+        ([1, 1], [np.inf, -1], -1),
+        ([1, 1], [np.nan, -1], np.nan),
+        ([np.nan, 1], [-2, -1], np.nan),
+        ([np.inf, 1], [-2, -1], -np.inf),
+    ]:
+        _, grad_weight = F.prelu_backward(np.array(grad, "f4"), np.array(x, "f4"), weight)
+        np.testing.assert_array_equal(grad_weight, [expected])
+
+
 def test_layers_train_their_parameters_and_call_their_functions() -> None:
     x = np.random.default_rng(0).standard_normal((6, 4)).astype("f4")
     layers = [nn.LeakyReLU(0.3), nn.ELU(0.5), nn.SELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Softplus(2.0)]
@@ -150,6 +164,33 @@ def test_dropout2d_is_a_layer_that_works_in_training_alone() -> None:
         nn.Dropout2d(-1)
     with pytest.raises(ValueError, match=r"dropout2d: x must have 3 axes"):
         F.dropout2d(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_dropped_channel_is_zero_whatever_it_held(bad: float, axes: int) -> None:
+    shape = (30, 20, *range(2, 2 + axes))
+    kept = F.dropout2d(np.ones(shape, "f4"), 0.4, seed=1) != 0
+    x = np.where(kept, np.float32(3), np.float32(bad))
+    expected = np.where(kept, np.float32(3) * np.float32(1 / 0.6), np.float32(0))
+    np.testing.assert_array_equal(F.dropout2d(x, 0.4, seed=1), expected)
+    np.testing.assert_array_equal(F.dropout2d_backward(x, 0.4, seed=1), expected)
+    assert not F.dropout2d(np.full(shape, bad), 1, seed=1).any()
+    assert not F.dropout2d_backward(np.full(shape, bad), 1, seed=1).any()
+
+
+@pytest.mark.parametrize(("layer", "rank"), [(nn.Dropout2d, 2), (nn.Dropout3d, 3)])
+def test_in_training_a_dropped_channel_is_zero_and_has_no_gradient(layer: Any, rank: int) -> None:
+    dropping = layer(0.5)
+    shape = (30, 20, *(2,) * rank)
+    y = dropping(np.full(shape, np.inf, "f4"), training=True)
+    assert set(np.unique(y)) == {0, np.inf} and 0.3 < (y == 0).mean() < 0.7
+
+    def loss(y: Any, factor: Any) -> Any:
+        return F.sum(F.multiply(y, factor))
+
+    _, _, grad = ck.value_and_grad(dropping, loss, inputs=True)(np.ones(shape, "f4"), np.full(shape, np.inf, "f4"))
+    assert set(np.unique(grad)) == {0, np.inf} and 0.3 < (grad == 0).mean() < 0.7
 
 
 # Images of another size -----------------------------------------------------------------------------
@@ -200,6 +241,57 @@ def test_upsampling_is_a_layer() -> None:
     _, _, grad_x = ck.value_and_grad(layer, nn.MSELoss(), inputs=True)(x, target)
     expected = F.interpolate_backward(2 * layer(x) / target.size, x.shape, "bilinear", True)
     np.testing.assert_allclose(grad_x, expected, rtol=1e-5, atol=1e-8)
+
+
+@dtypes
+def test_interpolation_is_a_mean_of_neighbours_of_any_size(dtype: Any) -> None:
+    large = dtype(3e38) if dtype is np.float32 else 1.7e308
+    y = F.interpolate(np.array([[[large, -large]]], dtype), size=4, mode="linear")
+    np.testing.assert_allclose(y, np.array([[[1, 0.5, -0.5, -1]]]) * large, rtol=1e-6)
+    assert np.isfinite(F.interpolate(np.full((1, 1, 3, 3), large, dtype), size=(7, 5), mode="bilinear")).all()
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_an_output_that_lies_on_an_input_meets_no_other(bad: float) -> None:
+    corners = F.interpolate(np.array([[[1, bad, 3]]], "f4"), size=5, mode="linear", align_corners=True)
+    np.testing.assert_array_equal(corners, [[[1, bad, bad, bad, 3]]])
+    same = np.array([[[1, bad, 3, bad]]])
+    for align_corners in (False, True):
+        np.testing.assert_array_equal(F.interpolate(same, 4, mode="linear", align_corners=align_corners), same)
+    thirds = F.interpolate(np.array([[[bad, 2]]]), 6, mode="linear")  # the last two lie beyond the last input
+    np.testing.assert_array_equal(thirds, [[[bad, bad, bad, bad, 2, 2]]])
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_the_gradient_of_an_output_goes_to_no_input_that_it_was_not_made_of(bad: float) -> None:
+    grad = np.array([[[1, 1, bad, 1, 1]]], "f4")
+    gradient = F.interpolate_backward(grad, (1, 1, 3), "linear", align_corners=True)
+    np.testing.assert_array_equal(gradient, [[[1.5, bad, 1.5]]])
+
+
+@pytest.mark.parametrize("size", [10, 15, 29, 50, 98, 104])
+def test_grid_points_are_met_exactly(size: int) -> None:
+    """Also where the step from one output to the next is no number that a computer has."""
+    x = np.random.default_rng(0).standard_normal((1, 1, size))
+    for factor in (2, 3, 49, 107):
+        out = factor * (size - 1) + 1
+        y = F.interpolate(x, out, mode="linear", align_corners=True)
+        np.testing.assert_array_equal(y[..., ::factor], x)
+        down = F.interpolate(y, size, mode="linear", align_corners=True)
+        np.testing.assert_array_equal(down, x)
+    odd = F.interpolate(x, scale_factor=3, mode="linear")
+    np.testing.assert_array_equal(odd[..., 1::3], x)
+
+
+@dtypes
+def test_interpolations_gradient_is_its_adjoint(seed: int, dtype: Any) -> None:
+    """To the bit: each column is what the other has as a row."""
+    size, out = (int(n) for n in np.random.default_rng(seed).integers(1, 30, 2))
+    for align_corners in (False, True):
+        forward = F.interpolate(np.eye(size, dtype=dtype)[:, None], out, mode="linear", align_corners=align_corners)
+        shape = (out, 1, size)
+        backward = F.interpolate_backward(np.eye(out, dtype=dtype)[:, None], shape, "linear", align_corners)
+        np.testing.assert_array_equal(forward[:, 0], backward[:, 0].T)
 
 
 @pytest.mark.parametrize(

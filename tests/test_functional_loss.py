@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+import convkit as ck
 import reference as ref
 from convkit import functional as F
+from convkit import nn
 from geometries import normal
 from reference import assert_close, assert_gradient, relative_error
 
@@ -169,6 +173,150 @@ def test_what_does_not_belong_together_is_refused(logits: Any, labels: Any, opti
             function(np.zeros(logits), np.zeros(labels, np.int64), **options)
 
 
+# What does not count ---------------------------------------------------------------------------------
+
+reductions = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+layouts = pytest.mark.parametrize("layout", ["rows", "planes"])  # two kernels
+
+
+def in_layout(layout: str, *arrays: Any) -> list[Any]:
+    """Scores (N, C) and labels (N,) as they are, or each sample as a position of one image."""
+    if layout == "rows":
+        return list(arrays)
+    return [a.T[None, :, None].copy() if a.ndim == 2 else a[None, None] for a in arrays]
+
+
+@reductions
+@layouts
+@dtypes
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_what_stands_at_an_ignored_position_spreads_nowhere(
+    reduction: str, layout: str, dtype: Any, bad: float, smoothing: float
+) -> None:
+    rng = np.random.default_rng(0)
+    values, numbers = normal(rng, (40, 3), dtype), rng.integers(0, 3, 40)
+    options = {"label_smoothing": smoothing, "weight": np.array([0.5, 1, 2], dtype), "reduction": reduction}
+    numbers[::5] = 9
+    logits, labels = in_layout(layout, values.copy(), numbers)
+    expected = F.cross_entropy(logits, labels, ignore_index=9, **options)
+    slope = F.cross_entropy_backward(logits, labels, ignore_index=9, **options)
+    values[::5, 1] = bad
+    logits, labels = in_layout(layout, values, numbers)
+    np.testing.assert_array_equal(F.cross_entropy(logits, labels, ignore_index=9, **options), expected)
+    gradient = F.cross_entropy_backward(logits, labels, ignore_index=9, **options)
+    np.testing.assert_array_equal(gradient, slope)
+    assert not np.moveaxis(gradient, 1, -1).reshape(40, 3)[::5].any()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@layouts
+def test_in_a_graph_an_ignored_position_has_no_gradient_either(reduction: str, layout: str) -> None:
+    logits, labels = in_layout(layout, np.array([[np.nan, 1], [0, 0]], "f4"), np.array([9, 1]))
+    loss_fn = partial(F.cross_entropy, ignore_index=9, reduction=reduction)
+    loss, _, grad = ck.value_and_grad(nn.Sequential(), lambda x, t: loss_fn(x, t), inputs=True)(logits, labels)
+    assert loss == pytest.approx(math.log(2))
+    np.testing.assert_allclose(grad, in_layout(layout, np.array([[0, 0], [0.5, -0.5]]))[0])
+
+
+@reductions
+def test_a_gradient_from_above_that_is_infinite_leaves_ignored_positions_alone(reduction: str) -> None:
+    for function in (F.cross_entropy_backward, F.nll_loss_backward):
+        gradient = function(np.zeros((2, 2)), [9, 1], ignore_index=9, reduction=reduction, grad_output=np.inf)
+        np.testing.assert_array_equal(gradient[0], 0)
+
+
+@reductions
+@layouts
+@dtypes
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("absent", [math.inf, math.nan])
+def test_the_weight_of_a_class_that_no_label_names_may_be_anything(
+    reduction: str, layout: str, dtype: Any, soft: bool, absent: float
+) -> None:
+    """As 1 / counts is infinite for a class that does not occur."""
+    rng = np.random.default_rng(1)
+    values, numbers = normal(rng, (30, 3), dtype), rng.integers(1, 3, 30)
+    numbers[::4] = 0 if soft else 9
+    weight = np.array([absent, 0.5, 2], dtype)
+    if soft:
+        probabilities = np.eye(3, dtype=dtype)[numbers]
+        probabilities[::4] = [0, 0.25, 0.75]
+        logits, labels = in_layout(layout, values, probabilities)
+        options: dict[str, Any] = {"reduction": reduction}
+    else:
+        logits, labels = in_layout(layout, values, numbers)
+        options = {"reduction": reduction, "ignore_index": 9}
+    usual = np.array([1, 0.5, 2], dtype)
+    for function in (F.cross_entropy, F.cross_entropy_backward):
+        got = function(logits, labels, weight=weight, **options)
+        np.testing.assert_array_equal(got, function(logits, labels, weight=usual, **options))
+        assert np.isfinite(got).all()
+
+
+@reductions
+@layouts
+@dtypes
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_target_of_zero_adds_nothing_whatever_the_logit(
+    reduction: str, layout: str, dtype: Any, smoothing: float, bad: float
+) -> None:
+    """0 · log 0 = 0: for probabilities of 0, for classes of weight 0, in every reduction."""
+    rng = np.random.default_rng(2)
+    values, numbers = normal(rng, (20, 5), dtype), rng.integers(1, 5, 20)
+    shares = np.concatenate([np.zeros((20, 1)), rng.dirichlet(np.ones(4), 20)], 1).astype(dtype)
+    values[:, 0] = -np.inf
+    weight = np.array([0, 1, 0.5, 2, 1], dtype)
+    options: dict[str, Any] = {"reduction": reduction, "weight": weight, "label_smoothing": smoothing}
+    for targets in (numbers, shares):
+        results = []
+        for worst in (-np.inf, -200.0):  # of which exp is as much 0
+            values[:, 0] = worst
+            logits, labels = in_layout(layout, values, targets)
+            results.append([f(logits, labels, **options) for f in (F.cross_entropy, F.cross_entropy_backward)])
+        for got, expected in zip(*results, strict=True):
+            assert np.isfinite(got).all()
+            assert_close(got, expected, dtype)
+    # A position of which no target is above 0.
+    values[3], numbers[3], shares[3] = bad, 0, np.eye(5)[0]
+    if smoothing == 0:
+        for targets in (numbers, shares):
+            logits, labels = in_layout(layout, values, targets)
+            assert np.isfinite(F.cross_entropy(logits, labels, **options)).all()
+            gradient = np.moveaxis(F.cross_entropy_backward(logits, labels, **options), 1, -1).reshape(20, 5)
+            assert np.isfinite(gradient).all() and not gradient[3].any() and gradient[4].any()
+
+
+def test_a_plan_follows_class_weights_that_are_assigned() -> None:
+    class Weighted(nn.Module):
+        def __init__(self) -> None:
+            self.weight = nn.Buffer(np.ones(3, "f4"))
+
+        def forward(self, x: Any) -> Any:
+            return x
+
+    model, rng = Weighted(), np.random.default_rng(3)
+    logits, labels = normal(rng, (2, 3, 4, 5), np.float32), rng.integers(0, 3, (2, 4, 5))
+    gradient = ck.value_and_grad(
+        model, lambda x, t: F.cross_entropy(x, t, weight=model.weight, label_smoothing=0.3), inputs=True
+    )
+    for weight in ([1, 1, 1], [5, 1, 2]):
+        model.weight.assign(np.array(weight, "f4"))
+        expected = ref.cross_entropy_backward(logits, labels, weight=np.array(weight), label_smoothing=0.3)
+        assert_close(gradient(logits, labels)[2], expected, np.float32)
+
+
+def test_a_target_above_zero_meets_its_logit() -> None:
+    """Nothing else is hidden: neither a loss that is infinite nor one that is not known."""
+    logits = np.array([[-np.inf, 1, 2]])
+    for reduction in ("mean", "sum"):
+        for targets in ([[0.25, 0.75, 0]], [0]):
+            assert F.cross_entropy(logits, np.array(targets), reduction=reduction) == np.inf
+        assert np.isnan(F.cross_entropy(np.array([[np.nan, 1, 2]]), [1], reduction=reduction))
+        assert np.isnan(F.cross_entropy(np.array([[np.nan, 1, 2]]), np.array([[0, 0, 1.0]]), reduction=reduction))
+
+
 # Mean squared error ---------------------------------------------------------------------------------
 
 
@@ -195,3 +343,31 @@ def test_cross_entropy_gradient_is_scaled_by_what_comes_from_above() -> None:
 def test_no_label_that_counts_makes_no_mean() -> None:
     loss = F.cross_entropy(np.zeros((2, 3)), np.array([1, 1]), ignore_index=1)
     assert np.isnan(loss)
+
+
+def test_labels_that_are_written_to_while_they_are_read_crash_nothing(run_apart: Callable[..., None]) -> None:
+    """A loader that uses its buffer again, too soon: each call takes what it has checked, or refuses it."""
+    run_apart(
+        """
+        import threading
+        import numpy as np
+        from convkit import functional as F
+
+        def write():
+            while not done:
+                labels[10000:] = 1 << 34
+                labels[10000:] = 1
+
+        logits, labels, done = np.zeros((20000, 10), "f4"), np.zeros(20000, np.int64), []
+        writer = threading.Thread(target=write)
+        writer.start()
+        for call in range(400):
+            for function in (F.cross_entropy, F.cross_entropy_backward):
+                try:
+                    function(logits, labels)
+                except ValueError as error:
+                    assert "label 17179869184 is none of the 10 classes" in str(error)
+        done.append(True)
+        writer.join()
+        """
+    )

@@ -70,3 +70,13 @@ def test_arguments_of_another_kind(function: Any) -> None:
         function(np.zeros(3), 0)
     with pytest.raises(TypeError, match="log_probabilities must be a float32 or float64 array, not int64"):
         function(np.zeros((2, 3), np.int64), [0, 1])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+def test_an_ignored_label_meets_no_weight(reduction: str, weight: float) -> None:
+    """As 1 / counts is infinite for a class that does not occur."""
+    x, labels = -np.ones((2, 2), "f4"), [9, 1]
+    options = {"weight": np.array([weight, 1], "f4"), "ignore_index": 9, "reduction": reduction}
+    np.testing.assert_array_equal(F.nll_loss(x, labels, **options), [0, 1] if reduction == "none" else 1)
+    np.testing.assert_array_equal(F.nll_loss_backward(x, labels, **options), [[0, 0], [0, -1]])

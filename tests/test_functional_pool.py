@@ -301,3 +301,8 @@ def test_pooling_no_channels(rank: int, kernel: int) -> None:
         assert y.shape == (2, 0, *(7 - kernel,) * rank)
         last = x if name == "max_pool" else x.shape
         assert function(name, rank, True)(y, last, kernel, 1).shape == x.shape
+
+
+def test_a_value_whose_place_another_took_has_no_gradient_even_where_it_is_infinite() -> None:
+    gradient = F.max_unpool1d_backward(np.array([[[np.inf, 1, 1, 1]]], "f4"), np.zeros((1, 1, 2), int))
+    np.testing.assert_array_equal(gradient, [[[0, np.inf]]])

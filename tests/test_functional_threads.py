@@ -13,6 +13,7 @@ import pytest
 import convkit as ck
 from convkit import functional as F
 from geometries import normal
+from interpreter import SANITIZED
 
 
 def work() -> list[Any]:
@@ -96,6 +97,30 @@ def test_a_forked_child_computes(start_a_team_first: bool, run_apart: Callable[.
         _, status = os.waitpid(child, 0)
         assert F.conv2d(x, w).shape == (16, 16, 38, 38)
         sys.exit(os.waitstatus_to_exitcode(status))
+        """
+    )
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's frames are larger")
+def test_threads_with_little_stack_compute(run_apart: Callable[..., None]) -> None:
+    run_apart(
+        """
+        import threading
+        import numpy as np
+        from convkit import functional as F
+
+        def compute():
+            for dtype in ("f4", "f8"):
+                x, weight = np.ones((4, 64, 20, 20), dtype), np.ones((64, 64, 3, 3), dtype)
+                F.conv2d_backward(F.conv2d(x, weight, padding=1), x, weight, padding=1)
+            done.append(True)
+
+        done = []
+        threading.stack_size(64 * 1024)
+        thread = threading.Thread(target=compute)
+        thread.start()
+        thread.join()
+        assert done
         """
     )
 

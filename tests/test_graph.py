@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import pickle
 import threading
 import tracemalloc
 import weakref
@@ -486,6 +487,165 @@ def test_clipping_by_value_bounds_every_entry() -> None:
         ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(1.0), clip_value=0)
 
 
+def test_clipping_bounds_a_gradient_whose_squares_overflow() -> None:
+    model = nn.Linear(2, 1, bias=False).astype("float64")
+    model.weight.assign([[0.0, 0.0]])
+    step = ck.compile_step(model, lambda y: F.sum(y), optim.SGD(1.0), clip_norm=10.0)
+    step(np.float64([[3e200, -4e200]]))
+    np.testing.assert_allclose(model.weight.value, [[-6, 8]], rtol=1e-12)
+    step(np.float64([[0, np.inf]]))
+    assert np.isnan(model.weight.value[0, 1]), "an infinite gradient is not clipped to something that looks right"
+
+
+def test_what_one_plan_leaves_in_the_gradient_is_not_another_s() -> None:
+    """Plans of a step share the gradient's memory; a parameter that this batch does not reach stays where it is."""
+
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            self.two, self.other = nn.Linear(4, 1), nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.two(x) if x.shape[0] == 2 else self.other(x)
+
+    model = Branches()
+    step = ck.compile_step(model, nn.MSELoss(), optim.SGD(0.02))
+    for images in (2, 3, 2):
+        step(np.ones((images, 4), "f4"), np.ones((images, 1), "f4"))
+    before = model.state_dict()
+    step(np.ones((3, 4), "f4"), np.ones((3, 1), "f4"))
+    np.testing.assert_array_equal(model.two.weight.value, before["two.weight"])
+    assert np.all(model.other.weight.value != before["other.weight"])
+
+
+class Embedding(nn.Module):
+    """What a layer makes of a constant is added to the input."""
+
+    def __init__(self, constant: np.ndarray) -> None:
+        self.constant = constant
+        self.table = nn.Linear(3, 2, bias=False)
+
+    def forward(self, x):
+        return x + F.mean(self.table(self.constant))
+
+
+@pytest.mark.parametrize(
+    "constant", [np.eye(3, dtype="f4"), np.eye(3), np.eye(3, dtype="u1")], ids=lambda c: str(c.dtype)
+)
+def test_a_layer_called_on_a_constant_is_trained_and_followed(constant: np.ndarray) -> None:
+    model, x = Embedding(constant), np.zeros((2, 2), "f4")
+    scale = 1 / 255 if constant.dtype == np.uint8 else 1
+    model.table.weight.assign(np.full((2, 3), 6.0))
+    np.testing.assert_allclose(model(x), 6 * scale, rtol=1e-6)
+    model.table.weight.assign(np.full((2, 3), 12.0))
+    np.testing.assert_allclose(model(x), 12 * scale, rtol=1e-6)
+    assert gradient_error(Embedding(constant).astype("float64"), nn.MSELoss(), np.ones((2, 2)), np.zeros((2, 2))) < 1e-6
+
+
+def test_a_module_without_inputs_is_called_and_used() -> None:
+    class Position(nn.Module):
+        def __init__(self) -> None:
+            self.weight = ck.Parameter(np.arange(4, dtype="f4"))
+
+        def forward(self):
+            return self.weight * 2.0
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.position = Position()
+
+        def forward(self, x):
+            return x + self.position()
+
+    np.testing.assert_array_equal(Position()(), [0, 2, 4, 6])
+    np.testing.assert_array_equal(Net()(np.ones((1, 4), "f4")), [[1, 3, 5, 7]])
+    assert gradient_error(Net().astype("float64"), nn.MSELoss(), np.ones((2, 4)), np.zeros((2, 4))) < 1e-6
+    with pytest.raises(TypeError, match=r"forward\(\) missing 1 required positional argument"):
+        nn.Linear(2, 1)()
+
+
+def test_old_values_of_a_buffer_stay_old_under_any_shape() -> None:
+    class Exchange(nn.Module):
+        """Returns the first buffer as it was, then exchanges the two."""
+
+        def __init__(self) -> None:
+            self.one, self.two = ck.Buffer(np.zeros(4, "f4")), ck.Buffer(np.ones(4, "f4"))
+
+        def forward(self, x):
+            old = F.reshape(F.reshape(self.one, (2, 2)), (1, 4))
+            self.one.update(self.two)
+            self.two.update(F.reshape(old, (4,)))
+            return x + old, old
+
+    model = Exchange()
+    for call in range(3):
+        _, old = model(np.ones((1, 4), "f4"))
+        np.testing.assert_array_equal(old, np.full((1, 4), call % 2))
+        np.testing.assert_array_equal(model.one.value, np.full(4, 1 - call % 2))
+        np.testing.assert_array_equal(model.two.value, np.full(4, call % 2))
+
+
+class Inverse(ck.Op):
+    """Of a matrix; of some there is none."""
+
+    def shape(self, x):
+        return x
+
+    def forward(self, x):
+        return np.linalg.inv(x)
+
+
+def test_what_depends_on_parameters_alone_is_tried_again_after_a_failure() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.weight = ck.Parameter(np.eye(2, dtype="f4"))
+
+        def forward(self, x):
+            return F.matmul(x, Inverse()(self.weight))
+
+    model, x = Net(), np.ones((1, 2), "f4")
+    np.testing.assert_array_equal(model(x), [[1, 1]])
+    model.weight.assign(np.zeros((2, 2)))
+    for _ in range(2):
+        with pytest.raises(np.linalg.LinAlgError):
+            model(x)
+    model.weight.assign(2 * np.eye(2))
+    np.testing.assert_array_equal(model(x), [[0.5, 0.5]])
+
+
+def test_an_update_that_is_broken_off_is_seen_by_inference() -> None:
+    class Interrupted(optim.SGD):
+        def update(self, *arguments, **named):
+            super().update(*arguments, **named)
+            raise KeyboardInterrupt
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.weight, self.scale = ck.Parameter(np.eye(2)), ck.Parameter(np.full((2, 2), 3.0))
+
+        def forward(self, x):
+            return F.matmul(x, self.weight * self.scale)
+
+    model, x = Net(), np.ones((1, 2))
+    step = ck.compile_step(model, nn.MSELoss(), Interrupted(0.1))
+    model(x)
+    with pytest.raises(KeyboardInterrupt):
+        step(x, x)
+    assert not np.array_equal(model.weight.value, np.eye(2))
+    np.testing.assert_allclose(model(x), x @ (model.weight.value * model.scale.value))
+
+
+def test_averaged_weights_give_way_in_a_model_converted_meanwhile() -> None:
+    model = small_net()
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.3), ema_decay=0.8)
+    for _ in range(3):
+        step(*batch_of(6))
+    trained = model.state_dict()
+    with step.averaged():
+        model.astype("float64")
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, trained[name].astype("f8"), err_msg=name)
+
+
 def test_averaged_weights_follow_their_formula_and_give_way_again() -> None:
     model = small_net().astype("float64")
     x, labels = batch_of(6)
@@ -673,6 +833,36 @@ def test_an_op_of_ones_own_cannot_write_over_its_inputs() -> None:
         unary(lambda x: Greedy()(x * 1.0))(np.ones((2, 3)))
 
 
+def one_sided(**methods) -> ck.Op:
+    """A `Cube` with some methods replaced."""
+    return type("Own", (Cube,), {name: staticmethod(method) for name, method in methods.items()})()
+
+
+@pytest.mark.parametrize(
+    ("op", "message"),
+    [
+        (one_sided(shape=lambda x: 3), "Own.shape must return a tuple of integers, not 3"),
+        (one_sided(shape=lambda x: (3, "a")), "Own.shape: what it returns must be an integer, not 'a'"),
+        (one_sided(forward=lambda x: x + 1j), "Own.forward returned complex"),
+        (one_sided(forward=lambda x: x.astype(object)), "Own.forward returned object"),
+        (one_sided(backward=lambda grad, inputs, output: None), "Own.backward must return a tuple of gradients"),
+        (one_sided(backward=lambda grad, inputs, output: (grad * 1j,)), "Own.backward returned complex"),
+    ],
+)
+def test_what_an_op_of_ones_own_returns_is_looked_at(op: ck.Op, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        ck.value_and_grad(unary(lambda x: op(x * 1.0)), lambda y: F.sum(y), inputs=True)(np.ones((2, 3), "f4"))
+
+
+def test_an_op_of_ones_own_takes_one_dtype() -> None:
+    with pytest.raises(
+        TypeError, match="Cube: arguments must share one dtype, but came as input 0 float32, input 1 float64"
+    ):
+        Cube()(np.ones(2, "f4"), np.ones(2))
+    with pytest.raises(TypeError, match="Cube: an op has one input or more"):
+        Cube()()
+
+
 def test_a_gradient_that_no_op_gives_is_an_error_not_zero() -> None:
     class Distilled(nn.Module):
         def __init__(self) -> None:
@@ -681,7 +871,9 @@ def test_a_gradient_that_no_op_gives_is_an_error_not_zero() -> None:
         def forward(self, x):
             return self.student(x), F.softmax(self.teacher(x))
 
-    with pytest.raises(NotImplementedError, match="ProbabilityCrossEntropy has no gradient to all of its inputs"):
+    with pytest.raises(
+        NotImplementedError, match="ProbabilityCrossEntropy: no gradient is known to its argument 1, of shape"
+    ):
         ck.value_and_grad(Distilled(), lambda y: F.cross_entropy(*y))(np.ones((2, 4), "f4"))
 
 
@@ -737,6 +929,108 @@ def test_wrong_inputs_are_named() -> None:
         ck.value_and_grad(model, lambda y, t: y)(batch_of(2)[0], np.zeros(2, int))
     with pytest.raises(ValueError, match="label 7 is none of the 3 classes"):
         ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1))(batch_of(2)[0], [0, 7])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 3}, "model must be a Module, not 3"),
+        ({"loss_fn": 3}, "loss_fn must be a function of outputs and targets, not 3"),
+        ({"optimizer": 0.1}, "optimizer must be an Optimizer, not 0.1"),
+        ({"clip_norm": "a"}, "clip_norm must be a number, not 'a'"),
+        ({"clip_norm": True}, "clip_norm must be a number, not True"),
+        ({"clip_norm": -1}, "clip_norm must be positive, not -1"),
+        ({"clip_value": [1]}, r"clip_value must be a number, not \[1\]"),
+        ({"clip_value": np.nan}, "clip_value must be positive, not nan"),
+        ({"accumulate": 0}, "accumulate must be at least 1, not 0"),
+        ({"seed": 2**70}, "seed must be at most"),
+        ({"seed": 1.5}, "seed must be an integer, not 1.5"),
+        ({"outputs": "no"}, "outputs must be True or False, not 'no'"),
+        ({"check_finite": "no"}, "check_finite must be True or False, not 'no'"),
+    ],
+)
+def test_what_a_step_is_made_of_is_checked(arguments, message: str) -> None:
+    valid = {"model": nn.Linear(2, 2), "loss_fn": nn.CrossEntropyLoss(), "optimizer": optim.SGD(0.1)}
+    with pytest.raises((TypeError, ValueError), match=f"compile_step: {message}"):
+        ck.compile_step(**valid | arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 3}, "model must be a Module, not 3"),
+        ({"loss_fn": 3}, "loss_fn must be a function of outputs and targets, not 3"),
+        ({"inputs": "no"}, "inputs must be True or False, not 'no'"),
+        ({"training": "no"}, "training must be True or False, not 'no'"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+    ],
+)
+def test_what_a_gradient_is_made_of_is_checked(arguments, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"value_and_grad: {message}"):
+        ck.value_and_grad(**{"model": nn.Linear(2, 2), "loss_fn": nn.CrossEntropyLoss()} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"count": 1.5}, "count must be of numbers that int64 can hold, not float64"),
+        ({"count": -5}, "count must be at least 0, not -5"),
+        ({"calls": "a"}, "calls must be of numbers that int64 can hold, not <U1"),
+        ({"velocity/bias": np.ones(2, "c8")}, "velocity/bias must be of numbers that float32 can hold, not complex64"),
+        ({"velocity/bias": None}, r"velocity/bias must have shape \(2,\), not \(\)"),
+        ({"velocity/bias": np.ones(3, "f4")}, r"velocity/bias must have shape \(2,\), not \(3,\)"),
+        (
+            {"velocity/bias": np.full(2, 1e300)},
+            r"velocity/bias must be of numbers that float32 can hold, up to 3.4e\+38",
+        ),
+        ({1: 2}, "the state has 1, which this step does not"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(entries, message: str) -> None:
+    step = ck.compile_step(nn.Linear(2, 2), nn.CrossEntropyLoss(), optim.SGD(0.1, momentum=0.9))
+    step(np.ones((2, 2), "f4"), [0, 1])
+    before = step.state_dict()
+    other = {name: values + 1 for name, values in before.items()}
+    with pytest.raises((TypeError, ValueError), match=f"load_state_dict: {message}"):
+        step.load_state_dict(other | entries)
+    for name, values in step.state_dict().items():
+        np.testing.assert_array_equal(values, before[name], err_msg=name)
+    with pytest.raises(TypeError, match="load_state_dict: state must be a mapping of names to arrays, not None"):
+        step.load_state_dict(None)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
+def test_a_step_says_that_it_is_not_copied(copied) -> None:
+    with pytest.raises(TypeError, match="a CompiledStep is not copied or pickled: its model is"):
+        copied(ck.compile_step(nn.Linear(2, 2), nn.CrossEntropyLoss(), optim.SGD(0.1)))
+
+
+def test_a_module_that_holds_itself_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].parent = model
+    with pytest.raises(ValueError, match="Sequential: 0.parent is a module that holds itself"):
+        model.parameters()
+
+
+@pytest.mark.parametrize("dtype", [None, "int32", "what", np.float16])
+def test_a_model_is_converted_to_floats_only(dtype) -> None:
+    with pytest.raises(TypeError, match="astype: dtype must be float32 or float64, not"):
+        nn.Linear(2, 2).astype(dtype)
+
+
+def test_a_model_is_not_converted_by_half() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).astype("float64")
+    model[1].bias.assign([1e300, 0])
+    with pytest.raises(TypeError, match=r"astype: 1.bias must be of numbers that float32 can hold, up to 3.4e\+38"):
+        model.astype("float32")
+    assert model[0].weight.dtype == np.float64
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_float32_cannot_hold_is_infinite_without_a_warning() -> None:
+    assert np.isinf(nn.Linear(1, 1, bias=False)(np.full((1, 1), 1e300))).all()
+    _, grads = ck.value_and_grad(nn.Linear(1, 1), nn.MSELoss())(np.ones((1, 1), "f4"), np.full((1, 1), -1e300))
+    assert np.isinf(grads["bias"]).all()
 
 
 def test_a_trace_leaves_nothing_behind_when_forward_fails() -> None:

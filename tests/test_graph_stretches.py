@@ -15,6 +15,8 @@ from convkit import functional as F
 from convkit import models, nn, optim
 from convkit.graph import plan
 from convkit.graph.stretches import Cut, put_together
+from convkit.ops.base import Spec
+from convkit.ops.shape import Reshape
 
 pytestmark = pytest.mark.usefixtures("threaded")
 
@@ -48,7 +50,7 @@ def results(batch: int, dtype: str) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("batch", [12, 16, 24, 36, 47, 64, 70, 96, 130])
+@pytest.mark.parametrize("batch", [12, 16, 24, 36, 47, 64, 70, 90, 96, 130])
 def test_the_bits_do_not_depend_on_the_shares(batch: int, dtype: str) -> None:
     ck.set_num_threads(1)
     alone = results(batch, dtype)
@@ -56,6 +58,29 @@ def test_the_bits_do_not_depend_on_the_shares(batch: int, dtype: str) -> None:
         ck.set_num_threads(threads)
         for one, other in zip(alone, results(batch, dtype), strict=True):
             assert one.tobytes() == other.tobytes(), f"{threads} threads"
+
+
+class Clips(nn.Module):
+    """Frames treated one by one, then put together to clips, as many as there are blocks of frames."""
+
+    def __init__(self, clips: int) -> None:
+        self.clips, self.conv = clips, nn.Conv2d(3, 16, 3, padding=1)
+
+    def forward(self, x: Any) -> Any:
+        return F.tanh(F.reshape(self.conv(x), (self.clips, -1)))
+
+
+@pytest.mark.parametrize(("frames", "clips"), [(30, 2), (60, 4)])
+def test_a_reshape_that_regroups_the_batch_ends_a_stretch(frames: int, clips: int) -> None:
+    model, x = Clips(clips), np.random.default_rng(0).standard_normal((frames, 3, 16, 16)).astype("f4")
+    ck.set_num_threads(1)
+    alone = model(x)
+    ck.set_num_threads(2)
+    for _ in range(200):
+        np.testing.assert_array_equal(model(x), alone)
+    one, other = Spec((frames, 16), x.dtype), Spec((clips, frames // clips * 16), x.dtype)
+    assert Reshape(other.shape).by_image(one) == Reshape(one.shape).by_image(other) == ()
+    assert Reshape((frames, 4, 4)).by_image(one) == (0,)
 
 
 class Whole(nn.Module):

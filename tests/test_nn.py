@@ -319,3 +319,65 @@ def test_networks_have_the_parameters_of_their_paper(name: str, parameters: int)
     assert sum(p.size for p in model.parameters().values()) == parameters == entry.parameters
     assert model.architecture == {"name": name, "arguments": {}}
     assert model(np.zeros((1, *entry.input_shape), "f4")).shape == (1, 10)
+
+
+# --- losses ---------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_keeps_weights_of_its_own() -> None:
+    weight = np.array([1, 2], "f4")
+    loss = nn.CrossEntropyLoss(weight=weight)
+    weight[0] = 100
+    np.testing.assert_array_equal(loss.weight, [1, 2])
+    with pytest.raises(ValueError, match="read-only"):  # it would reach no plan made before
+        loss.weight[0] = 100
+
+
+@pytest.mark.parametrize(
+    ("loss", "attribute", "value"),
+    [
+        (nn.CrossEntropyLoss(), "label_smoothing", 0.9),
+        (nn.CrossEntropyLoss(), "ignore_index", 1),
+        (nn.CrossEntropyLoss(np.ones(3)), "weight", np.array([1.0, 2, 3])),
+        (nn.AuxiliaryCrossEntropyLoss(), "auxiliary_weight", 5.0),
+    ],
+)
+def test_plans_follow_the_attributes_of_a_loss(loss, attribute: str, value) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            y = self.layer(x)
+            return (y, F.tanh(y)) if isinstance(loss, nn.AuxiliaryCrossEntropyLoss) else y
+
+    model, x, labels = Two(), IMAGES[0, 0, :6, :4], np.array([0, 1, 2, 2, 1, 0])
+    step, gradient = ck.compile_step(model, loss, ck.optim.SGD(0.0)), ck.value_and_grad(model, loss)
+    before = step(x, labels)
+    assert gradient(x, labels)[0] == pytest.approx(before)
+    setattr(loss, attribute, value)
+    after = step(x, labels)
+    assert after != pytest.approx(before)
+    assert gradient(x, labels)[0] == pytest.approx(after)
+    assert ck.value_and_grad(model, loss)(x, labels)[0] == pytest.approx(after)
+
+
+def test_plans_follow_a_loss_of_ones_own_and_are_kept_else() -> None:
+    traced = []
+
+    class Scaled(nn.MSELoss):
+        factor = 1.0
+
+        def __call__(self, prediction, target):
+            traced.append(self.factor)
+            nn.CrossEntropyLoss(label_smoothing=0.1)  # made while a graph is recorded, it changes nothing
+            return self.factor * super().__call__(prediction, target)
+
+    loss = Scaled()
+    gradient = ck.value_and_grad(nn.Sequential(nn.Linear(8, 2)), loss)
+    first = gradient(IMAGES, np.zeros((2, 4, 9, 2)))[0]
+    assert gradient(IMAGES, np.zeros((2, 4, 9, 2)))[0] == first
+    loss.factor = 3.0
+    for _ in range(2):
+        assert gradient(IMAGES, np.zeros((2, 4, 9, 2)))[0] == pytest.approx(3 * first)
+    assert traced == [1.0, 3.0]

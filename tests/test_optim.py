@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -76,6 +77,81 @@ def test_steps_need_no_binding_and_ignore_it() -> None:
 def test_epochs_without_binding_say_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"Cosine: .*optimizer\.bind\(steps_per_epoch\).*steps="):
         optim.Cosine(1.0, epochs=3)(0)
+
+
+def boundaries(batches: int, accumulate: int, epochs: int) -> list[int]:
+    """The updates about the ends of the first few intervals of so many epochs, where an epoch has so many batches."""
+    ends = [-(-k * batches * epochs // accumulate) for k in (1, 2, 3, 7)]
+    return sorted({max(end + step, 0) for end in ends for step in (-1, 0, 1)})
+
+
+@pytest.mark.parametrize("accumulate", range(2, 9))
+def test_epochs_end_at_the_update_that_exact_arithmetic_says(accumulate: int) -> None:
+    """`Trainer` binds a fraction of updates; an epoch that ends with an update must not last another one."""
+    wrong = []
+    for batches, epochs in itertools.product(range(1, 200), range(1, 12)):
+        per_epoch = batches / accumulate
+        step = optim.Step(1.0, 0.5, epochs=epochs).bind(per_epoch)
+        table = optim.Piecewise((4.0, 2.0, 1.0), epochs=(epochs, epochs, 1)).bind(per_epoch)
+        cosine = optim.Cosine(1.0, epochs=epochs).bind(per_epoch)
+        warm = optim.WarmUp(1.0, epochs=epochs).bind(per_epoch)
+        for index in boundaries(batches, accumulate, epochs):
+            passed = index * accumulate // (batches * epochs)
+            found = step(index), table(index), cosine(index) == 0, warm(index) == 1
+            ends = passed >= 1, (index + 1) * accumulate >= batches * epochs
+            if found != (0.5**passed, 4 / 2 ** min(passed, 2), *ends):
+                wrong.append((batches, epochs, index, found))
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("schedule", "index", "rate"),
+    [
+        (optim.Step(1.0, 0.1, epochs=7).bind(9 / 7), 9, 0.1),
+        (optim.Step(1.0, 0.5, epochs=0.1).bind(10), 3, 0.125),
+        (optim.Piecewise((1.0, 0.5), epochs=(7, 1)).bind(9 / 7), 9, 0.5),
+        (optim.Piecewise((1.0, 0.5, 0.25), epochs=(0.1, 0.2, 1)).bind(10), 3, 0.25),
+        (optim.Exponential(1.0, 0.5, epochs=7).bind(9 / 7), 9, 0.5),
+        (optim.Step(1.0, 0.5, steps=10**9), 2 * 10**9 - 1, 0.5),  # no rounding: an update before the end
+        (optim.Step(1.0, 0.5, steps=1e-320), 3, 0.0),
+        (optim.Step(0.0, 10.0, steps=1), 400, 0.0),
+        (optim.Exponential(0.0, 10.0, steps=1), 400, 0.0),
+        (optim.Step(1.0, 0.0, steps=1), 0, 1.0),
+    ],
+)
+def test_rates_that_rounding_or_infinity_could_spoil(schedule: optim.Schedule, index: int, rate: float) -> None:
+    assert schedule(index) == rate
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        optim.Constant(1.0),
+        optim.Step(1.0, 0.0, steps=1),
+        optim.Exponential(1.0, 0.0, steps=1),
+        optim.Cosine(1.0, steps=3),
+        optim.Piecewise((1.0,), steps=(3,)),
+        optim.WarmUp(1.0, steps=3),
+        optim.WarmUp(optim.Cosine(1.0, epochs=3), epochs=3).bind(3),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (-1, ValueError, "must be at least 0, not -1"),
+        (10**400, ValueError, "must be at most"),
+        (1.5, TypeError, "must be an integer, not 1.5"),
+        (True, TypeError, "must be an integer, not True"),
+        ("a", TypeError, "must be an integer, not 'a'"),
+    ],
+    ids=["negative", "huge", "fraction", "bool", "text"],
+)
+def test_schedules_are_asked_about_a_number_of_updates(
+    schedule: optim.Schedule, index: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=rf"^{type(schedule).__name__}: index {message}"):
+        schedule(index)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +352,92 @@ def test_a_group_without_parameters_is_a_slip() -> None:
 def test_optimizers_refuse_bad_values(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
+
+
+def unaligned(count: int) -> np.ndarray:
+    return np.zeros(4 * count + 1, np.uint8)[1:].view(np.float32)
+
+
+RULES = [
+    optim.SGD(0.1),
+    optim.SGD(0.1, momentum=0.9),
+    optim.Adam(),
+    optim.AdamW(),
+    optim.RMSprop(momentum=0.9, centered=True),
+]
+REFUSED_UPDATES: list[tuple[str, Any, type[Exception], str]] = [
+    ("values", [1.0, 2.0, 3.0], TypeError, "values must be a float32 or float64 array, not list"),
+    ("values", np.zeros(3, int), TypeError, "values must be a float32 or float64 array, not int64"),
+    ("values", np.zeros(3, ">f4"), TypeError, "values must be a float32 or float64 array, not >f4"),
+    ("values", np.zeros(6, "f")[::2], ValueError, "values must be contiguous and aligned"),
+    ("values", unaligned(3), ValueError, "values must be contiguous and aligned"),
+    ("values", read_only(np.zeros(3, "f")), ValueError, "values must be writeable"),
+    ("grads", None, TypeError, "grads must be a float32 array as values are, not NoneType"),
+    ("grads", np.zeros(3), TypeError, "grads must be a float32 array as values are, not float64"),
+    ("grads", np.zeros(3, ">f4"), TypeError, "grads must be a float32 array as values are, not >f4"),
+    ("grads", np.zeros(4, "f")[:2], ValueError, r"grads must have shape \(3,\), not \(2,\)"),
+    ("grads", np.zeros((3, 1), "f"), ValueError, r"grads must have shape \(3,\), not \(3, 1\)"),
+    ("grads", np.zeros(6, "f")[::2], ValueError, "grads must be contiguous and aligned"),
+    ("grads", unaligned(3), ValueError, "grads must be contiguous and aligned"),
+    ("count", 0, ValueError, "count must be at least 1, not 0"),
+    ("count", 1.0, TypeError, "count must be an integer, not 1.0"),
+    ("count", 2**63, ValueError, "count must be at most"),
+    ("lr", "a", TypeError, "lr must be a number, not 'a'"),
+    ("lr", 10**400, ValueError, "lr must be a number"),
+    ("weight_decay", None, TypeError, "weight_decay must be a number, not None"),
+    ("slots", None, TypeError, "slots must be a dict of arrays, not None"),
+]
+REFUSED_SLOTS: list[tuple[Any, type[Exception], str]] = [
+    (None, TypeError, "must be a float32 array as values are, not NoneType"),
+    (np.zeros(3), TypeError, "must be a float32 array as values are, not float64"),
+    (np.zeros(4, "f")[:1], ValueError, r"must have shape \(3,\), not \(1,\)"),
+    (np.zeros(6, "f")[::2], ValueError, "must be contiguous and aligned"),
+    (read_only(np.zeros(3, "f")), ValueError, "must be writeable"),
+]
+
+
+def updated(rule: optim.Optimizer, some_slots: dict[str, Any] | None = None, **changes: Any) -> None:
+    """One update of three float32 values, with some arguments in place of those that fit."""
+    arguments: dict[str, Any] = {"values": np.zeros(3, "f"), "grads": np.ones(3, "f")}
+    arguments["slots"] = {name: np.zeros(3, "f") for name in rule.slots} | (some_slots or {})
+    rule.update(**(arguments | {"lr": 0.1, "weight_decay": 0.0, "count": 1} | changes))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule).__name__} {rule.slots}")
+def test_updates_refuse_what_kernels_would_trust(rule: optim.Optimizer) -> None:
+    """They write to memory as far as the values reach, whatever they are given."""
+    name = type(rule).__name__
+    for argument, value, error, message in REFUSED_UPDATES:
+        with pytest.raises(error, match=rf"^{name}\.update: {message}"):
+            updated(rule, **{argument: value})
+    for slot in rule.slots:
+        for value, error, message in REFUSED_SLOTS:
+            with pytest.raises(error, match=rf"^{name}\.update: slots\['{slot}'\] {message}"):
+                updated(rule, {slot: value})
+        others = {other: np.zeros(3, "f") for other in rule.slots if other != slot}
+        with pytest.raises(ValueError, match=rf"^{name}\.update: slots must have {slot}, not only "):
+            updated(rule, slots=others)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule).__name__} {rule.slots}")
+def test_updates_take_what_is_alike(rule: optim.Optimizer) -> None:
+    updated(rule, {"another": np.zeros(1)})  # the training step keeps averages there
+    updated(rule, grads=read_only(np.ones(3, "f")), lr=np.float32(0.1), weight_decay=0, count=np.int64(1))
+    arrays = [np.ones((2, 3)) for _ in range(2 + len(rule.slots))]
+    updated(rule, dict(zip(rule.slots, arrays[2:], strict=True)), values=arrays[0], grads=arrays[1])
+    assert (arrays[0] < 1).all() and (arrays[1] == 1).all()
+
+
+@pytest.mark.parametrize("rule", [optim.SGD(0.1), optim.RMSprop()], ids=repr)
+def test_slots_that_a_rule_does_not_keep_are_left_alone(rule: optim.Optimizer) -> None:
+    others = {"velocity": np.zeros(8)[:1], "mean": np.zeros(8)[:1]}
+    updated(rule, others)
+    assert all((array == 0).all() for array in others.values())
 
 
 def test_a_rule_of_ones_own_is_one_method() -> None:

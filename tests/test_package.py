@@ -83,8 +83,11 @@ def test_threads_follow_affinity_and_the_control_group(monkeypatch: pytest.Monke
         config._use_default_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "5,2")
     config._use_default_threads()
-    assert asked == [(8, True), (8, True), (5, False)]
-    assert given == [config.MOST_THREADS, 3]
+    monkeypatch.setattr(config, "_cgroup_cores", lambda: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "²")
+    config._use_default_threads()
+    assert asked == [(8, True), (8, True), (5, False), (8, True)]
+    assert given == [config.MOST_THREADS, 3, config.MOST_THREADS]
 
 
 @pytest.mark.parametrize(

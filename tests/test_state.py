@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+import convkit as ck
 from convkit import functional as F
 from convkit import nn
 from convkit.nn.state import arranged
@@ -150,3 +152,70 @@ def test_a_state_without_order_is_arranged_by_shapes_and_numbers() -> None:
 def test_layers_that_could_come_in_any_order_are_refused() -> None:
     with pytest.raises(ValueError, match="^f: first, second have the same shapes, and nothing says which comes first"):
         arranged("f", Net().named_state(), numbered(Net()))
+
+
+def test_states_of_the_models_own_arrays_are_exchanged() -> None:
+    """What is written first must not be read afterwards, neither whole nor in part."""
+    model = nn.Sequential(*[nn.Linear(2, 2, bias=False) for _ in range(3)])
+    state = numbered(model)
+    for arrays in ([1, 2, 0], [1, 0, 2], [0, 0, 1]):
+        model.load_state_dict(state)
+        model.load_state_dict({f"{i}.weight": model[j].weight.value for i, j in enumerate(arrays)})
+        assert_loaded(model, {f"{i}.weight": state[f"{j}.weight"] for i, j in enumerate(arrays)})
+
+
+def test_parts_of_a_training_steps_memory_are_exchanged() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    step = ck.compile_step(model, nn.MSELoss(), ck.optim.SGD(0.1))
+    state = {name: np.arange(16.0).reshape(4, 4) + 100 * (name < "1") for name in model.state_dict()}
+    model.load_state_dict(state)
+    first = model[0].weight.data.reshape(-1)
+    both = np.lib.stride_tricks.as_strided(first, (32,), first.strides)  # which lie one behind the other
+    expected = both[8:24].copy().reshape(4, 4)
+    model.load_state_dict({"0.weight": model[1].weight.value, "1.weight": both[8:24].reshape(4, 4)})
+    assert_loaded(model, {"0.weight": state["1.weight"], "1.weight": expected})
+    assert step.model is model
+
+
+TOO_LARGE: list[Any] = [
+    [1e300, 1.0],
+    np.array([1.0, -1e39]),
+    np.array([1.0, np.finfo(np.longdouble).max]),
+    [2**127 * (2 - 2**-25), 0.0],  # which is rounded up to what is too large
+]
+
+
+@pytest.mark.parametrize("values", TOO_LARGE, ids=str)
+def test_numbers_that_a_dtype_cannot_hold_are_refused_wherever_they_are_written(values: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for owned in (nn.Parameter(np.ones(2, "f")), nn.Buffer(np.ones(2, "f"))):
+            with pytest.raises(
+                TypeError, match=r"''\.assign: values must be of numbers that float32 can hold, up to 3.4e"
+            ):
+                owned.assign(values)
+            assert (owned.value == 1).all()
+        model = nn.Linear(2, 2)
+        before = model.state_dict()
+        with pytest.raises(
+            TypeError, match=r"load_state_dict: bias must be of numbers that float32 can hold, up to 3.4e"
+        ):
+            model.load_state_dict({"weight": np.full((2, 2), 7.0), "bias": values})
+        assert_loaded(model, before)
+
+
+def test_numbers_that_a_dtype_can_hold_are_taken() -> None:
+    for values in ([np.inf, np.nan], [3.4028234e38, -np.inf], [1e-320, 0.0], np.array([2**64 - 1, 1], np.uint64)):
+        owned = nn.Parameter(np.ones(2, "f"))
+        owned.assign(values)
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(owned.value, np.asarray(values).astype("f"))
+    wide = nn.Parameter(np.ones(2))
+    wide.assign([1e300, 1.0])
+    assert wide.value[0] == 1e300
+
+
+@pytest.mark.parametrize("state", [3, None, [("weight", np.ones((2, 2)))], np.ones(3)], ids=str)
+def test_a_state_is_a_mapping(state: Any) -> None:
+    with pytest.raises(TypeError, match=r"^Linear\.load_state_dict: state must be a mapping of names to arrays, not "):
+        nn.Linear(2, 2).load_state_dict(state)

@@ -184,6 +184,15 @@ def test_threads_that_use_a_model_for_the_first_time_share_its_plans(monkeypatch
     assert len(traced) == len(others) == 1
 
 
+def test_a_model_may_be_gone_through_while_another_thread_calls_it_first() -> None:
+    """The first call notes things on the layers."""
+    model = nn.Sequential(nn.ReLU(), nn.Tanh())
+    found = module._members(model.__dict__, nn.Module)
+    assert next(found)[0] == "0"
+    model(np.ones((1, 2), np.float32))
+    assert [name for name, _ in found] == ["1"]
+
+
 def test_threads_that_run_side_by_side_look_for_a_plan_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where each call of one begins while the other's plan is at work."""
     searched: list[Any] = []

@@ -38,7 +38,7 @@ def set_winograd(on: bool) -> None:
     """
     from convkit.parameter import structure  # half of what `import convkit` would cost beside NumPy
 
-    Rule.enabled = bool(on)
+    Rule.enabled = errors.flag("set_winograd", "on", on)
     structure.bump()
 
 
@@ -71,7 +71,7 @@ def show_config() -> str:
 def _use_default_threads() -> None:
     """OMP_NUM_THREADS, else the cores that affinity and the control group give this process at any time."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if first.isdigit() and int(first) > 0:
+    if first.isdecimal() and int(first) > 0:
         core.set_default_threads(min(int(first), MOST_THREADS), limited=False)
     else:
         core.set_default_threads(min(os.cpu_count() or 1, MOST_THREADS), limited=True)

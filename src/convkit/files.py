@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from convkit.errors import said
 
 # Temporary files of this age, in seconds, belong to nobody: whoever wrote them was killed.
 _ABANDONED_AFTER = 3600
@@ -20,6 +24,27 @@ _DEEPEST = 100
 _TOO_DEEP = f"JSON of more than {_DEEPEST} levels"
 
 FilePath = str | os.PathLike[str]
+
+
+def file_path(function: str, argument: str, value: Any) -> str:
+    """`value` as the text of a path, else raise; a number, which `open` takes for a file that is open, is none."""
+    name = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(name, str):
+        raise TypeError(f"{function}: {argument} must be a path, as a str or os.PathLike, not {said(value)}")
+    return name
+
+
+def check_regular(path: FilePath) -> None:
+    """Refuse pipes, sockets and devices, which may never have or never end what is asked of them.
+
+    Raises
+    ------
+    OSError
+        When `path` is one, or a link to one, or is not there.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of folders, opening says what they are
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
 def write_whole(path: FilePath, content: bytes | str, previous: FilePath | None = None) -> None:

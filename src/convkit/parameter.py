@@ -26,7 +26,7 @@ class _Structure:
         self.version = self.changes = self.writes = 0
 
     def bump(self) -> None:
-        """Arrays have moved, or parameters were frozen or thawed."""
+        """Arrays have moved, parameters were frozen or thawed, or a loss was changed."""
         self.version = next(self._numbers)
 
     def count_change(self, counter: list[int]) -> None:
@@ -39,6 +39,18 @@ class _Structure:
 
 
 structure = _Structure()
+
+
+def held(where: str, argument: str, values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """`values` in a dtype, the same array where they have it; what it cannot hold is refused, not made infinite."""
+    expected = f"{where}: {argument} must be of numbers that {dtype} can hold"
+    if not np.can_cast(values.dtype, dtype, "same_kind"):
+        raise TypeError(f"{expected}, not {values.dtype}")
+    try:
+        with np.errstate(over="raise", under="ignore"):
+            return values.astype(dtype, copy=False)
+    except FloatingPointError:
+        raise TypeError(f"{expected}, up to {np.finfo(dtype).max:.3g}, not larger ones") from None
 
 
 class _Owned(Operand):
@@ -69,13 +81,19 @@ class _Owned(Operand):
         return view
 
     def assign(self, values: Any) -> None:
-        """Overwrite the values with an array of the same shape."""
+        """Overwrite the values with an array of the same shape.
+
+        Raises
+        ------
+        TypeError
+            For numbers that the dtype cannot hold: complex ones, and such as would become infinite.
+        ValueError
+            For another shape.
+        """
         where = f"{type(self).__name__} {self.name!r}.assign"
         new = errors.view(where, "values", values.value if isinstance(values, _Owned) else values)
-        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
-            raise TypeError(f"{where}: values must be of numbers that {self.dtype} can hold, not {new.dtype}")
         errors.shape(where, "values", new, self.shape)
-        np.copyto(self._data, new, casting="same_kind")
+        np.copyto(self._data, held(where, "values", new, self.dtype))
         structure.count_write()
 
     def place(self, storage: np.ndarray) -> None:
@@ -84,9 +102,9 @@ class _Owned(Operand):
         self._data = storage
         structure.bump()
 
-    def astype(self, dtype: np.dtype[Any]) -> None:
-        """Convert the values to another dtype."""
-        self._data = self._data.astype(dtype)
+    def live_in(self, storage: np.ndarray) -> None:
+        """Have the values of `storage` from now on, an array of the same shape and maybe of another dtype."""
+        self._data = storage
         structure.bump()
 
     def __repr__(self) -> str:

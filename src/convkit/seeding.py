@@ -8,6 +8,10 @@ from contextvars import ContextVar
 
 import numpy as np
 
+from convkit.errors import integer
+
+_LARGEST_SEED = 2**128 - 1  # secrets.randbits(128) is what NumPy advises for seeds
+
 _generator = np.random.Generator(np.random.Philox(0))
 _for_now: ContextVar[np.random.Generator | None] = ContextVar("convkit_generator", default=None)
 
@@ -18,9 +22,24 @@ def generator() -> np.random.Generator:
 
 
 def set_seed(seed: int) -> None:
-    """Start the process-wide generator anew, so that models built next get the same weights each time."""
+    """Start the process-wide generator anew, so that models built next get the same weights each time.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**128 - 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another.
+    """
     global _generator
-    _generator = np.random.Generator(np.random.Philox(seed))
+    _generator = _started("set_seed", seed)
+
+
+def _started(function: str, seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(integer(function, "seed", seed, 0, _LARGEST_SEED)))
 
 
 @contextmanager
@@ -29,7 +48,7 @@ def seeded(seed: int) -> Iterator[None]:
 
     The process-wide one is neither used nor changed.
     """
-    token = _for_now.set(np.random.Generator(np.random.Philox(seed)))
+    token = _for_now.set(_started("seeded", seed))
     try:
         yield
     finally:

@@ -303,8 +303,19 @@ def test_mixup_blends_probabilities_again() -> None:
         (lambda: RandomRotation(3, (1.2, 0.8)), ValueError, r"RandomRotation: scale must be a pair \(smallest"),
         (lambda: RandomRotation(3, (0.0, 0.8)), ValueError, r"RandomRotation: scale\[0\] must be a number above 0"),
         (lambda: RandomRotation(3, 1.5), TypeError, r"RandomRotation: scale must be a pair"),
+        (
+            lambda: RandomRotation(3, (1e-320,) * 2),
+            ValueError,
+            r"RandomRotation: scale\[0\] must be a number in .1e-06",
+        ),
+        (lambda: RandomRotation(3, (1.0, 1e308)), ValueError, r"RandomRotation: scale\[1\] must be a number in .1e-06"),
         (lambda: RandomErasing(2), ValueError, "RandomErasing: p must be from 0 to 1, not 2"),
         (lambda: RandomErasing(scale=(0.5, 1.5)), ValueError, r"RandomErasing: scale\[1\] must be from 0 to 1"),
+        (
+            lambda: RandomErasing(ratio=(1e-320, 1.0)),
+            ValueError,
+            r"RandomErasing: ratio\[0\] must be a number in .1e-06",
+        ),
         (lambda: RandomErasing(fill="edge"), ValueError, "RandomErasing: fill must be 'random' or 'zero'"),
         (lambda: Cutout(0), ValueError, "Cutout: size must be at least 1, not 0"),
         (lambda: MixUp(0), ValueError, "MixUp: classes must be at least 1, not 0"),
@@ -325,6 +336,40 @@ def test_batches_of_another_kind(step: Any) -> None:
         step(np.zeros((3, 1, 7, 7), int), np.zeros(3, int), generator)
     with pytest.raises(ValueError, match=rf"{name}: labels must be one .*each of 3 images, not of shape \(3, 7, 7\)"):
         step(np.zeros((3, 1, 7, 7)), np.zeros((3, 7, 7), int), generator)
+
+
+@pytest.mark.parametrize("step", EVERY, ids=repr)
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"images": [[1, 2], [3]]}, ValueError, "images must be what NumPy can read"),
+        ({"images": None}, ValueError, r"images must have 4 axes \(N, C, H, W\), not shape \(\)"),
+        ({"images": np.zeros((3, 1, 0, 0))}, ValueError, r"images must have pixels, not shape \(3, 1, 0, 0\)"),
+        ({"images": np.zeros((3, 1, 5, 0))}, ValueError, r"images must have pixels, not shape \(3, 1, 5, 0\)"),
+        ({"images": np.zeros((3, 1, 7, 7), ">f4")[:2]}, ValueError, "labels must be one number or row for each of 2"),
+        ({"labels": 3}, ValueError, "labels must be one number or row for each of 3 images, not of shape"),
+        ({"labels": [0, 1]}, ValueError, "labels must be one number or row for each of 3 images, not of shape"),
+    ],
+)
+def test_what_no_step_is_called_with(step: Any, changes: Any, error: type[Exception], message: str) -> None:
+    arguments = {"images": images_of(3), "labels": labels_of(3)} | changes
+    with pytest.raises(error, match=f"^{type(step).__name__}: {message}"):
+        step(*arguments.values(), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("step", EVERY, ids=repr)
+def test_lists_are_arrays(step: Any) -> None:
+    images, labels = images_of(4, dtype="float64"), labels_of(4)
+    expected = step(images, labels, np.random.default_rng(3))
+    for found, array in zip(step(images.tolist(), labels.tolist(), np.random.default_rng(3)), expected, strict=True):
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_array_equal(found, array)
+
+
+def test_the_extremes_of_rotation_make_images() -> None:
+    with np.errstate(all="raise", under="ignore"):
+        for scale in (1e-6, 9.9e5):
+            assert np.isfinite(augmented(RandomRotation(9.9e5, (scale, scale)), images_of(3, dtype="float32"))).all()
 
 
 def test_labels_that_mixup_cannot_blend() -> None:

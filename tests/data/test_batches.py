@@ -132,6 +132,9 @@ def test_defaults() -> None:
         (pair(3), {"seed": -1}, ValueError, "seed must be at least 0, not -1"),
         (pair(3), {"seed": 2**64}, ValueError, "seed must be at most"),
         (pair(3), {"seed": None}, TypeError, "seed must be an integer, not None"),
+        (pair(3), {"shuffle": "no"}, TypeError, "shuffle must be True or False, not 'no'"),
+        (pair(3), {"shuffle": None}, TypeError, "shuffle must be True or False, not None"),
+        (pair(3), {"drop_last": "no"}, TypeError, "drop_last must be True or False, not 'no'"),
     ],
 )
 def test_what_cannot_be_batched_is_refused(

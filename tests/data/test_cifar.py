@@ -208,6 +208,13 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         cifar10("train", tmp_path / "nowhere")
 
 
+def test_a_variable_that_names_a_file_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(sources.VARIABLE, str(tmp_path / "file"))
+    with pytest.raises(DataNotFound, match=rf"CONVKIT_DATA: {tmp_path}/file is not a folder"):
+        cifar10("train")
+
+
 def test_there_is_no_sample() -> None:
     with pytest.raises(DataNotFound, match="cifar10: convkit comes with no sample of it"):
         cifar10("train", "sample")

@@ -82,6 +82,13 @@ def test_is_not_iterable(dataset: Dataset) -> None:
         _images, _labels = dataset  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    "classes", [list("abc"), tuple("abc"), np.array(list("abc")), dict.fromkeys("abc"), iter("abc")]
+)
+def test_classes_come_in_whatever_holds_names(classes: Any) -> None:
+    assert Dataset(np.zeros((1, 1, 2, 2), np.uint8), [2], classes=classes).classes == ("a", "b", "c")
+
+
 def test_may_be_empty() -> None:
     empty = Dataset(np.empty((0, 1, 28, 28), dtype=np.uint8), [], classes=CLASSES)
     assert len(empty) == 0
@@ -108,6 +115,8 @@ def test_labels_of_any_integer_dtype(dtype: Any) -> None:
         (np.zeros((2, 1, 2, 2), np.uint8), [-1, 2], CLASSES, ValueError, "but are -1 … 2"),
         (np.zeros((2, 1, 2, 2), np.uint8), [0, 0], "abc", TypeError, "classes must be a sequence of names"),
         (np.zeros((2, 1, 2, 2), np.uint8), [0, 0], [0, 1], TypeError, "classes must be a sequence of names"),
+        (np.zeros((2, 1, 2, 2), np.uint8), [0, 0], None, TypeError, "classes must be a sequence of names, not None"),
+        (np.zeros((2, 1, 2, 2), np.uint8), [0, 0], 3, TypeError, "classes must be a sequence of names, not 3"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -93,6 +93,8 @@ def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
         image_folder(tmp_path, 16)
     with pytest.raises(DataNotFound, match="there is no folder .*nowhere"):
         image_folder(tmp_path / "nowhere", 16)
+    with pytest.raises(DataNotFound, match="there is no folder ~nobody-here/pets"):
+        image_folder("~nobody-here/pets", 16)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need privileges elsewhere")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -162,6 +163,14 @@ def test_folder_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monkey
     assert_digits(mnist("train", "~/digits"))
 
 
+def test_a_home_that_is_nobodys_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataNotFound, match="mnist: source must be .* there is no folder ~nobody-here/digits"):
+        mnist("train", "~nobody-here/digits")
+    monkeypatch.setenv(sources.VARIABLE, "~nobody-here/digits")
+    with pytest.raises(DataNotFound, match="CONVKIT_DATA: ~nobody-here/digits does not exist"):
+        mnist("train")
+
+
 def test_folder_given_is_the_only_place_looked_at(tmp_path: Path, mirrors: list[Mirror]) -> None:
     lay_out(tmp_path / "system" / "mnist", DIGITS)
     (tmp_path / "empty").mkdir()
@@ -271,6 +280,13 @@ def test_nowhere_says_where_and_what_to_do(tmp_path: Path) -> None:
 def test_nowhere_names_the_folder_of_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(sources.VARIABLE, str(tmp_path / "mistyped"))
     with pytest.raises(DataNotFound, match=r"CONVKIT_DATA: .*mistyped does not exist"):
+        mnist("train")
+
+
+def test_nowhere_says_that_the_variable_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(sources.VARIABLE, str(tmp_path / "file"))
+    with pytest.raises(DataNotFound, match=rf"CONVKIT_DATA: {tmp_path}/file is not a folder"):
         mnist("train")
 
 
@@ -393,6 +409,14 @@ def test_fallback_says_so_in_one_line() -> None:
     assert note.startswith("fashion-mnist is not on this machine (")
     assert note.endswith("; using the embedded sample, 6,000 images")
     assert "\n" not in note
+
+
+def test_fallback_names_the_variable_where_it_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "CONVKIT_DATA" not in load("mnist", "test", fallback_to_sample=True)[1]
+    monkeypatch.setenv(sources.VARIABLE, str(tmp_path / "mistyped"))
+    note = load("mnist", "test", fallback_to_sample=True)[1]
+    reasons = rf"\(CONVKIT_DATA: {tmp_path}/mistyped does not exist; no download: .*\)"
+    assert re.fullmatch(rf"mnist is not on this machine {reasons}; using the embedded sample, 1,000 images", note)
 
 
 def test_no_fallback_where_the_set_is_found(tmp_path: Path) -> None:

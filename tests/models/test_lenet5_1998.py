@@ -256,9 +256,9 @@ class Outputs(nn.Module):
         return self.values + 0 * x
 
 
-@pytest.mark.parametrize("j", [0.0, -1.0, float("nan")])
-def test_the_penalty_of_rubbish_must_be_positive(j: float) -> None:
-    with pytest.raises(ValueError, match="MAPCriterion: rubbish_penalty must be above 0"):
+@pytest.mark.parametrize("j", [0.0, -1.0, float("nan"), float("inf"), "1", True])
+def test_the_penalty_of_rubbish_must_be_positive(j: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="MAPCriterion: rubbish_penalty must be a number above 0, not "):
         models.MAPCriterion(j)
 
 

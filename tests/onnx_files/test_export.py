@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import convkit as ck
 from convkit import data, models, nn, optim
 from convkit import functional as F
 from convkit import onnx as ck_onnx
+from convkit.onnx import export
+from convkit.ops import elementwise
 
 ANSWERS = Path(__file__).with_name("ort_answers.py")
 SMALL = [name for name, entry in models.REGISTRY.items() if entry.dataset is not None]
@@ -84,12 +87,35 @@ def test_onnx_reference_computes_the_same(name: str, tmp_path: Path) -> None:
     assert relative_error(reference(tmp_path / "model.onnx", x), model(x)) <= 1e-5
 
 
+# Sizes, and kernel, stride, padding with which `ceil_mode` would have a last window that lies in the padding alone: on
+# both axes, on axes of unlike kind, and with a stride beyond the kernel.
+CEILED: list[tuple[tuple[int, int], tuple[Any, Any, Any]]] = [
+    ((17, 17), (3, 3, 1)),
+    ((7, 7), (2, 2, 1)),
+    ((6, 6), (1, 3, 0)),
+    ((6, 8), (1, 3, 0)),
+    ((7, 8), (2, (2, 3), 1)),
+    ((7, 6), ((2, 4), (2, 4), (1, 0))),
+    ((6, 7), ((1, 4), (3, 4), ((0, 0), (1, 2)))),
+    ((2, 7), ((3, 2), (2, 2), ((0, 0), (1, 1)))),
+]
+
+
+def ceiled(kind: str, size: tuple[int, int], arguments: tuple[Any, Any, Any], x: Any) -> Any:
+    """Pooling with `ceil_mode` of what x is made to be: of this size."""
+    function, _, uncounted = kind.partition(" ")
+    options = {"count_include_pad": False} if uncounted else {}
+    return getattr(F, function)(F.interpolate(x, size), *arguments, ceil_mode=True, **options)
+
+
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "elu": lambda x: F.elu(x, 0.7),
     "selu": F.selu,
     "silu": F.silu,
     "softplus": lambda x: F.softplus(x, 2.0),
+    "softplus, low threshold": lambda x: F.softplus(x, 2.0, 0.5),
+    "softplus, threshold 0": lambda x: F.softplus(x, threshold=0.0),
     "hardsigmoid": F.hardsigmoid,
     "hardswish": F.hardswish,
     "hardtanh": lambda x: F.hardtanh(x, -0.5, 0.7),
@@ -115,6 +141,13 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "max_pool, ceil": lambda x: F.max_pool2d(x, 3, 2, padding=1, ceil_mode=True),
     "avg_pool, ceil": lambda x: F.avg_pool2d(x, 3, 2, padding=1, ceil_mode=True),
     "avg_pool without padding": lambda x: F.avg_pool2d(x, 3, 2, padding=1, count_include_pad=False),
+    "avg_pool, ceil, far beyond the end": lambda x: F.avg_pool2d(x, (3, 4), (3, 4), ceil_mode=True),
+    **{
+        f"{kind} over {size}, {arguments}": partial(ceiled, kind, size, arguments)
+        for size, arguments in CEILED
+        for kind in ("max_pool2d", "avg_pool2d", "avg_pool2d without padding")
+    },
+    "max_unpool, dilated": lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, 1, dilation=2, return_indices=True), 3, 1),
     "max_unpool": lambda x: F.max_unpool2d(*F.max_pool2d(F.pad(x, ((0, 1), (0, 0))), 2, return_indices=True), 2),
 }
 
@@ -125,6 +158,81 @@ def test_functions_are_written_as_what_they_compute(name: str, tmp_path: Path) -
     x = image((4, 5, 6))
     ck_onnx.save(model, tmp_path / "model.onnx", x.shape[1:])
     assert relative_error(reference(tmp_path / "model.onnx", x), model(x)) <= 1e-5
+    assert relative_error(ck_onnx.load(tmp_path / "model.onnx")(x), model(x)) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("dtype", "threshold", "written"),
+    [(np.float32, 20, False), (np.float32, 3, True), (np.float64, 20, True), (np.float64, 40, False)],
+)
+def test_the_threshold_of_softplus_is_written_where_it_matters(
+    dtype: Any, threshold: float, written: bool, tmp_path: Path
+) -> None:
+    model = nn.Sequential(nn.Linear(1, 1), nn.Softplus(2.0, threshold)).astype(dtype)
+    for parameter in model.parameters().values():
+        parameter.assign(np.full(parameter.shape, parameter.ndim - 1, dtype))
+    x = np.linspace(threshold / 2 - 2, threshold / 2 + 2, 9, dtype=dtype)[:, None]
+    ck_onnx.save(model, tmp_path / "model.onnx", (1,))
+    kinds = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert ("Where" in kinds) is written
+    loaded = ck_onnx.load(tmp_path / "model.onnx")
+    tolerance = {"rtol": 4 * np.finfo(dtype).eps, "atol": 0}
+    np.testing.assert_allclose(reference(tmp_path / "model.onnx", x), model(x), **tolerance)
+    np.testing.assert_allclose(loaded(x), model(x), **tolerance)
+    for trained in (model, loaded):
+        _, grads = ck.value_and_grad(trained, lambda y: F.sum(y))(x)
+        slopes = np.where(2 * x > threshold, 1, 1 / (1 + np.exp(-2 * x)))
+        [slope] = [grad for name, grad in grads.items() if name.endswith("bias")]
+        np.testing.assert_allclose(slope, [slopes.sum()], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 4)])
+def test_places_of_maxima_count_within_a_plane(size: tuple[int, int], tmp_path: Path) -> None:
+    def pooled(x: Any) -> Any:
+        y, places = F.max_pool2d(x, 2, return_indices=True)
+        return (y, places, F.max_unpool2d(y, places, 2)) if size == (4, 4) else (y, places)
+
+    model, x = Function(pooled), image((3, *size))
+    ck_onnx.save(model, tmp_path / "model.onnx", x.shape[1:])
+    expected = model(x)
+    assert expected[1].max() < size[0] * size[1]
+    loaded = ck_onnx.load(tmp_path / "model.onnx")(x)
+    for found in (ReferenceEvaluator(str(tmp_path / "model.onnx")).run(None, {"input": x}), loaded):
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+
+
+def test_max_unpool_to_a_plane_of_another_form_is_refused(tmp_path: Path) -> None:
+    model = Function(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2))
+    with pytest.raises(ValueError, match=r"max_unpool to size \(4, 4\): in ONNX .* what was pooled, here \(5, 4\)"):
+        ck_onnx.save(model, tmp_path / "model.onnx", (1, 5, 4))
+
+
+def test_outputs_say_which_axes_are_open(tmp_path: Path) -> None:
+    model = Function(lambda x: (F.relu(x), F.sum(x), F.reshape(x, (-1, 3))))
+    ck_onnx.save(model, tmp_path / "model.onnx", (2, 3))
+    shapes = [value.type.tensor_type.shape.dim for value in onnx.load(tmp_path / "model.onnx").graph.output]
+    assert [[size.dim_param or size.dim_value for size in shape] for shape in shapes] == [["N", 2, 3], [], [0, 3]]
+    x = image((2, 3))
+    for found in (ReferenceEvaluator(str(tmp_path / "model.onnx")).run(None, {"input": x}), model(x)):
+        np.testing.assert_allclose(found[1], x.sum(), rtol=1e-5)
+        assert found[2].shape == (10, 3)
+
+
+@pytest.mark.parametrize("function", [F.mean, lambda x: F.multiply(x, 1 / x.shape[0])], ids=["mean", "factor"])
+def test_what_depends_on_the_size_of_the_batch_is_refused(function: Callable[[Any], Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^onnx\.save: Scale depends on how many images a batch has"):
+        ck_onnx.save(Function(function), tmp_path / "model.onnx", (2, 3))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_checker_finds_is_a_value_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(export.ENTRIES, elementwise.Relu, lambda entry, op: entry.emit("Relu", alpha=1.0))
+    with pytest.raises(ValueError, match=r"^onnx\.save: the file of ReLU would not be valid: .*alpha") as caught:
+        ck_onnx.save(nn.ReLU(), tmp_path / "model.onnx", (3,))
+    assert isinstance(caught.value.__cause__, onnx.checker.ValidationError)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_onnx_has_no_operator_for_is_refused_by_name(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_figure_that_is_not_measured_is_refused(make: Any) -> None:
     ("options", "message"),
     [
         ({"patience": 0}, "EarlyStopping: patience must be at least 1, not 0"),
-        ({"min_delta": -1}, "EarlyStopping: min_delta must be at least 0, not -1"),
+        ({"min_delta": -1}, "EarlyStopping: min_delta must be a number >= 0, not -1"),
         ({"mode": "up"}, "EarlyStopping: mode must be 'min', 'max' or None, not 'up'"),
     ],
 )

@@ -617,6 +617,59 @@ def test_an_update_that_overflows_is_noticed_before_it_is_saved(tmp_path: Path) 
     assert epoch_of(path) == 2
 
 
+def test_running_moments_that_overflow_are_a_divergence() -> None:
+    """Normalised by the batch's own moments, an exploding network has a finite loss; inference would be NaN."""
+    ck.set_seed(0)
+    model = nn.Sequential(
+        nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)
+    )
+    good = model.state_dict()
+
+    class Overflow(Callback):
+        def on_batch_end(self, trainer: ck.Trainer, loss: float) -> None:
+            trainer.model[4].running_var.assign(np.full(4, np.inf))
+
+    with pytest.raises(
+        FloatingPointError, match=r"fit: epoch 1, .*the forward pass has left 4\.running_var not finite"
+    ):
+        ck.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(0.1)).fit(
+            points(), epochs=1, callbacks=[Overflow()], verbose=0
+        )
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, good[name], err_msg=name)
+
+
+def test_a_buffer_that_never_was_finite_is_no_divergence() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            self.dense, self.mask = nn.Linear(3, 3), ck.Buffer(np.float32([0, 0, -np.inf]))
+
+        def forward(self, x: Any) -> Any:
+            return self.dense(x)
+
+    model = Masked()
+    ck.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(0.1)).fit(points(), epochs=1, verbose=0)
+    assert np.isneginf(model.mask.value[2])
+
+
+def test_averages_of_before_come_back_with_the_weights() -> None:
+    trainer = ck.Trainer(
+        with_moments(), nn.CrossEntropyLoss(), optim.SGD(lambda update: 0.1 if update < 5 else 1e30), ema_decay=0.9
+    )
+    seen: list[dict[str, np.ndarray]] = []
+
+    class Remember(Callback):
+        def on_epoch_end(self, trainer: ck.Trainer, row: dict[str, float]) -> None:
+            with trainer.averaged():
+                seen.append(trainer.model.state_dict())
+
+    with pytest.raises(FloatingPointError, match="fit: epoch 2"):
+        trainer.fit(points(), epochs=3, batch_size=4, callbacks=[Remember()], verbose=0)
+    with trainer.averaged():
+        for name, values in trainer.model.state_dict().items():
+            np.testing.assert_array_equal(values, seen[-1][name], err_msg=name)
+
+
 def test_a_batch_in_which_no_label_counts_is_no_divergence() -> None:
     x, labels = points()
     labels[:8] = -1

@@ -600,6 +600,167 @@ def test_a_complete_run_resumed_has_nothing_left_to_do(
     assert without_seconds(history) == without_seconds(first.history)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        (lambda: optim.SGD(optim.Cosine(np.float32(0.1), epochs=2)), np.float32(0.2), "optimizer.schedule.lr"),
+        (lambda: optim.SGD(optim.Cosine(0.1, epochs=np.int64(2))), np.int64(4), "optimizer.schedule.epochs"),
+        (
+            lambda: optim.SGD(0.1, groups=[optim.ParamGroup("*.bias", np.float32(0.5))]),
+            np.float32(0.25),
+            "optimizer.groups.0.lr_scale",
+        ),
+    ],
+)
+def test_settings_given_as_numbers_of_numpy_are_compared(
+    one: Any, other: Any, name: str, make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    new_trainer(make_model(), one()).fit(train_set, epochs=1, checkpoint=path, verbose=0)
+    new_trainer(make_model(), one()).fit(train_set, epochs=2, resume=path, verbose=0)
+    changed = one()
+    holder = changed.schedule if "schedule" in name else changed.groups[0]
+    object.__setattr__(holder, name.rpartition(".")[2], other)
+    with pytest.raises(ValueError, match=f"fit: {name} must be .*, as in the run of"):
+        new_trainer(make_model(), changed).fit(train_set, epochs=2, resume=path, verbose=0)
+
+
+@pytest.mark.parametrize("option", ["clip_norm", "clip_value", "ema_decay"])
+def test_options_given_as_numbers_of_numpy_are_saved(
+    option: str, make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    for epochs, resume in ((1, None), (2, path)):
+        trainer = new_trainer(make_model(), **{option: np.float32(0.5)})
+        trainer.fit(train_set, epochs=epochs, checkpoint=path, resume=resume, verbose=0)
+    assert trainer.epoch == 2
+
+
+def test_a_run_is_not_resumed_with_fewer_epochs_than_it_has_begun(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    common: dict[str, Any] = {"batch_size": 32, "verbose": 0}
+    new_trainer(make_model()).fit(
+        train_set, epochs=3, callbacks=[StopAt(1, 2, raise_interrupt)], checkpoint=path, **common
+    )
+    model = make_model()
+    with pytest.raises(ValueError, match=r"fit: epochs must be at least 2, which the run of .* has begun, not 1"):
+        new_trainer(model).fit(train_set, epochs=1, resume=path, **common)
+    assert_same_bits(model, make_model())
+    assert len(new_trainer(make_model()).fit(train_set, epochs=2, resume=path, **common)) == 2
+
+
+def test_half_an_epoch_goes_on_with_the_same_metrics(make_model: Make, train_set: data.Dataset, tmp_path: Path) -> None:
+    path, between = tmp_path / "run.safetensors", tmp_path / "between.safetensors"
+    common: dict[str, Any] = {"epochs": 2, "batch_size": 32, "verbose": 0}
+    new_trainer(make_model()).fit(train_set, callbacks=[StopAt(1, 2, raise_interrupt)], checkpoint=path, **common)
+    new_trainer(make_model()).fit(train_set, checkpoint=between, **{**common, "epochs": 1})
+
+    def resumed(resume: Path) -> History:
+        trainer = ck.Trainer(make_model(), nn.CrossEntropyLoss(), optim.Adam(1e-2), ["top2"])
+        return trainer.fit(train_set, resume=resume, **common)
+
+    with pytest.raises(ValueError, match=r"fit: metrics must be \['accuracy'\], as in the run of .*, not \['top2'\]"):
+        resumed(path)
+    assert "top2" in resumed(between).rows[1]
+
+
+class Adds(Callback):
+    """Puts a figure into each row, and has a state."""
+
+    def __init__(self, figure: Any, state: Any) -> None:
+        self.figure, self.state = figure, state
+
+    def on_epoch_end(self, trainer: ck.Trainer, row: dict[str, float]) -> None:
+        row["figure"] = self.figure
+
+    def state_dict(self) -> Any:
+        return self.state
+
+
+def test_what_callbacks_add_in_numpy_s_numbers_is_saved(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    adds = Adds(np.float32(0.5), {"seen": np.int64(3), "means": [np.float32(0.25)]})
+    new_trainer(make_model()).fit(train_set, epochs=1, callbacks=[adds], checkpoint=path, verbose=0)
+    history = new_trainer(make_model()).fit(train_set, epochs=2, callbacks=[adds], resume=path, verbose=0)
+    assert history["figure"] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("figure", "state", "message"),
+    [
+        ("x", {}, r"this cannot be resumed, since the run's history cannot be \[.*'figure': 'x'"),
+        (True, {}, r"this cannot be resumed, since the run's history cannot be"),
+        (np.zeros(2), {}, "the history must be what JSON can hold: ndarray"),
+        (1, None, r"this cannot be resumed, since the run's callbacks cannot be \{'Adds 1': None\}"),
+        (1, {"entry": {1, 2}}, "the state of Adds 1 must be what JSON can hold: set"),
+    ],
+)
+def test_what_could_not_be_resumed_is_not_saved(
+    figure: Any, state: Any, message: str, make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    new_trainer(make_model()).fit(train_set, epochs=1, checkpoint=path, verbose=0)
+    before = path.read_bytes()
+    with pytest.raises((TypeError, ValueError), match=f"save_checkpoint: {message}"):
+        new_trainer(make_model()).fit(train_set, epochs=1, callbacks=[Adds(figure, state)], checkpoint=path, verbose=0)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("argument", ["checkpoint", "resume"])
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "folder"])
+def test_a_path_that_names_no_file_is_refused_before_the_run(
+    argument: str, path: str, make_model: Make, train_set: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    model = make_model()
+    with pytest.raises(ValueError, match=f"fit: {argument} must name a file, not '{path}'"):
+        new_trainer(model).fit(train_set, epochs=1, verbose=0, **{argument: path})
+    assert_same_bits(model, make_model())
+
+
+def test_a_callback_that_ends_the_run_does_not_hide_the_epoch_from_others(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    class Ends(Callback):
+        def on_epoch_end(self, trainer: ck.Trainer, row: dict[str, float]) -> None:
+            if trainer.epoch == 2:
+                raise KeyboardInterrupt
+
+    path, best = tmp_path / "run.safetensors", tmp_path / "best.safetensors"
+    stopping = EarlyStopping(monitor="loss", patience=9, min_delta=1e9)
+    trainer = new_trainer(make_model())
+    trainer.fit(
+        train_set,
+        epochs=4,
+        callbacks=[Ends(), stopping, BestCheckpoint(best, "loss")],
+        checkpoint=path,
+        verbose=0,
+    )
+    assert trainer.epoch == 2 and trainer.history.interrupted
+    assert stopping.waited == 1
+    saved = make_model()
+    ck.load(saved, best)
+    assert_same_bits(saved, trainer.model)
+
+
+def test_a_source_whose_epoch_is_a_number_is_gone_through(make_model: Make, train_set: data.Dataset) -> None:
+    class Sampler(list):
+        epoch = 3
+
+    batches = Sampler([(train_set.images[:32], train_set.labels[:32])])
+    assert len(new_trainer(make_model()).fit(batches, epochs=2, verbose=0)) == 2
+
+
+def test_there_is_no_run_to_save_before_the_first(make_model: Make, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="save_checkpoint: there is no run to save before fit has begun one"):
+        new_trainer(make_model()).save_checkpoint(tmp_path / "run.safetensors")
+
+
 # --- running moments and averaged weights ---
 
 

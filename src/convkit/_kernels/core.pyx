@@ -202,7 +202,8 @@ cdef int fill(place, values) except -1:
     """Copy values to an array of the same shape, converted to its dtype."""
     cdef Py_buffer source, target
     if values.dtype is not place.dtype or not values.flags.c_contiguous:
-        np.copyto(place, values)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+            np.copyto(place, values)
         return 0
     PyObject_GetBuffer(values, &source, PyBUF_SIMPLE)
     try:

@@ -7,11 +7,12 @@ order.
 
 Cross-entropy, for one position with scores x, p = softmax(x) and targets a:  loss = sum_c a_c (-log p_c),
 gradient = p sum_c a_c - a.  The targets are  a = weight (keep labels + smoothing / classes), keep being
-1 - smoothing; a label that is an index t stands for 1 at t, and takes the weight of t alone.
+1 - smoothing; a label that is an index t stands for 1 at t, and takes the weight of t alone.  A term with a
+target of 0 is 0, whatever the score and the weight: so is all of a position whose targets are all 0.
 """
 
 from cython.parallel cimport prange
-from libc.math cimport log
+from libc.math cimport isfinite, log
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
@@ -275,7 +276,6 @@ cdef struct Targets:
     const int64_t *labels
     const void *soft
     const void *weight       # (classes,), or NULL for ones
-    double weight_sum        # over the classes
     double smoothing
     bint ignores
     int64_t ignored
@@ -297,11 +297,44 @@ cdef inline void class_targets(
     """The targets of class c at n positions, less what label_target gives."""
     cdef double class_weight = weight[c] if weight else 1
     cdef real keep = <real>(class_weight * (1 - targets.smoothing))
-    cdef real smoothing = <real>(class_weight * targets.smoothing / s.classes)
+    cdef real smoothing = <real>(class_weight * targets.smoothing / s.classes) if targets.smoothing else 0
     if real is float:
         micro().rows_f32.targets(n, keep, smoothing, NULL, soft, target)
     else:
         micro().rows_f64.targets(n, keep, smoothing, NULL, soft, target)
+
+
+cdef double smoothed_mass(const Scores *s, const Targets *targets, const real *weight) noexcept nogil:
+    """What smoothing adds to a position's targets in all."""
+    cdef int64_t c
+    cdef double total = 0
+    if targets.smoothing == 0:
+        return 0
+    for c in range(s.classes):
+        total += weight[c] if weight else 1
+    return targets.smoothing * total / s.classes
+
+
+cdef double gain_of(
+    const Scores *s, const Targets *targets, int64_t step, const real *x, const real *soft, double maximum,
+    double log_total
+) noexcept nogil:
+    """sum_c a_c log p_c of one position, less what label_target gives: with care for terms of 0 * infinity.
+
+    What is quicker adds them up, too, and is right unless that makes it infinite or NaN.
+    """
+    cdef const real *weight = <const real *>targets.weight
+    cdef int64_t c
+    cdef double gain = 0, target
+    for c in range(s.classes):
+        target = targets.smoothing / s.classes
+        if soft:
+            target += (1 - targets.smoothing) * soft[c * step]
+        if weight and target != 0:
+            target *= weight[c]
+        if target != 0:
+            gain += target * ((x[c * step] - maximum) - log_total)
+    return gain
 
 
 cdef int entropy_row(
@@ -317,6 +350,7 @@ cdef int entropy_row(
     cdef int64_t label
     cdef real maximum
     cdef real *work
+    cdef double own, gain
     cdef double total = rows.softmax_row(s.classes, x, p, &maximum)
     cdef double log_total = log(total)
     rows.scale(s.classes, <real>(1 / total), p, p)
@@ -324,18 +358,22 @@ cdef int entropy_row(
         return 0
     if targets.labels:
         label = targets.labels[position]
-        loss[0] += label_target(targets, weight, label) * (log_total + (<double>maximum - x[label]))
+        own = label_target(targets, weight, label)
+        if own != 0:
+            loss[0] += own * (log_total + (<double>maximum - x[label]))
         if targets.smoothing == 0:
             return 0
     work = <real *>scratch(0, 2 * s.classes * sizeof(real))
     if not work:
         return OUT_OF_MEMORY
+    if soft:
+        soft += position * s.classes
     rows.targets(
-        s.classes, <real>(1 - targets.smoothing), <real>(targets.smoothing / s.classes),
-        weight, soft + position * s.classes if soft else NULL, work,
+        s.classes, <real>(1 - targets.smoothing), <real>(targets.smoothing / s.classes), weight, soft, work
     )
     rows.log_probabilities(s.classes, maximum, <real>log_total, x, work + s.classes)
-    loss[0] -= rows.dot(s.classes, work, work + s.classes)
+    gain = rows.dot(s.classes, work, work + s.classes)
+    loss[0] -= gain if isfinite(gain) else gain_of(s, targets, 1, x, soft, maximum, log_total)
     return 0
 
 
@@ -357,7 +395,10 @@ cdef int entropy_across(
     cdef real *log_p = target + BLOCK
     cdef real *gains = log_p + BLOCK
     cdef double aside[BLOCK]
+    cdef double label_share, gain
     cdef int64_t i, c, at, label, n = t.positions
+    if soft:
+        soft += t.at
     softmax_across(s, n, x, p, maximum, total)
     for c in range(s.classes):
         rows.divide(n, p + c * s.inner, total, 1, p + c * s.inner)
@@ -367,15 +408,15 @@ cdef int entropy_across(
         for i in range(n):
             if counts(targets, t.position + i):
                 label = targets.labels[t.position + i]
-                loss[0] += label_target(targets, weight, label) * (
-                    total[i] + (<double>maximum[i] - x[label * s.inner + i])
-                )
+                label_share = label_target(targets, weight, label)
+                if label_share != 0:
+                    loss[0] += label_share * (total[i] + (<double>maximum[i] - x[label * s.inner + i]))
         if targets.smoothing == 0:
             return 0
     memset(gains, 0, n * sizeof(real))
     for c in range(s.classes):
         at = c * s.inner
-        class_targets(s, targets, weight, c, n, soft + t.at + at if soft else NULL, target)
+        class_targets(s, targets, weight, c, n, soft + at if soft else NULL, target)
         rows.binary[CK_MAP_SUBTRACT](n, x + at, maximum, log_p)
         rows.binary[CK_MAP_SUBTRACT](n, log_p, total, log_p)
         set_aside(c, n, gains, aside)
@@ -383,7 +424,10 @@ cdef int entropy_across(
     add_aside(s.classes, n, gains, aside)
     for i in range(n):
         if counts(targets, t.position + i):
-            loss[0] -= gains[i]
+            gain = gains[i]
+            if not isfinite(gain):
+                gain = gain_of(s, targets, s.inner, x + i, soft + i if soft else NULL, maximum[i], total[i])
+            loss[0] -= gain
     return 0
 
 
@@ -425,12 +469,15 @@ cdef int entropy_grad_row(
     cdef const real *soft = <const real *>targets.soft
     cdef int64_t label = 0
     cdef double own = 0    # the target of the label itself
-    if not counts(targets, position):
-        memset(dx, 0, s.classes * sizeof(real))
-        return 0
-    if targets.labels:
+    cdef double mass
+    cdef bint counted = factor != 0 and counts(targets, position)
+    if counted and targets.labels:
         label = targets.labels[position]
         own = label_target(targets, weight, label)
+        counted = own != 0 or targets.smoothing != 0
+    if not counted:
+        memset(dx, 0, s.classes * sizeof(real))
+        return 0
     if targets.labels and targets.smoothing == 0:
         rows.scale(s.classes, <real>(factor * own), p, dx)
     else:
@@ -441,9 +488,11 @@ cdef int entropy_grad_row(
             s.classes, <real>(1 - targets.smoothing), <real>(targets.smoothing / s.classes),
             weight, soft + position * s.classes if soft else NULL, target,
         )
-        rows.entropy_grad(
-            s.classes, <real>factor, <real>(own + rows.sum(s.classes, target)), p, target, dx
-        )
+        mass = own + rows.sum(s.classes, target)
+        if mass == 0:
+            rows.scale(s.classes, <real>-factor, target, dx)
+        else:
+            rows.entropy_grad(s.classes, <real>factor, <real>mass, p, target, dx)
     if targets.labels:
         dx[label] -= <real>(factor * own)
     return 0
@@ -467,13 +516,14 @@ cdef int entropy_grad_across(
     cdef real *target = own + BLOCK
     cdef double aside[BLOCK]
     cdef int64_t i, c, at, label, n = t.positions
+    cdef real smoothed = <real>smoothed_mass(s, targets, weight)
     for i in range(n):
         factors[i] = <real>factor if counts(targets, t.position + i) else 0
         own[i] = 0
         if targets.labels and counts(targets, t.position + i):
             label = targets.labels[t.position + i]
             own[i] = <real>label_target(targets, weight, label)
-        mass[i] = own[i] + <real>(targets.smoothing * targets.weight_sum / s.classes)
+        mass[i] = own[i] + smoothed
     if soft:
         memset(mass, 0, n * sizeof(real))
         for c in range(s.classes):
@@ -487,7 +537,7 @@ cdef int entropy_grad_across(
         rows.entropy_grad_across(n, factors, mass, p + at, target, dx + at)
     if targets.labels:
         for i in range(n):
-            if counts(targets, t.position + i):
+            if factors[i] != 0 and own[i] != 0:
                 dx[targets.labels[t.position + i] * s.inner + i] -= factors[i] * own[i]
     return 0
 
@@ -561,7 +611,6 @@ cdef class CrossEntropy(OverClasses):
         self.targets.labels = <const int64_t *>self.keep(labels)
         self.targets.soft = self.keep(soft)
         self.targets.weight = self.keep(weight)
-        self.targets.weight_sum = self.scores.classes if weight is None else weight.sum(dtype="float64")
         self.targets.smoothing = label_smoothing
         self.targets.ignores = ignore_index is not None
         self.targets.ignored = 0 if ignore_index is None else ignore_index

@@ -50,7 +50,8 @@ typedef struct {
         /* y = (x - maximum) - log_total */                                                                  \
         void (*log_probabilities)(int64_t n, real maximum, real log_total, const real *x, real *y);          \
         /* Targets of a cross-entropy: weight * (keep * labels + smoothing), weight and labels may be NULL;  \
-           the gradient: dx = factor * (p * mass - target), mass being the sum of the targets */             \
+           the gradient: dx = factor * (p * mass - target), mass being the sum of the targets.  A product    \
+           with a label or a target of 0, or across rows with a mass or a factor of 0, is 0 in any case */   \
         void (*targets)(int64_t n, real keep, real smoothing, const real *weight, const real *labels,        \
                         real *target);                                                                       \
         void (*entropy_grad)(int64_t n, real factor, real mass, const real *p, const real *target, real *dx);\

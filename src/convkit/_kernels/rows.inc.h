@@ -268,9 +268,9 @@ static void NAME(targets)(int64_t n, REAL keep, REAL smoothing, const REAL *REST
                           const REAL *RESTRICT labels, REAL *RESTRICT target)
 {
     for (int64_t i = 0; i < n; i++)
-        target[i] = smoothing + (labels ? keep * labels[i] : (REAL)0);
+        target[i] = smoothing + (labels && labels[i] != 0 ? keep * labels[i] : (REAL)0);
     for (int64_t i = 0; weight && i < n; i++)
-        target[i] *= weight[i];
+        target[i] = target[i] != 0 ? target[i] * weight[i] : (REAL)0;
 }
 
 static void NAME(entropy_grad)(int64_t n, REAL factor, REAL mass, const REAL *p, const REAL *target, REAL *dx)
@@ -284,8 +284,10 @@ static void NAME(entropy_grad_across)(int64_t n, const REAL *factor, const REAL 
                                       const REAL *target, REAL *dx)
 {
     INDEPENDENT
-    for (int64_t i = 0; i < n; i++)
-        dx[i] = factor[i] * (p[i] * mass[i] - target[i]);
+    for (int64_t i = 0; i < n; i++) {
+        REAL gradient = factor[i] * ((mass[i] != 0 ? p[i] * mass[i] : (REAL)0) - target[i]);
+        dx[i] = factor[i] != 0 ? gradient : (REAL)0;
+    }
 }
 
 static void NAME(divide)(int64_t n, const REAL *x, const REAL *divisor, REAL factor, REAL *y)

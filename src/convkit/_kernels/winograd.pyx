@@ -23,7 +23,7 @@ from libc.string cimport memset
 from convkit._kernels.core cimport Kernel, OUT_OF_MEMORY, address, is_double, micro, real, threads_for
 from convkit._kernels.lanes cimport CK_MAX_PIXELS, CK_PIXEL_BYTES, GATHER_BIAS, GATHER_RELU
 from convkit._kernels.tile cimport (
-    CK_MAX_VECTOR, TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, pad_rows, part_start, parts_of, planes_sum,
+    TILE_ADD, TILE_OVERWRITE, TileSize, add_rows, outer, pad_rows, part_start, parts_of, planes_sum,
     scratch_of, tile_size, transpose, zip_parts,
 )
 from convkit._kernels.winograd cimport WINOGRAD_3X3, WINOGRAD_5X5
@@ -32,6 +32,8 @@ cdef enum:
     # scratch slots; the first two are shared by all threads of a call, the others belong to one
     KERNELS, APART, TILES, INPUTS, PRODUCTS
     MOST_XI = 36                # products of a tile
+    SINGLE_LANES = 16           # CK_PIXEL_BYTES of them
+    DOUBLE_LANES = 8
     CHUNK_BYTES = 1048576       # transformed tiles of one task, about
     PARTIAL_CHUNK_BYTES = 2097152   # of the weight gradient: those of one partial sum,
     SHARE_CHUNK_BYTES = 4194304     # of one share of channels, were it all of them,
@@ -481,16 +483,25 @@ cdef inline int64_t out_planes(const Correlation *f) noexcept nogil:
     return (f.t.outs * f.chunk + 1) * f.t.lanes
 
 
+cdef union Channels:
+    # As many as there are lanes, of one tile of a block: on a stack, which some threads have little of.
+    float singles[MOST_XI * SINGLE_LANES * SINGLE_LANES]
+    double doubles[MOST_XI * DOUBLE_LANES * DOUBLE_LANES]
+
+
 cdef void transform_inputs(const Correlation *f, int64_t width, int64_t c0, int64_t at, int64_t first, int64_t last,
                            const real *x, real *planes) noexcept nogil:
     """Channels from c0 on, as many as there are lanes, of tiles first .. last, transposed to columns from `at` on."""
     cdef int64_t lanes = f.t.lanes, tile, xi, channels = min(lanes, f.t.ins - c0)
-    cdef real part[MOST_XI * CK_MAX_VECTOR * CK_MAX_VECTOR]
+    cdef Channels room
+    cdef real *part
     if real is float:
         table = &micro().winograd_f32[f.t.which]
+        part = room.singles
     else:
         table = &micro().winograd_f64[f.t.which]
-    memset(part, 0, sizeof(part))
+        part = room.doubles
+    memset(part, 0, f.t.xi * lanes * lanes * sizeof(real))
     for tile in range(first, last):
         table.input(channels, 1, x + c0 * f.t.in_step, f.t.in_step, f.t.in_at + tile * f.t.xi, part, lanes,
                     lanes * lanes)

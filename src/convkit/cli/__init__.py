@@ -1,17 +1,16 @@
 """The command line: train, evaluate and apply the networks of `convkit.models` without writing Python.
 
 Exit status: 0 when all went well; 2, after one line on standard error, when the arguments (or the files
-they name) are bad, and when a run diverges; 130 after Ctrl-C.
+they name) are bad, when a run diverges, and when the output cannot be written; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import convkit as ck
@@ -27,11 +26,13 @@ from convkit.cli.names import (
     decay,
     model_entry,
     optimizer,
+    path,
     rate,
     schedule,
     seed,
     share,
 )
+from convkit.cli.output import flush, note, one_line
 from convkit.cli.training import train
 from convkit.models import REGISTRY
 
@@ -53,33 +54,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # whose encoding, on Windows, may lack a sign that we print
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
+    status, written = _done(options, lambda: _run(options)), _done(options, flush)
+    return status or written
+
+
+def _run(options: argparse.Namespace) -> int:
+    if getattr(options, "threads", None):
+        ck.set_num_threads(options.threads)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *place: note(f"convkit {options.command}: {message}")
+        status: int = options.run(options)
+    return status
+
+
+def _done(options: argparse.Namespace, work: Callable[[], int | None]) -> int:
+    """Do some work, and give the exit status: what stops it is told in one line."""
     try:
-        if getattr(options, "threads", None):
-            ck.set_num_threads(options.threads)
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *place: print(
-                f"convkit {options.command}: {message}", file=sys.stderr
-            )
-            status: int = options.run(options)
-        sys.stdout.flush()
-        return status
+        return work() or 0
     except KeyboardInterrupt:
-        print(f"convkit {options.command}: interrupted", file=sys.stderr)
+        note(f"convkit {options.command}: interrupted")
         return 130
     except BrokenPipeError:  # whoever read our output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (OSError, ValueError, ImportError, FloatingPointError, MemoryError) as error:
-        print(f"convkit {options.command}: {_one_line(error)}", file=sys.stderr)
+        note(f"convkit {options.command}: {one_line(error)}")
         return 2
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "out of memory" + (f": {error}" if str(error) else "")
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -116,6 +115,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--data",
         metavar="auto|sample|DIR",
+        type=path,
         help="where the data set is: search for it and download it (auto, the default), the small sample "
         "that comes with convkit, or a folder; with --dataset folder the one that has folders train and test, and "
         "these a folder of pictures for each class",
@@ -163,8 +163,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--seed", metavar="N", type=seed, help="what weights, order, dropout and augmentation are drawn from"
     )
-    command.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/MODEL-1, -2, …)")
-    command.add_argument("--resume", metavar="DIR", help="go on with the run of this folder")
+    command.add_argument("--out", metavar="DIR", type=path, help="the run's folder (default: runs/MODEL-1, -2, …)")
+    command.add_argument("--resume", metavar="DIR", type=path, help="go on with the run of this folder")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors and notes")
     _add_threads(command)
     command.set_defaults(run=train)
@@ -173,11 +173,13 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     about = "measure the loss and accuracy of saved weights on a test set"
     command = commands.add_parser("evaluate", help=about, description=f"{about[0].upper()}{about[1:]}.")
-    command.add_argument("file", metavar="FILE", help="weights of `convkit train`: best.safetensors, for example")
+    command.add_argument(
+        "file", metavar="FILE", type=path, help="weights of `convkit train`: best.safetensors, for example"
+    )
     command.add_argument(
         "--dataset", metavar="NAME", type=dataset, help="by default the one whose classes the weights name"
     )
-    command.add_argument("--data", metavar="auto|sample|DIR", default="auto", help="where the data set is")
+    command.add_argument("--data", metavar="auto|sample|DIR", type=path, default="auto", help="where the data set is")
     command.add_argument("--batch-size", metavar="N", type=count, default=256, help="images looked at together")
     _add_threads(command)
     command.set_defaults(run=evaluate)
@@ -194,8 +196,10 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "colours (grey for the networks of MNIST) and resized to its input. MNIST and Fashion-MNIST show "
         "light things on black: for dark ones on white add --invert. IDX files are taken as they are.",
     )
-    command.add_argument("file", metavar="MODEL-FILE", help="weights of `convkit train`: best.safetensors, for example")
-    command.add_argument("images", metavar="IMAGE", nargs="+", help="a picture, or an IDX file")
+    command.add_argument(
+        "file", metavar="MODEL-FILE", type=path, help="weights of `convkit train`: best.safetensors, for example"
+    )
+    command.add_argument("images", metavar="IMAGE", nargs="+", type=path, help="a picture, or an IDX file")
     command.add_argument("--top", metavar="N", type=count, default=3, help="how many classes to name (3)")
     command.add_argument("--invert", action="store_true", help="make light of dark, for dark things on white")
     _add_threads(command)
@@ -217,7 +221,7 @@ def _add_summary(commands: argparse._SubParsersAction) -> None:
 def _add_bench(commands: argparse._SubParsersAction) -> None:
     about = "measure kernels and training steps beside what this machine can do at most"
     command = commands.add_parser("bench", help=about, description=f"{about[0].upper()}{about[1:]}.")
-    command.add_argument("--json", metavar="FILE", help="write the figures to a file, too")
+    command.add_argument("--json", metavar="FILE", type=path, help="write the figures to a file, too")
     command.add_argument(
         "--seconds", metavar="S", type=rate, default=0.5, help="how long to repeat each measurement (0.5)"
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 import numpy as np
 
 from convkit import functional as F
 from convkit import optim
 from convkit.cli.datasets import load
+from convkit.cli.output import note
 from convkit.cli.pictures import read_pictures
 from convkit.data.sources import COLLECTIONS
 from convkit.models import REGISTRY, ModelEntry
@@ -24,9 +24,9 @@ def evaluate(options: argparse.Namespace) -> int:
     if name is None:
         raise ValueError(f"{options.file}: does not name the classes of a data set; give --dataset")
     shape = model.input_shape or entry.input_shape
-    test_set, note = load(name, "test", options.data, shape, model.classes, fallback_to_sample=True)
-    if note:
-        print(note, file=sys.stderr)
+    test_set, lack = load(name, "test", options.data, shape, model.classes, fallback_to_sample=True)
+    if lack:
+        note(lack)
     trainer = Trainer(model, entry.loss(), optim.SGD(0.0), metrics=["accuracy"])
     result = trainer.evaluate(entry.samples(test_set), options.batch_size)
     judged = len(test_set) if entry.targets is None else test_set.images.size

@@ -82,7 +82,7 @@ def bench(options: argparse.Namespace) -> int:
         steps.append(_measured(name.replace("_", "-"), seconds_of(run, options.seconds), flops, 0, top))
         _print(steps[-1])
 
-    if options.json:
+    if options.json is not None:
         report = {
             "convkit": __version__,
             "processor": _processor(),

@@ -100,6 +100,13 @@ def _one_of(known: Iterable[str], kind: str, name: str) -> str:
     return name
 
 
+def path(text: str) -> str:
+    """A path that is not empty, as that of a shell's variable without a value is."""
+    if not text:
+        raise argparse.ArgumentTypeError(f"must be a path, not {text!r}")
+    return text
+
+
 def count(text: str) -> int:
     """A whole number above 0, of at most nine digits."""
     if not _is_whole(text, digits=9) or int(text) == 0:

@@ -9,6 +9,7 @@ import numpy as np
 from convkit.data import read_idx
 from convkit.data.pictures import decode
 from convkit.errors import require
+from convkit.files import check_regular
 
 # How IDX files begin, plain and compressed; no picture does.
 _IDX = (b"\0\0", b"\x1f\x8b", b"\xfd7zXZ\0")
@@ -46,6 +47,7 @@ def read_pictures(paths: Sequence[str], shape: tuple[int, ...], invert: bool = F
     names: list[str] = []
     images: list[np.ndarray] = []
     for path in paths:
+        check_regular(path)
         with open(path, "rb") as file:
             is_idx = file.read(6).startswith(_IDX)
         if is_idx:

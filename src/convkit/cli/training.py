@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.util import find_spec
@@ -21,7 +20,20 @@ from typing import Any
 import convkit as ck
 from convkit import optim
 from convkit._version import __version__
-from convkit.cli.datasets import FOLDER, load, shape_of_pictures
+from convkit.cli.datasets import FOLDER, expanded, load, shape_of_pictures
+from convkit.cli.folders import (
+    BEST,
+    CHECKPOINT,
+    CONFIG,
+    CURVES,
+    LAST,
+    LOG,
+    checkpoint_in,
+    new_folder,
+    refuse_lost,
+    refuse_taken,
+    take,
+)
 from convkit.cli.names import (
     OPTIMIZERS,
     SCHEDULES,
@@ -31,19 +43,18 @@ from convkit.cli.names import (
     dataset,
     decay,
     optimizer,
+    path,
     rate,
     schedule,
     seed,
     share,
 )
+from convkit.cli.output import note, one_line, say
 from convkit.data.augment import Augmentation
 from convkit.files import parse_json, write_whole
 from convkit.models import ModelEntry
 from convkit.nn import Module
-from convkit.train import BestCheckpoint, Callback, CSVLog, Trainer
-from convkit.train.checkpoint import previous_of
-
-CHECKPOINT = "checkpoint.safetensors"
+from convkit.train import BestCheckpoint, Callback, CSVLog, History, Trainer
 
 # What may be named anew for a run that is resumed (the epochs where no schedule is spread over them). All else
 # is as it was, or the bits would be others.
@@ -76,7 +87,7 @@ class Config:
 PARSERS: dict[str, Callable[[str], Any]] = {
     "model": str,
     "dataset": dataset,
-    "data": str,
+    "data": path,
     "epochs": count,
     "batch_size": count,
     "lr": rate,
@@ -97,11 +108,11 @@ DEFAULTS = {field.name: field.default for field in fields(Config) if field.defau
 def train(options: argparse.Namespace) -> int:
     """Run the command."""
     entry: ModelEntry = options.model
-    config = _resumed(options) if options.resume else _fresh(options)
+    config = _fresh(options) if options.resume is None else _resumed(options)
     shape = shape_of_pictures(entry, config.size)
-    train_set, note = load(config.dataset, "train", config.data, shape, fallback_to_sample=True)
-    if note:
-        print(note, file=sys.stderr)
+    train_set, lack = load(config.dataset, "train", config.data, shape, fallback_to_sample=True)
+    if lack:
+        note(lack)
         config.data = "sample"
     test_set, _ = load(config.dataset, "test", config.data, shape, train_set.classes)
 
@@ -118,13 +129,13 @@ def train(options: argparse.Namespace) -> int:
     )
     chain = _augment(entry, config, len(train_set.classes))
 
-    folder = Path(options.resume) if options.resume else _new_folder(options.out, config.model)
+    folder = new_folder(options.out, config.model) if options.resume is None else Path(options.resume)
     if not options.quiet:
         threads = ck.get_num_threads()
         plural = "" if threads == 1 else "s"
-        print(f"{config.model}: {_parameters(model):,} parameters, {threads} thread{plural}; run in {folder}")
+        say(f"{config.model}: {_parameters(model):,} parameters, {threads} thread{plural}; run in {folder}")
         images = f"{len(train_set):,} training and {len(test_set):,} test images"
-        print(f"{config.dataset}: {images} from {train_set.source}", flush=True)
+        say(f"{config.dataset}: {images} from {train_set.source}")
     model.classes = list(train_set.classes)
     history = trainer.fit(
         entry.samples(train_set),
@@ -134,20 +145,20 @@ def train(options: argparse.Namespace) -> int:
         seed=config.seed,
         augment=chain,
         callbacks=[
-            _Settings(folder / "config.json", config),
-            BestCheckpoint(folder / "best.safetensors", "val_accuracy"),
-            CSVLog(folder / "log.csv"),
+            _Settings(folder, config, new=options.resume is None),
+            BestCheckpoint(folder / BEST, "val_accuracy"),
+            CSVLog(folder / LOG),
         ],
         checkpoint=folder / CHECKPOINT,
-        resume=_checkpoint_in(folder) if options.resume else None,
+        resume=None if options.resume is None else checkpoint_in(folder),
         verbose=0 if options.quiet else 1,
     )
     with trainer.averaged():
-        ck.save(model, folder / "last.safetensors")
+        ck.save(model, folder / LAST)
     if len(history) and find_spec("matplotlib"):
-        history.plot(folder / "curves.png")
+        _draw(history, folder / CURVES)
     if history.interrupted:
-        print(f"go on with: convkit train {config.model} --resume {folder}", file=sys.stderr)
+        note(f"go on with: convkit train {config.model} --resume {folder}")
         return 130
     if not options.quiet:
         accuracy = history["val_accuracy"]
@@ -157,27 +168,29 @@ def train(options: argparse.Namespace) -> int:
 
 
 class _Settings(Callback):
-    """Writes config.json when the run begins: what is resumed with other data is refused before that."""
+    """Writes config.json when the run begins: what is refused before that has changed nothing."""
 
-    def __init__(self, path: Path, config: Config) -> None:
-        self._path, self._config = path, config
+    def __init__(self, folder: Path, config: Config, new: bool) -> None:
+        self._folder, self._config, self._new = folder, config, new
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        settings = json.dumps({**asdict(self._config), "convkit": __version__}, indent=2)
-        write_whole(self._path, settings + "\n")
+        settings = json.dumps({**asdict(self._config), "convkit": __version__}, indent=2) + "\n"
+        if self._new:
+            take(self._folder, settings)
+        else:
+            write_whole(self._folder / CONFIG, settings)
+
+
+def _draw(history: History, curves: Path) -> None:
+    """Draw the curves; where matplotlib cannot, say so: the run is whole without them."""
+    try:
+        history.plot(curves)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        note(f"convkit train: {curves} could not be drawn: {one_line(error)}")
 
 
 def _parameters(model: Module) -> int:
     return sum(parameter.value.size for parameter in model.parameters().values() if parameter.trainable)
-
-
-def _checkpoint_in(folder: Path) -> Path | None:
-    """The checkpoint of a run; None where it ended before there was one, and begins anew."""
-    path = folder / CHECKPOINT
-    if path.exists() or previous_of(path).exists():
-        return path
-    print(f"{folder} holds no checkpoint: the run begins anew", file=sys.stderr)
-    return None
 
 
 def _optimizer(config: Config) -> optim.Optimizer:
@@ -203,8 +216,8 @@ def _augment(entry: ModelEntry, config: Config, classes: int) -> list[Augmentati
 def _fresh(options: argparse.Namespace) -> Config:
     """The recipe of the network, with what the arguments change."""
     entry: ModelEntry = options.model
-    if options.out and Path(options.out, "config.json").exists():
-        raise ValueError(f"--out: {options.out} holds a run; --resume it, or name another folder")
+    if options.out is not None:
+        refuse_taken(Path(options.out))
     given = _given(options)
     if entry.dataset is None and given.get("dataset") != FOLDER:
         size = " × ".join(map(str, entry.input_shape))
@@ -225,14 +238,15 @@ def _fresh(options: argparse.Namespace) -> Config:
 
 def _resumed(options: argparse.Namespace) -> Config:
     """The settings of the run that is resumed; arguments may change only what `MAY_CHANGE` names."""
-    if options.out:
+    if options.out is not None:
         raise ValueError("--out: a resumed run stays in its folder")
-    path = Path(options.resume, "config.json")
+    settings = Path(options.resume, CONFIG)
     try:
-        stored = parse_json(path.read_text(encoding="utf-8"))
+        stored = parse_json(settings.read_text(encoding="utf-8"))
         config = Config(**{name: _parsed(name, {**DEFAULTS, **stored}[name]) for name in PARSERS})
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"--resume: {path} is damaged ({error})") from error
+        raise ValueError(f"--resume: {settings} is damaged ({error})") from error
+    refuse_lost(Path(options.resume))
     wanted = {"model": options.model.name.replace("_", "-"), **_given(options)}
     for name, value in wanted.items():
         kept = getattr(config, name)
@@ -241,7 +255,7 @@ def _resumed(options: argparse.Namespace) -> Config:
             setattr(config, name, value)
         elif value != kept:
             why = f": the {config.schedule} schedule is spread over them" if spread else ""
-            raise ValueError(f"--resume: {name} is {kept} in {path}, and cannot become {value}{why}")
+            raise ValueError(f"--resume: {name} is {kept} in {settings}, and cannot become {value}{why}")
     return config
 
 
@@ -260,21 +274,5 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     names = [field.name for field in fields(Config) if field.name != "model"]
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     if given.get("data", "auto") not in ("auto", "sample"):
-        given["data"] = str(Path(given["data"]).absolute())  # a run may be resumed from elsewhere
+        given["data"] = str(expanded(given["data"]).absolute())  # a run may be resumed from elsewhere
     return given
-
-
-def _new_folder(out: str | None, model: str) -> Path:
-    """The folder asked for, or the first of runs/MODEL-1, runs/MODEL-2, … that nobody has taken."""
-    if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    number = 1
-    while True:
-        folder = Path("runs", f"{model}-{number}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            number += 1

@@ -12,6 +12,7 @@ are never changed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from convkit.errors import integer, integers, number, one_of, positive, said, share
+from convkit.errors import integer, integers, number, one_of, positive, said, share, view
 from convkit.geometry import check_volume
 
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 FILLS = ("zero", "edge")
+MOST = 1e6  # of enlargements and of heights over widths, and one over it the least
 TRIES = 10  # how many rectangles of random area and form are drawn at most until one fits into the image
 
 
@@ -61,7 +63,7 @@ class RandomShift:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return shifted images (N, C, H, W), and the labels as they are."""
-        _check_batch("RandomShift", images, labels)
+        images, labels = _checked("RandomShift", images, labels)
         if self.pixels > min(images.shape[2:]):
             raise ValueError(f"RandomShift: pixels is {self.pixels}, more than images of shape {images.shape} have")
         return _crop(_padded(images, self.pixels, self.fill), images.shape[2:], generator), labels
@@ -104,7 +106,7 @@ class RandomCrop:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return parts of the images (N, C, *size), and the labels as they are."""
-        _check_batch("RandomCrop", images, labels)
+        images, labels = _checked("RandomCrop", images, labels)
         height, width = integers("RandomCrop", "size", self.size, 2, 1)
         whole = tuple(n + 2 * self.padding for n in images.shape[2:])
         check_volume("RandomCrop", (*images.shape[:2], *whole), "images with padding")
@@ -146,7 +148,7 @@ class RandomHorizontalFlip:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, C, H, W), some of them flipped, and the labels as they are."""
-        _check_batch("RandomHorizontalFlip", images, labels)
+        images, labels = _checked("RandomHorizontalFlip", images, labels)
         flipped = generator.random(len(images)) < self.p
         images = images.copy()
         images[flipped] = images[flipped, :, :, ::-1]
@@ -169,7 +171,7 @@ class RandomRotation:
     degrees : float
         The largest angle; those from -degrees to degrees are equally likely.
     scale : (float, float)
-        The smallest and the largest s.
+        The smallest and the largest s, from 1e-6 on and below 1e6.
     fill : {"zero", "edge"}
         What lies around the image: black, or the nearest pixel of the image.
 
@@ -190,14 +192,14 @@ class RandomRotation:
 
     def __post_init__(self) -> None:
         number("RandomRotation", "degrees", self.degrees, below=1e6)
-        _check_range("RandomRotation", "scale", self.scale)
+        _check_range("RandomRotation", "scale", self.scale, MOST)
         one_of("RandomRotation", "fill", self.fill, FILLS)
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return turned images (N, C, H, W), and the labels as they are."""
-        _check_batch("RandomRotation", images, labels)
+        images, labels = _checked("RandomRotation", images, labels)
         count, _, height, width = images.shape
         angle = np.radians(generator.uniform(-self.degrees, self.degrees, (count, 1, 1)))
         scale = generator.uniform(*self.scale, (count, 1, 1))
@@ -223,7 +225,7 @@ class RandomErasing:
     scale : (float, float)
         The smallest and the largest S, above 0 and up to 1; those between are equally likely.
     ratio : (float, float)
-        The smallest and the largest r; those between are equally likely.
+        The smallest and the largest r, from 1e-6 on and below 1e6; those between are equally likely.
     fill : {"random", "zero"}
         Noise, uniform from black to white and for each pixel another; or black.
 
@@ -247,14 +249,14 @@ class RandomErasing:
         share("RandomErasing", "p", self.p)
         _check_range("RandomErasing", "scale", self.scale)
         share("RandomErasing", "scale[1]", self.scale[1])
-        _check_range("RandomErasing", "ratio", self.ratio)
+        _check_range("RandomErasing", "ratio", self.ratio, MOST)
         one_of("RandomErasing", "fill", self.fill, ("random", "zero"))
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, C, H, W) with a rectangle less, and the labels as they are."""
-        _check_batch("RandomErasing", images, labels)
+        images, labels = _checked("RandomErasing", images, labels)
         count, _, height, width = images.shape
         chosen = generator.random(count) < self.p
         area = height * width * generator.uniform(*self.scale, (count, TRIES))
@@ -299,7 +301,7 @@ class Cutout:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, C, H, W) with a black square each, and the labels as they are."""
-        _check_batch("Cutout", images, labels)
+        images, labels = _checked("Cutout", images, labels)
         count, _, height, width = images.shape
         top = generator.integers(0, height, count) - self.size // 2
         left = generator.integers(0, width, count) - self.size // 2
@@ -348,7 +350,7 @@ class MixUp:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return blended images (N, C, H, W), and labels as float32 probabilities (N, classes)."""
-        _check_batch("MixUp", images, labels)
+        images, labels = _checked("MixUp", images, labels)
         check_volume("MixUp", (len(images), self.classes), "labels for all classes")
         rows = self._probabilities(labels)
         other = generator.permutation(len(images))
@@ -483,9 +485,13 @@ def _as_images(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 # --- checks ---
 
 
-def _check_batch(name: str, images: np.ndarray, labels: np.ndarray) -> None:
+def _checked(name: str, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels as arrays, if a step can change them."""
+    images, labels = view(name, "images", images), view(name, "labels", labels)
     if images.ndim != 4:
         raise ValueError(f"{name}: images must have 4 axes (N, C, H, W), not shape {images.shape}")
+    if 0 in images.shape[2:]:
+        raise ValueError(f"{name}: images must have pixels, not shape {images.shape}")
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise TypeError(f"{name}: images must be uint8, float32 or float64, not {images.dtype}")
     if labels.ndim not in (1, 2) or len(labels) != len(images):
@@ -493,11 +499,14 @@ def _check_batch(name: str, images: np.ndarray, labels: np.ndarray) -> None:
             f"{name}: labels must be one number or row for each of {len(images)} images, not of shape {labels.shape} "
             "(labels of pixels would have to move with them)"
         )
+    return images, labels
 
 
-def _check_range(name: str, argument: str, value: Any) -> None:
+def _check_range(name: str, argument: str, value: Any, most: float = math.inf) -> None:
     if not isinstance(value, tuple) or len(value) != 2:
         raise TypeError(f"{name}: {argument} must be a pair (smallest, largest), not {said(value)}")
     low, high = (positive(name, f"{argument}[{place}]", bound) for place, bound in enumerate(value))
     if low > high:
         raise ValueError(f"{name}: {argument} must be a pair (smallest, largest), not {said(value)}")
+    for place, bound in enumerate(value):
+        number(name, f"{argument}[{place}]", bound, 1 / most, most)

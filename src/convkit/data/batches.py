@@ -24,7 +24,7 @@ import numpy as np
 from convkit.data.augment import Augmentation, apply, check_augment
 from convkit.data.dataset import Dataset
 from convkit.data.pictures import PictureFiles
-from convkit.errors import integer, view
+from convkit.errors import flag, integer, view
 
 _MAX_KEY = 2**64 - 1
 _AHEAD = 2  # batches that wait, made, while one is trained on
@@ -55,8 +55,8 @@ class Batches:
     Raises
     ------
     TypeError
-        If data is neither a Dataset nor a tuple of arrays, a number is not an integer, or augment holds what
-        cannot be called.
+        If data is neither a Dataset nor a tuple of arrays, a number is not an integer, a flag neither True nor False,
+        or augment holds what cannot be called.
     ValueError
         If the arrays differ in length or do not fill a single batch, or are not two where they are augmented.
 
@@ -81,9 +81,9 @@ class Batches:
         self.arrays = _arrays(data)
         self.size = len(self.arrays[0])
         self.batch_size = integer("Batches", "batch_size", batch_size, 1)
-        self.shuffle = shuffle
+        self.shuffle = flag("Batches", "shuffle", shuffle)
         self.seed = integer("Batches", "seed", seed, 0, _MAX_KEY)
-        self.drop_last = drop_last
+        self.drop_last = flag("Batches", "drop_last", drop_last)
         self.augment = check_augment("Batches", augment)
         if self.augment and len(self.arrays) != 2:
             raise ValueError(f"Batches: augment needs the pair (images, labels), not {len(self.arrays)} arrays")

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from convkit.data.collection import Collection, DataNotFound, Split, download
+from convkit.data.collection import Collection, DataNotFound, Split, check_folder, download
 from convkit.data.dataset import Dataset
 
 SHAPE = (3, 32, 32)
@@ -87,8 +87,7 @@ class CifarCollection(Collection):
                     return place, {name: _plain(place / name) for name in names}
             if (parent / self.archive).is_file():
                 return parent / self.archive, self._unpacked(parent / self.archive, names)
-        if not folder.is_dir():
-            raise DataNotFound(f"{folder} does not exist")
+        check_folder(folder)
         raise DataNotFound(
             f"{folder} holds neither {', '.join(names)} nor {self.archive}, nor does a folder {self.folder} or "
             f"{self.inner} in it"

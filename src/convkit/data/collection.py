@@ -66,6 +66,12 @@ class Collection(ABC):
         """
 
 
+def check_folder(folder: Path) -> None:
+    """Raise DataNotFound for what is not there, or is no folder."""
+    if not folder.is_dir():
+        raise DataNotFound(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}")
+
+
 def download(urls: Sequence[str], target: Path, is_right: Callable[[Path], bool]) -> None:
     """Bring a file from the first address that gives the right bytes; it appears whole or not at all.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from convkit.data.pictures import PictureFiles
-from convkit.errors import view
+from convkit.errors import said, view
 
 
 class Dataset:
@@ -28,7 +28,7 @@ class Dataset:
     Raises
     ------
     TypeError
-        If images are not uint8 or labels not integers.
+        If images are not uint8, labels not integers or classes not names.
     ValueError
         If shapes or lengths do not fit, or a label names no class.
 
@@ -53,7 +53,7 @@ class Dataset:
         source: str = "",
     ) -> None:
         self.images = _images(images)
-        self.classes = _classes(classes)
+        self.classes = class_names("Dataset", classes)
         self.labels = _labels(labels, len(self.images), len(self.classes))
         self.name = name
         self.split = split
@@ -99,10 +99,15 @@ def _images(value: Any) -> np.ndarray | PictureFiles:
     return images
 
 
-def _classes(value: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
-        raise TypeError(f"Dataset: classes must be a sequence of names, not {value!r}")
-    return tuple(value)
+def class_names(function: str, value: Any) -> tuple[str, ...]:
+    """The names of classes as a tuple, else raise."""
+    try:
+        names = tuple(value)
+    except TypeError:  # of what holds nothing
+        names = (value,)
+    if isinstance(value, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{function}: classes must be a sequence of names, not {said(value)}")
+    return names
 
 
 def _labels(value: Any, count: int, classes: int) -> np.ndarray:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from convkit.data.collection import DataNotFound
-from convkit.data.dataset import Dataset
+from convkit.data.dataset import Dataset, class_names
 from convkit.data.pictures import CHANNELS, PictureFiles
 from convkit.errors import integer, integers, require
+from convkit.files import file_path
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 
@@ -77,9 +78,10 @@ def image_folder(
         raise ValueError(f"image_folder: resize must be at least the {max(height, width)} pixels of size, not {resize}")
     if channels not in CHANNELS:
         raise ValueError(f"image_folder: channels must be 'RGB' or 'L', not {channels!r}")
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(file_path("image_folder", "path", path)))
+    given = None if classes is None else class_names("image_folder", classes)
     folders = _class_folders(folder)
-    names = [one.name for one in folders] if classes is None else list(classes)
+    names = [one.name for one in folders] if given is None else list(given)
     if unknown := [one.name for one in folders if one.name not in names]:
         raise ValueError(f"image_folder: {folder} has a folder {unknown[0]}, which is none of the classes given")
     paths: list[Path] = []

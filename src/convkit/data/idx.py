@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from convkit.errors import view
-from convkit.files import write_whole
+from convkit.files import check_regular, file_path, write_whole
 
 # The code of each dtype in the third byte of the magic number.
 _DTYPES: dict[int, np.dtype[Any]] = {
@@ -65,9 +65,12 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     IdxError
         If the file is not IDX, has an unknown dtype, is truncated or damaged, or holds fewer or more bytes
         than its header promises; if it is compressed and promises more than a gigabyte and 100 times its size.
+    TypeError
+        For a path that is none.
     OSError
         If the file cannot be opened.
     """
+    file_path("read_idx", "path", path)
     opener, damage = _opener(path)
     try:
         with opener(path, "rb") as stream:
@@ -90,12 +93,12 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
     Raises
     ------
     TypeError
-        If the format has no code for the dtype.
+        If the format has no code for the dtype; for a path that is none.
     ValueError
         If an axis is longer than 2**32 - 1.
     """
+    suffix = Path(file_path("write_idx", "path", path)).suffix
     content = encode_idx(array)
-    suffix = Path(path).suffix
     if suffix == ".gz":
         content = gzip.compress(content, mtime=0)  # without the time of day: same array, same file
     elif suffix == ".xz":
@@ -117,6 +120,7 @@ def encode_idx(array: np.ndarray) -> bytes:
 
 def _opener(path: str | os.PathLike[str]) -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
     """What opens this file, and the exceptions by which it reports damaged compressed data."""
+    check_regular(path)
     with open(path, "rb") as file:
         start = file.read(6)
     if start.startswith(b"\x1f\x8b"):

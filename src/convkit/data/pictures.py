@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from convkit.errors import require
+from convkit.files import check_regular
 
 FORMATS = ("PNG", "JPEG")
 CHANNELS = {"RGB": 3, "L": 1}
@@ -105,6 +106,7 @@ class PictureFiles:
         """
         result = 0
         for path in self.paths:
+            check_regular(path)
             content = path.read_bytes()
             result = zlib.crc32(os.fsencode(f"{path.name} {len(content)}\n"), result)
             result = zlib.crc32(content, result)
@@ -139,7 +141,7 @@ def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | Non
     Raises
     ------
     OSError
-        If there is no such file.
+        If there is no such file, or it is a pipe or a device.
     ValueError
         If it is no picture of these formats, is damaged, or has more pixels than Pillow thinks wise.
     ImportError
@@ -147,6 +149,7 @@ def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | Non
     """
     image_module = require("PIL.Image", "images", "reading pictures")
     operations = require("PIL.ImageOps", "images", "reading pictures")
+    check_regular(path)
     with open(path, "rb") as file:  # raises Python's own clear errors for what is missing, forbidden or a folder
         try:
             with image_module.open(file, formats=formats) as picture:

@@ -23,7 +23,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from convkit.data.cifar import CIFAR10, CIFAR100, CIFAR100_COARSE
-from convkit.data.collection import Collection, DataNotFound, Split, download
+from convkit.data.collection import Collection, DataNotFound, Split, check_folder, download
 from convkit.data.dataset import Dataset
 from convkit.data.idx import IdxError, encode_idx, read_idx
 from convkit.errors import require
@@ -290,13 +290,14 @@ def load(
     if source == "sample":
         return _sample(collection, split), ""
     if source != "auto":
-        return _from_given(Path(source).expanduser(), collection, split), ""
+        return _from_given(Path(os.path.expanduser(source)), collection, split), ""
     dataset, looked = _search(collection, split)
     if dataset is not None:
         return dataset, ""
     if fallback_to_sample and collection.sampled:
         sample = _sample(collection, split)
-        lack = f"{collection.name} is not on this machine ({looked[-1]})"
+        reasons = [looked[0], looked[-1]] if os.environ.get(VARIABLE) else looked[-1:]
+        lack = f"{collection.name} is not on this machine ({'; '.join(reasons)})"
         return sample, f"{lack}; using the embedded sample, {len(sample):,} images"
     raise DataNotFound(_advice(collection, looked))
 
@@ -361,7 +362,7 @@ def _search(collection: Collection, split: Split) -> tuple[Dataset | None, list[
     named = os.environ.get(VARIABLE)
     if named:
         try:
-            return collection.read(Path(named).expanduser(), split), looked
+            return collection.read(Path(os.path.expanduser(named)), split), looked
         except DataNotFound as error:
             looked.append(f"{VARIABLE}: {error}")
     else:
@@ -424,8 +425,7 @@ def _find(folder: Path, name: str, stems: list[str]) -> list[Path]:
         found = [path for stem in stems if (path := _file(place, stem))]
         if len(found) == len(stems):
             return found
-    if not folder.is_dir():
-        raise DataNotFound(f"{folder} does not exist")
+    check_folder(folder)
     raise DataNotFound(f"{folder} holds no {' and '.join(stems)} (plain or .gz), nor does a folder {name} in it")
 
 

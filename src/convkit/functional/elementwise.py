@@ -13,6 +13,7 @@ from convkit.ops.elementwise import (
     Activation,
     Add,
     Arithmetic,
+    ChannelDropout,
     Dropout,
     Multiply,
     Relu,
@@ -341,19 +342,17 @@ def _channel_dropout(function: str, argument: str, x: Any, p: float, seed: int |
     x = operand(function, argument, x)
     if len(x.shape) < 3:
         raise ValueError(f"{function}: {argument} must have 3 axes (N, C, L) or more, not shape {tuple(x.shape)}")
-    ones = np.ones((*x.shape[:2], *(1,) * (len(x.shape) - 2)), x.dtype)
-    recorder = active_recorder()
-    if recorder is None or not isinstance(x, Operand):
-        return Multiply()(x, _dropout(function, argument, ones, p, seed))
-    p = errors.share(function, "p", p)
-    return Multiply()(x, Dropout(p)(ones, recorder.random_state())) if recorder.training else x
+    return _dropped(function, ChannelDropout, x, p, seed)
 
 
 def _dropout(function: str, argument: str, x: Any, p: float, seed: int | None) -> Any:
-    x = operand(function, argument, x)
-    p = errors.share(function, "p", p)
+    return _dropped(function, Dropout, operand(function, argument, x), p, seed)
+
+
+def _dropped(function: str, dropping: type[Dropout | ChannelDropout], x: Any, p: float, seed: int | None) -> Any:
+    op = dropping(errors.share(function, "p", p))
     recorder = active_recorder()
     if recorder is not None and isinstance(x, Operand):
-        return Dropout(p)(x, recorder.random_state()) if recorder.training else x
+        return op(x, recorder.random_state()) if recorder.training else x
     drawn = int(generator().integers(2**62)) if seed is None else errors.integer(function, "seed", seed, 0)
-    return Dropout(p)(x, np.array([drawn, 0, 0], np.int64))
+    return op(x, np.array([drawn, 0, 0], np.int64))

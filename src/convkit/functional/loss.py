@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from convkit import errors
-from convkit.functional.operands import axis_of, operand, operands
+from convkit.functional.operands import axis_of, converted, operand, operands
 from convkit.ops.base import Operand
 from convkit.ops.loss import (
+    Counted,
     CrossEntropy,
     MeanSquaredError,
     NegativeLikelihood,
@@ -132,7 +133,8 @@ def cross_entropy(
     """The mean of ``-Σ_c q_c · log softmax(logits)_c`` over a batch.
 
     q is 1 for the label's class and 0 for the others, or the given row of probabilities; with label smoothing ε
-    it is ``(1 - ε) q + ε / C`` (Szegedy et al. 2016, section 7).
+    it is ``(1 - ε) q + ε / C`` (Szegedy et al. 2016, section 7).  Where q or the class's weight is 0 nothing is
+    added, whatever the logit is, -∞ too: 0 · log 0 = 0.
 
     Parameters
     ----------
@@ -165,7 +167,7 @@ def cross_entropy(
         return loss
     logits, labels, weight = operands
     each = NegativeLikelihood(function, reduction, op.label_smoothing, ignore_index)
-    return each(Softmax(1, log=True)(logits), labels, weight)
+    return each(Softmax(1, log=True)(_counted(each, logits, labels, weight)), labels, weight)
 
 
 def cross_entropy_backward(
@@ -205,7 +207,7 @@ def cross_entropy_backward(
         return grad_logits
     logits, labels, weight = operands
     softmax, each = Softmax(1, log=True), NegativeLikelihood(function, reduction, op.label_smoothing, ignore_index)
-    x = softmax(logits)
+    x = softmax(_counted(each, logits, labels, weight))
     grad = _grad_of_loss(function, grad_output, *each.infer(x, labels, weight))
     grad_x, *_ = each.gradient((x, labels, weight), (None,), (grad,))
     [grad_logits] = softmax.gradient((logits,), (x,), (grad_x,))
@@ -243,6 +245,13 @@ def _with_probabilities(
     return ProbabilityCrossEntropy(label_smoothing), (logits, labels, weight)
 
 
+def _counted(each: NegativeLikelihood, logits: Any, labels: Any, weight: Any) -> Any:
+    """The logits, zeros at positions without any target: whatever stands there reaches neither loss nor gradient."""
+    if weight is None and each.ignore_index is None and labels.dtype.kind != "f":
+        return logits
+    return Counted(each)(logits, labels, weight)
+
+
 def _check_classes(function: str, argument: str, scores: Any) -> None:
     """Refuse scores without an axis of classes behind the batch's."""
     if len(scores.shape) < 2 or scores.shape[1] == 0:
@@ -250,9 +259,12 @@ def _check_classes(function: str, argument: str, scores: Any) -> None:
 
 
 def _class_numbers(function: str, labels: Any, scores: Any, expected: str) -> Any:
-    """Integer labels ready for an op, one for each position of the scores."""
+    """Integer labels ready for an op, one for each position of the scores.
+
+    A copy: kernels trust those that were checked, and somebody may write into the caller's meanwhile.
+    """
     if not isinstance(labels, Operand):
-        labels = errors.whole_numbers(function, "labels", labels, expected)
+        labels = errors.whole_numbers(function, "labels", labels, expected).copy()
     elif labels.dtype.kind not in "iu":
         raise TypeError(f"{function}: labels must be {expected}, not {labels.dtype}")
     errors.shape(function, "labels", labels, (scores.shape[0], *scores.shape[2:]))
@@ -358,7 +370,7 @@ def _grad_of_loss(function: str, grad_output: Any, loss: Any) -> np.ndarray:
     """The gradient to a loss as an array of its shape and dtype; one number serves all."""
     grad = errors.numbers(function, "grad_output", grad_output)
     if grad.ndim == 0:
-        return np.full(loss.shape, grad, loss.dtype)
+        return np.full(loss.shape, converted(grad, loss.dtype))
     grad = errors.array(function, "grad_output", grad)
     errors.same_dtype(function, loss=loss, grad_output=grad)
     errors.shape(function, "grad_output", grad, tuple(loss.shape))

@@ -16,6 +16,11 @@ def differentiate(graph: Graph, loss: Symbol, wrt: Sequence[Symbol]) -> list[Sym
 
     A symbol that the loss does not depend on gets None.  Where a value is used several times its gradients
     add up, in the reverse order of their use.
+
+    Raises
+    ------
+    NotImplementedError
+        Where the loss depends on one of `wrt` through what has no gradient, such as targets or class weights.
     """
     active = depending_on(graph, wrt)
     gradients: dict[Symbol, Symbol] = {loss: graph.leaf(np.ones((), loss.dtype))}
@@ -26,10 +31,13 @@ def differentiate(graph: Graph, loss: Symbol, wrt: Sequence[Symbol]) -> list[Sym
                 continue
             graph.scope = node.scope
             incoming = node.op.gradient(node.inputs, node.outputs, outgoing)
-            for symbol, gradient in zip(node.inputs, incoming, strict=True):
+            for position, (symbol, gradient) in enumerate(zip(node.inputs, incoming, strict=True)):
                 if symbol is not None and symbol in active:
                     if gradient is None:
-                        raise NotImplementedError(f"{type(node.op).__name__} has no gradient to all of its inputs")
+                        raise NotImplementedError(
+                            f"{type(node.op).__name__}: no gradient is known to its argument {position}, of shape "
+                            f"{symbol.shape}, through which the loss depends on parameters"
+                        )
                     earlier = gradients.get(symbol)
                     gradients[symbol] = gradient if earlier is None else Add()(earlier, gradient)
     return [gradients.get(symbol) for symbol in wrt]

@@ -83,6 +83,7 @@ class Plan:
         targets += [(symbol, buffer.data) for buffer, symbol in graph.updates.items()]
         self._preparation = self._series(graph.nodes[: len(constant)])
         kernels = [self._stretch([graph.nodes[number] for number in stretch]) for stretch in stretches]
+        kernels += [self._keep_old(symbol) for symbol in dict.fromkeys(wanted) if _shows_updated(symbol, graph)]
         kernels += [PythonKernel(_copying(self._array(symbol), target)) for symbol, target in targets]
         self._prepared_for = -1  # the count of writes that the preparation has seen
         self._updates_buffers = bool(graph.updates)
@@ -95,12 +96,18 @@ class Plan:
         for state in self._random_states.values():
             state[:2] = seed, step
         if self._prepared_for != structure.writes:
-            self._prepared_for = structure.writes
-            self._preparation.run()
-        results = self.program.run(inputs)
-        if self._updates_buffers:
-            structure.count_write()
-        return results
+            self._prepare()
+        try:
+            return self.program.run(inputs)
+        finally:
+            if self._updates_buffers:
+                structure.count_write()
+
+    def _prepare(self) -> None:
+        """Compute what depends on parameters, buffers and constants alone; if that is broken off, again next time."""
+        writes, self._prepared_for = structure.writes, -1
+        self._preparation.run()
+        self._prepared_for = writes
 
     @property
     def bound(self) -> list[tuple[Node, Kernel]]:
@@ -136,6 +143,12 @@ class Plan:
         symbol = node.outputs[position]
         unused = position in node.op.optional and symbol not in self._blocks and symbol not in self._arrays
         return None if unused else self._array(symbol)
+
+    def _keep_old(self, symbol: Symbol) -> Kernel:
+        """Copy what a symbol shows of a buffer to memory of its own, where it is found from now on."""
+        shown = self._array(symbol)
+        self._arrays[symbol] = np.empty_like(shown)
+        return PythonKernel(_copying(shown, self._arrays[symbol]))
 
     def _array(self, symbol: Symbol) -> np.ndarray:
         if symbol not in self._arrays:
@@ -183,6 +196,13 @@ def _is_written(symbol: Symbol) -> bool:
 def _is_read_as_given(symbol: Symbol, graph: Graph) -> bool:
     """Whether all who read an input can read it wherever it lies."""
     return all(node.op.reads_as_given for node in graph.nodes if symbol in node.inputs)
+
+
+def _shows_updated(symbol: Symbol, graph: Graph) -> bool:
+    """Whether a symbol is the old values, in a buffer's own memory, of one that the graph updates."""
+    while symbol.node is not None and isinstance(symbol.node.op, Reshape) and symbol.node.inputs[0] is not None:
+        symbol = symbol.node.inputs[0]
+    return isinstance(symbol.source, Buffer) and symbol.source in graph.updates
 
 
 def _copying(source: np.ndarray, target: np.ndarray) -> Callable[[], None]:

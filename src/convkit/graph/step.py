@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from convkit._kernels import update as kernels
-from convkit.errors import FLOATS, integer, number, view
+from convkit.errors import FLOATS, flag, integer, number, real, said, shape, view
 from convkit.graph.differentiate import differentiate
 from convkit.graph.diverged import first_not_finite
 from convkit.graph.memory import ALIGNMENT, aligned_empty
@@ -21,7 +21,7 @@ from convkit.graph.rewrite import reorder
 from convkit.graph.symbols import Graph, Symbol
 from convkit.graph.trace import symbols_of, target_input, trace
 from convkit.ops.base import Spec
-from convkit.parameter import Parameter, structure
+from convkit.parameter import Parameter, held, structure
 
 if TYPE_CHECKING:
     from convkit.nn.module import Module
@@ -84,7 +84,9 @@ def value_and_grad(
     ----------
     model : Module
     loss_fn : callable
-        ``loss_fn(outputs, *targets)`` of what the model returns; traced, so built of convkit's functions.
+        ``loss_fn(outputs, *targets)`` of what the model returns; traced, so built of convkit's functions. Attributes
+        of convkit's losses may be changed at any time; what a function, or a class not derived from these, reads beside
+        its arguments is read when it is traced.
     inputs : bool
         Also return the gradient to the model's input (saliency, adversarial examples).
     seed : int
@@ -99,7 +101,16 @@ def value_and_grad(
         ``f(x, *targets) -> (loss, grads)``, or ``(loss, grads, grad_x)`` with `inputs`: the loss a float,
         ``grads`` a dict of arrays by the names of the trainable parameters.  A model with several inputs takes
         them as a tuple `x`, and ``grad_x`` is then a tuple.
+
+    Raises
+    ------
+    NotImplementedError
+        When called, where the loss depends on parameters through what has no gradient: targets, class weights,
+        running moments.
     """
+    _check_traceable("value_and_grad", model, loss_fn)
+    inputs, training = flag("value_and_grad", "inputs", inputs), flag("value_and_grad", "training", training)
+    seed = integer("value_and_grad", "seed", seed, 0)
     cache = PlanCache(model)
     calls = count()
 
@@ -212,6 +223,9 @@ class CompiledStep:
         self._sums = self._zero_sums()
         self._version = structure.version
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a CompiledStep is not copied or pickled: its model is, and what its state_dict() gives")
+
     # --- parameters in flat memory ---------------------------------------------------------------------------
 
     def _make_segments(self) -> list[Segment]:
@@ -304,12 +318,10 @@ class CompiledStep:
             for name, (parameter, _) in segment.members.items()
         ]
         gradients = differentiate(traced.graph, traced.loss, [symbol for symbol, _ in targets])
-        stored = []
-        for (_, target), gradient in zip(targets, gradients, strict=True):
-            if gradient is None:
-                target.fill(0)
-            else:
-                stored.append((gradient, target))
+        stored = [
+            (gradient if gradient is not None else traced.graph.leaf(np.zeros_like(target)), target)
+            for (_, target), gradient in zip(targets, gradients, strict=True)
+        ]
         outputs = traced.outputs if self._keep_outputs else ()
         return Plan(traced.graph, [traced.loss, *outputs], stored, several=traced.several)
 
@@ -340,27 +352,42 @@ class CompiledStep:
             self._clip(self._clip_norm)
         lr = self.optimizer.rate(self.count)
         self.count += 1
-        for segment in self._segments:
-            if self._ema_decay is not None:
-                segment.slots[LAG] -= segment.values
-            self.optimizer.update(
-                segment.values,
-                segment.grads,
-                segment.slots,
-                lr=lr * segment.lr_scale,
-                weight_decay=segment.weight_decay,
-                count=self.count,
-            )
-            if self._ema_decay is not None:
-                segment.slots[LAG] += segment.values
-                segment.slots[LAG] *= self._ema_decay
-        structure.count_write()
+        try:
+            for segment in self._segments:
+                self._update_segment(segment, lr)
+        finally:
+            structure.count_write()
+
+    def _update_segment(self, segment: Segment, lr: float) -> None:
+        if self._ema_decay is not None:
+            segment.slots[LAG] -= segment.values
+        self.optimizer.update(
+            segment.values,
+            segment.grads,
+            segment.slots,
+            lr=lr * segment.lr_scale,
+            weight_decay=segment.weight_decay,
+            count=self.count,
+        )
+        if self._ema_decay is not None:
+            segment.slots[LAG] += segment.values
+            segment.slots[LAG] *= self._ema_decay
 
     def _clip(self, limit: float) -> None:
-        norm = sum(kernels.sum_of_squares(segment.grads) for segment in self._segments) ** 0.5
+        norm = self._norm()
         if norm > limit:
             for segment in self._segments:
                 kernels.scale(segment.grads, limit / norm)
+
+    def _norm(self) -> float:
+        """The Euclidean norm of the gradient, where squares would overflow, too."""
+        norm = math.sqrt(sum(kernels.sum_of_squares(segment.grads) for segment in self._segments))
+        if norm < math.inf:
+            return norm
+        largest = max(float(np.abs(segment.grads).max()) for segment in self._segments)
+        if not largest < math.inf:
+            return norm
+        return largest * math.sqrt(sum(float(np.square(segment.grads / largest).sum()) for segment in self._segments))
 
     # --- averaged weights ------------------------------------------------------------------------------------
 
@@ -378,16 +405,15 @@ class CompiledStep:
         if self._ema_decay is None:
             raise ValueError("averaged: no averages are kept; give ema_decay when the training begins")
         self._follow_changes()
-        trained = [segment.values.copy() for segment in self._segments]
+        trained = [(p, p.value.copy()) for segment in self._segments for p, _ in segment.members.values()]
         for segment in self._segments:
             np.subtract(segment.values, segment.slots[LAG], out=segment.values)
         structure.count_write()
         try:
             yield
         finally:
-            for segment, values in zip(self._segments, trained, strict=True):
-                segment.values[...] = values
-            structure.count_write()
+            for parameter, values in trained:
+                parameter.assign(values)
 
     # --- state -----------------------------------------------------------------------------------------------
 
@@ -405,18 +431,19 @@ class CompiledStep:
             state.update({f"accumulated/{name}": segment.part(total, name).copy() for name in segment.members})
         return state
 
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Restore what `state_dict` gave."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave; nothing is changed unless everything fits."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: state must be a mapping of names to arrays, not {said(state)}")
         expected = self.state_dict()
         if missing := sorted(expected.keys() - state.keys()):
             raise ValueError(f"load_state_dict: the state lacks {', '.join(missing)}")
-        if unexpected := sorted(state.keys() - expected.keys()):
+        if unexpected := sorted(map(str, state.keys() - expected.keys())):
             raise ValueError(f"load_state_dict: the state has {', '.join(unexpected)}, which this step does not")
-        for name, values in expected.items():
-            if np.shape(state[name]) != values.shape:
-                raise ValueError(f"load_state_dict: {name} must have shape {values.shape}, not {np.shape(state[name])}")
-        self.count, self._calls = int(state["count"]), int(state["calls"])
-        self._restore_slots(state)
+        arrays = {name: _slot_values(name, state[name], values) for name, values in expected.items()}
+        count, calls = (integer("load_state_dict", name, arrays[name][()], 0) for name in ("count", "calls"))
+        self.count, self._calls = count, calls
+        self._restore_slots(arrays)
 
     def _restore_slots(self, state: dict[str, np.ndarray]) -> None:
         for segment in self._segments:
@@ -426,6 +453,20 @@ class CompiledStep:
         for total, segment in zip(self._sums, self._segments, strict=False):
             for name in segment.members:
                 segment.part(total, name)[...] = state[f"accumulated/{name}"]
+
+
+def _slot_values(name: str, values: Any, expected: np.ndarray) -> np.ndarray:
+    """Values of a state for what has the shape and kind of `expected`."""
+    array = view("load_state_dict", name, values)
+    shape("load_state_dict", name, array, expected.shape)
+    return held("load_state_dict", name, array, expected.dtype)
+
+
+def _check_traceable(function: str, model: Any, loss_fn: Any) -> None:
+    if not hasattr(model, "input_array"):
+        raise TypeError(f"{function}: model must be a Module, not {said(model)}")
+    if not callable(loss_fn):
+        raise TypeError(f"{function}: loss_fn must be a function of outputs and targets, not {said(loss_fn)}")
 
 
 def compile_step(
@@ -449,7 +490,7 @@ def compile_step(
     ----------
     model : Module
     loss_fn : callable
-        ``loss_fn(outputs, *targets)``; traced with the model.
+        ``loss_fn(outputs, *targets)``; traced with the model, as by `value_and_grad`.
     optimizer : Optimizer
     outputs : bool
         Keep what the model returned for the last batch in ``step.outputs``.
@@ -474,13 +515,18 @@ def compile_step(
         ``step(x, *targets)`` returns the batch's loss as a float; `x` may be uint8 images, which are scaled to
         [0, 1], and a tuple where the model has several inputs.
     """
-    integer("compile_step", "accumulate", accumulate, 1)
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"compile_step: clip_norm must be positive, not {clip_norm}")
-    if clip_value is not None and not clip_value > 0:
-        raise ValueError(f"compile_step: clip_value must be positive, not {clip_value}")
+    where = "compile_step"
+    _check_traceable(where, model, loss_fn)
+    if not hasattr(optimizer, "check_groups"):
+        raise TypeError(f"{where}: optimizer must be an Optimizer, not {said(optimizer)}")
+    integer(where, "accumulate", accumulate, 1)
+    for name, limit in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
+        if limit is not None and not real(where, name, limit) > 0:
+            raise ValueError(f"{where}: {name} must be positive, not {limit}")
     if ema_decay is not None:
-        number("compile_step", "ema_decay", ema_decay, below=1.0)
+        number(where, "ema_decay", ema_decay, below=1.0)
+    integer(where, "seed", seed, 0)
+    outputs, check_finite = flag(where, "outputs", outputs), flag(where, "check_finite", check_finite)
     return CompiledStep(
         model, loss_fn, optimizer, outputs, clip_norm, clip_value, ema_decay, accumulate, seed, check_finite
     )

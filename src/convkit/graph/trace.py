@@ -20,7 +20,7 @@ def model_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
         return array
     if array.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(f"{name}: inputs must be float32, float64 or uint8 images, not {array.dtype}")
-    return array.astype(dtype, copy=False)
+    return _converted(array, dtype)
 
 
 def target_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
@@ -30,7 +30,12 @@ def target_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
         return whole_numbers(name, "targets", array, kinds="iub")
     if array.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(f"{name}: targets must be integers or floats, not {array.dtype}")
-    return array.astype(dtype, copy=False)
+    return _converted(array, dtype)
+
+
+def _converted(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        return array.astype(dtype, copy=False)
 
 
 def trace(
@@ -43,8 +48,12 @@ def trace(
     graph = Graph(training)
     with recording(graph):
         symbols = [graph.input(spec) for spec in specs]
-        operands = [ScaleImages(dtype)(symbol) if symbol.dtype == np.uint8 else symbol for symbol in symbols]
-        return graph, forward(*operands)
+        return graph, forward(*(scaled(symbol, dtype) for symbol in symbols))
+
+
+def scaled(operand: Any, dtype: np.dtype[Any]) -> Any:
+    """What `forward` sees of an input: the values of uint8 images scaled to [0, 1]."""
+    return ScaleImages(dtype)(operand) if operand.dtype == np.uint8 else operand
 
 
 def symbols_of(name: str, result: Any) -> tuple[Symbol, ...]:

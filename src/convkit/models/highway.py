@@ -19,11 +19,13 @@ import numpy as np
 
 from convkit import functional as F
 from convkit import nn
-from convkit.errors import integer
+from convkit.errors import integer, number
 from convkit.models.registry import Recipe, register
 from convkit.nn.module import Module
 
 PAPER = "Srivastava, Greff and Schmidhuber 2015, Training very deep networks"
+
+MOST_BIAS = 1e6  # of gates: far beyond where they are open or shut
 
 # Clipped, for with fifty layers one bad batch may undo an epoch.
 DENSE = Recipe(epochs=20, batch_size=64, optimizer="adam", lr=1e-3, schedule="cosine", clip_norm=1.0)
@@ -50,6 +52,10 @@ class Highway(Module):
         return x + F.sigmoid(self.gate(x)) * (F.relu(self.plain(x)) - x)
 
 
+def _check_gate_bias(function: str, value: Any) -> None:
+    number(function, "gate_bias", value, -MOST_BIAS, MOST_BIAS)
+
+
 def highway_linear(width: int, gate_bias: float) -> Highway:
     """A dense highway layer: (N, width) → (N, width)."""
     return Highway(nn.Linear(width, width, init="he_normal"), nn.Linear(width, width), gate_bias)
@@ -65,6 +71,7 @@ def highway_conv(width: int, gate_bias: float) -> Highway:
 def highway_dense(*, depth: int = 50, width: int = 50, gate_bias: float = -4.0) -> Module:
     """A dense layer, highway layers and a last dense layer, 50 in all: 284,560 parameters."""
     integer("highway_dense", "depth", depth, 2)
+    _check_gate_bias("highway_dense", gate_bias)
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(784, width, init="he_normal"),
@@ -103,10 +110,12 @@ def convolutional(width: int, in_channels: int, num_classes: int, gate_bias: flo
 @register(paper=f"{PAPER}, table 1", dataset="mnist", parameters=38_730, recipe=CONVOLUTIONAL)
 def highway_conv16(*, in_channels: int = 1, num_classes: int = 10, gate_bias: float = -2.0) -> Module:
     """Ten layers of sixteen maps, eight of them with gates: 38,730 parameters."""
+    _check_gate_bias("highway_conv16", gate_bias)
     return convolutional(16, in_channels, num_classes, gate_bias)
 
 
 @register(paper=f"{PAPER}, table 1", dataset="mnist", parameters=151_178, recipe=CONVOLUTIONAL)
 def highway_conv32(*, in_channels: int = 1, num_classes: int = 10, gate_bias: float = -2.0) -> Module:
     """Ten layers of thirty-two maps, eight of them with gates: 151,178 parameters."""
+    _check_gate_bias("highway_conv32", gate_bias)
     return convolutional(32, in_channels, num_classes, gate_bias)

@@ -16,6 +16,7 @@ import numpy as np
 
 from convkit import functional as F
 from convkit import nn
+from convkit.errors import positive
 from convkit.models.registry import Recipe, register
 from convkit.nn.module import Module
 from convkit.ops.shape import Scatter
@@ -196,9 +197,7 @@ class MAPCriterion:
     """
 
     def __init__(self, rubbish_penalty: float = 1.0) -> None:
-        if not rubbish_penalty > 0:
-            raise ValueError(f"MAPCriterion: rubbish_penalty must be above 0, not {rubbish_penalty}")
-        self.rubbish_penalty = float(rubbish_penalty)
+        self.rubbish_penalty = positive("MAPCriterion", "rubbish_penalty", rubbish_penalty)
 
     def __call__(self, outputs: Any, labels: Any) -> Any:
         rubbish = np.full((outputs.shape[0], 1), -self.rubbish_penalty, outputs.dtype)

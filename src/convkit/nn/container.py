@@ -39,9 +39,13 @@ class Sequential(Module):
     def append(self, layer: Module) -> Sequential:
         """Add a layer behind the last; return the container."""
         if not isinstance(layer, Module):
-            raise TypeError(f"Sequential: layer {len(self)} must be a Module, not {said(layer)}")
-        setattr(self, str(len(self)), layer)
+            raise TypeError(f"Sequential: layer {self._next()} must be a Module, not {said(layer)}")
+        setattr(self, str(self._next()), layer)
         return self
+
+    def _next(self) -> int:
+        """The number behind those that layers have for names."""
+        return max((int(name) + 1 for name in self.children() if name.isdecimal()), default=0)
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.children().values())

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from convkit.errors import integer, is_listing, number, numbers, said
+from convkit.functional.operands import converted
 from convkit.geometry import check_volume
 from convkit.seeding import generator
 
@@ -69,7 +70,7 @@ def _drawn(shape: tuple[int, ...], draw: Callable[[int], np.ndarray]) -> np.ndar
     values = np.empty(prod(shape), np.float32)
     for first in range(0, values.size, PART):
         part = values[first : first + PART]
-        part[...] = draw(part.size)
+        part[...] = converted(draw(part.size), part.dtype)
     return values.reshape(shape)
 
 
@@ -133,7 +134,7 @@ def initial(layer: str, init: str | Initializer, shape: tuple[int, ...], sizes: 
     """Values of this shape, which the arguments `sizes` ask for, from an initialiser given as a function or by name."""
     _take(layer, shape, sizes)
     if callable(init):
-        values = numbers(layer, "what init returns", init(shape)).astype(np.float32, copy=False)
+        values = converted(numbers(layer, "what init returns", init(shape)), np.float32)
         if values.shape != shape:
             raise ValueError(f"{layer}: init must return an array of shape {shape}, not {values.shape}")
         return values
@@ -147,7 +148,7 @@ def initial(layer: str, init: str | Initializer, shape: tuple[int, ...], sizes: 
 def constant(layer: str, value: float, shape: tuple[int, ...], sizes: str) -> np.ndarray:
     """As `initial`, values that are all the same."""
     _take(layer, shape, sizes)
-    return np.full(shape, value, np.float32)
+    return np.full(shape, converted(value, np.float32))
 
 
 def _take(layer: str, shape: tuple[int, ...], sizes: str) -> None:

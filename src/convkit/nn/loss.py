@@ -8,10 +8,22 @@ import numpy as np
 
 from convkit import functional as F
 from convkit.errors import integer, number, numbers, share, view
+from convkit.functional.operands import converted
 from convkit.ops.base import Operand
+from convkit.parameter import structure
 
 
-class CrossEntropyLoss:
+class Loss:
+    """What losses share: plans made before an attribute was set to something else are not used any more."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        changed = getattr(self, name, value) is not value  # what has not been there, no plan has seen
+        super().__setattr__(name, value)
+        if changed:
+            structure.bump()
+
+
+class CrossEntropyLoss(Loss):
     """The mean over a batch of -log softmax(logits)[label]; see `convkit.functional.cross_entropy`.
 
     Shape: logits (N, C) or ``(N, C, *spatial)``, labels (N,) or ``(N, *spatial)``, or probabilities like logits → ().
@@ -19,7 +31,7 @@ class CrossEntropyLoss:
     Parameters
     ----------
     weight : array (C,), optional
-        A factor for each class; converted to the dtype of the logits.
+        A factor for each class; copied, and converted to the dtype of the logits.
     ignore_index : int, optional
         A label that does not count.
     label_smoothing : float
@@ -39,7 +51,7 @@ class CrossEntropyLoss:
 
     def __call__(self, logits: Any, labels: Any) -> Any:
         logits = logits if isinstance(logits, Operand) else view(type(self).__name__, "logits", logits)
-        weight = None if self.weight is None else self.weight.astype(logits.dtype)
+        weight = None if self.weight is None else converted(self.weight, logits.dtype)
         return F.cross_entropy(
             logits, labels, label_smoothing=self.label_smoothing, weight=weight, ignore_index=self.ignore_index
         )
@@ -49,6 +61,8 @@ def _class_weights(loss: str, weight: Any) -> np.ndarray:
     values = numbers(loss, "weight", weight)
     if values.ndim != 1:
         raise ValueError(f"{loss}: weight must have one axis (C,), not shape {values.shape}")
+    values = values.copy()
+    values.flags.writeable = False
     return values
 
 
@@ -85,11 +99,11 @@ class AuxiliaryCrossEntropyLoss(CrossEntropyLoss):
         main, *auxiliary = logits if isinstance(logits, (tuple, list)) else (logits,)
         loss = super().__call__(main, labels)
         for output in auxiliary:
-            loss = loss + self.auxiliary_weight * super().__call__(output, labels)
+            loss = F.add(loss, F.multiply(super().__call__(output, labels), self.auxiliary_weight))
         return loss
 
 
-class MSELoss:
+class MSELoss(Loss):
     """The mean of (prediction - target)² over all values; see `convkit.functional.mse_loss`.
 
     Shape: prediction and target of one shape → ().

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import flag, view, whole_numbers
+from convkit.errors import FLOATS, flag, view, whole_numbers
 from convkit.graph.plan import Plan, PlanCache, spec_of
 from convkit.graph.rewrite import reorder
 from convkit.graph.symbols import Graph
-from convkit.graph.trace import model_input, symbols_of, trace
+from convkit.graph.trace import model_input, scaled, symbols_of, trace
 from convkit.nn.state import assign
 from convkit.nn.summary import summarize
 from convkit.ops.base import Operand, Spec, active_recorder
-from convkit.parameter import Buffer, Parameter, structure
+from convkit.parameter import Buffer, Parameter, held, structure
 
 Kind = type | tuple[type, ...]
 
@@ -95,13 +95,15 @@ class Module:
             Run the training forward (dropout at work) instead of inference.
         """
         recorder = active_recorder()
-        if recorder is not None and any(isinstance(operand, Operand) for operand in inputs):
+        if recorder is not None and (not inputs or any(isinstance(operand, Operand) for operand in inputs)):
             return self._record(recorder, inputs)
         arrays = [
             values if type(values) is np.ndarray else view(type(self).__name__, "inputs", values) for values in inputs
         ]
         if self.integer_inputs:
             arrays = [self.input_array(type(self).__name__, i, array) for i, array in enumerate(arrays)]
+        if recorder is not None:  # constants of the graph, which lead to parameters all the same
+            return self._record(recorder, self._constants(arrays))
         if training is not False:
             training = flag(type(self).__name__, "training", training)
         key = (training, *[(array.shape, array.dtype) for array in arrays])
@@ -118,6 +120,11 @@ class Module:
             return result
         finally:
             recorder.scope = outer
+
+    def _constants(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Inputs as `trace` would give them to `forward`, but as arrays."""
+        name, dtype = type(self).__name__, self.dtype_for(arrays)
+        return tuple(scaled(self.input_array(name, i, array, dtype), dtype) for i, array in enumerate(arrays))
 
     def _make_plan(self, arrays: Sequence[np.ndarray], training: bool) -> Plan:
         dtype = self.dtype_for(arrays)
@@ -148,9 +155,15 @@ class Module:
 
     def modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all within it, with dotted names; this one's name is empty."""
-        yield prefix.removesuffix("."), self
-        for name, child in self.children().items():
-            yield from child.modules(f"{prefix}{name}.")
+        return self._modules(prefix, ())
+
+    def _modules(self, prefix: str, around: tuple[Module, ...]) -> Iterator[tuple[str, Module]]:
+        name = prefix.removesuffix(".")
+        if self in around:
+            raise ValueError(f"{type(around[0]).__name__}: {name} is a module that holds itself")
+        yield name, self
+        for child_name, child in self.children().items():
+            yield from child._modules(f"{prefix}{child_name}.", (*around, self))
 
     def _named(self, kind: Kind) -> Iterator[tuple[str, Any]]:
         for prefix, module in self.modules():
@@ -218,12 +231,23 @@ class Module:
         return wide if no_own and wide in given else self.dtype
 
     def astype(self, dtype: Any) -> Module:
-        """Convert the model to 'float32' or 'float64', in place; return it."""
-        new = np.dtype(dtype)
-        if new not in (np.float32, np.float64):
-            raise TypeError(f"astype: dtype must be float32 or float64, not {new}")
-        for owned in self._state().values():
-            owned.astype(new)
+        """Convert the model to 'float32' or 'float64', in place; return it.
+
+        Raises
+        ------
+        TypeError
+            For another dtype, and values that it cannot hold; the model then stays as it was.
+        """
+        try:
+            new = np.dtype(dtype)
+        except TypeError:
+            new = np.dtype(object)
+        if dtype is None or new not in FLOATS:
+            raise TypeError(f"astype: dtype must be float32 or float64, not {dtype}")
+        state = self._state()
+        converted = [held("astype", name, owned.data, new) for name, owned in state.items()]
+        for owned, values in zip(state.values(), converted, strict=True):
+            owned.live_in(values)
         return self
 
     def summary(self, input_shape: tuple[int, ...] | None = None) -> str:
@@ -234,10 +258,10 @@ class Module:
         input_shape : tuple of int, optional
             Shape of one input, without the batch axis; needed where the model does not name its own.
         """
-        shape = input_shape or self.input_shape
+        shape = self.input_shape if input_shape is None else input_shape
         if shape is None:
             raise ValueError("summary: input_shape is needed, as in model.summary((1, 28, 28))")
-        return summarize(self, tuple(shape))
+        return summarize(self, shape)
 
     def __repr__(self) -> str:
         lines = [f"\n{name}: {child!r}" for name, child in self.children().items()]
@@ -250,7 +274,7 @@ class Module:
 
 
 def _members(attributes: dict[str, Any], kind: Kind) -> Iterator[tuple[str, Any]]:
-    for name, value in attributes.items():
+    for name, value in list(attributes.items()):  # another thread's first call adds to them
         if isinstance(value, kind):
             yield name, value
         elif isinstance(value, (list, tuple)) and name not in OWN_AFFAIRS:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from convkit.errors import said, view
-from convkit.parameter import Buffer, Parameter
+from convkit.parameter import Buffer, Parameter, held
 
 COUNT = "num_batches_tracked"
 MATCHES = ("name", "order")
@@ -28,14 +28,19 @@ Shapes = dict[str, tuple[int, ...]]  # of a layer's arrays
 
 def assign(where: str, own: Mapping[str, Parameter | Buffer], state: Mapping[str, Any], match: str) -> None:
     """Write a state into parameters and buffers, see `matched`; nothing is written unless everything fits."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{where}: state must be a mapping of names to arrays, not {said(state)}")
     arrays = {name: view(where, name, values) for name, values in state.items()}
     pairs = matched(where, own, arrays, match)
-    for name, other in pairs.items():
-        dtype = arrays[other].dtype
-        if not np.can_cast(dtype, own[name].dtype, "same_kind"):
-            raise TypeError(f"{where}: {name} must be of numbers that {own[name].dtype} can hold, not {dtype}")
-    for name, other in pairs.items():
-        own[name].assign(arrays[other])
+    targets = [own[name].data for name in pairs]
+    ready = {name: _apart(held(where, name, arrays[other], own[name].dtype), targets) for name, other in pairs.items()}
+    for name, values in ready.items():
+        own[name].assign(values)
+
+
+def _apart(values: np.ndarray, targets: Iterable[np.ndarray]) -> np.ndarray:
+    """Values, or a copy where writing to the targets might change them."""
+    return values.copy() if any(np.may_share_memory(values, target) for target in targets) else values
 
 
 def matched(where: str, own: Mapping[str, Any], given: Mapping[str, Any], match: str) -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from convkit.errors import integers, is_listing, said
 from convkit.graph.trace import symbols_of
 from convkit.ops.base import Spec
 
@@ -14,14 +16,20 @@ if TYPE_CHECKING:
 HEADER = ("layer", "type", "output shape", "parameters", "FLOPs")
 
 
-def summarize(model: Module, input_shape: tuple[int, ...]) -> str:
-    """Trace the model on one input and lay out one line for each layer that has no layers within."""
+def summarize(model: Module, input_shape: Sequence[int]) -> str:
+    """Trace the model on one input and lay out one line for each layer that computes anything itself.
+
+    What a layer computes that `forward` makes and drops again is put down to the layer whose `forward` that is.
+    """
+    if not is_listing(input_shape):
+        raise TypeError(f"summary: input_shape must be the sizes of one input's axes, not {said(input_shape)}")
+    input_shape = integers("summary", "input_shape", input_shape, len(input_shape), 0)
     graph, result = model.trace((Spec((1, *input_shape), model.dtype),))
     modules = {id(module): (name, module) for name, module in model.modules()}
     outputs: dict[int, tuple[int, ...]] = {}
     flops: dict[int, int] = defaultdict(int)
     for node in graph.nodes:
-        caller = node.scope[-1]
+        caller = next(key for key in reversed(node.scope) if key in modules)
         outputs[caller] = node.outputs[0].shape[1:]
         flops[caller] += node.op.flops(node.inputs, node.outputs)
 

@@ -7,7 +7,9 @@ depends on parameters alone is written as the values that it has.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,8 @@ def save(model: Module, path: str | os.PathLike[str], input_shape: Sequence[int]
     Raises
     ------
     ValueError
-        Without an input shape, and for ops that ONNX has no operator for, by name.
+        Without an input shape; for ops that ONNX has no operator for and what depends on how many images a batch has,
+        by name; and where `onnx.checker` finds fault with the file.
     OSError
         When the file cannot be written; a file that was there stays as it was.
     """
@@ -54,7 +57,10 @@ def save(model: Module, path: str | os.PathLike[str], input_shape: Sequence[int]
         raise ValueError("onnx.save: input_shape is needed, as in save(model, path, (1, 28, 28))")
     one = tuple(integer("onnx.save", "input_shape", n, 1) for n in given)
     proto = _Writer(model, one).write()
-    onnx.checker.check_model(proto, full_check=True)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(f"onnx.save: the file of {type(model).__name__} would not be valid: {error}") from error
     write_whole(path, proto.SerializeToString())
 
 
@@ -64,7 +70,9 @@ class _Writer:
     def __init__(self, model: Module, input_shape: tuple[int, ...]) -> None:
         self.title = type(model).__name__
         self.owned = {id(owned): name for name, owned in {**model.parameters(), **model.buffers()}.items()}
-        (self.graph, self.outputs), (other, _) = (self._trace(model, (n, *input_shape)) for n in BATCHES)
+        (self.graph, self.outputs), (other, self.other_outputs) = (
+            self._trace(model, (n, *input_shape)) for n in BATCHES
+        )
         self.others = dict(zip(self.graph.nodes, other.nodes, strict=True))
         self.names: dict[Symbol, str] = {}
         self.nodes: list[onnx.NodeProto] = []
@@ -78,19 +86,20 @@ class _Writer:
 
     def write(self) -> onnx.ModelProto:
         [x] = self.graph.inputs
+        names = [f"output{i}" if i else "output" for i in range(len(self.outputs))]
         self.names[x] = "input"
         known = self._values()
         for node in self.graph.nodes:
             if node.outputs[0] not in known:
                 self._write(node, known)
-        results = [f"output{i}" if i else "output" for i in range(len(self.outputs))]
-        for symbol, result in zip(self.outputs, results, strict=True):
-            self.add("Identity", [self.names[symbol]], [result])
+        results = list(zip(names, self.outputs, self.other_outputs, strict=True))
+        for name, symbol, _ in results:
+            self.add("Identity", [self.names[symbol]], [name])
         graph = helper.make_graph(
             self.nodes,
             self.title,
-            [_value_info("input", x)],
-            [_value_info(name, symbol) for name, symbol in zip(results, self.outputs, strict=True)],
+            [_value_info("input", x.dtype, ["N", *x.shape[1:]])],
+            [_value_info(name, symbol.dtype, _axes(symbol, other)) for name, symbol, other in results],
             list(self.initializers.values()),
         )
         opset = [helper.make_opsetid("", OPSET)]
@@ -115,8 +124,10 @@ class _Writer:
         write = ENTRIES.get(type(node.op))
         if write is None:
             raise ValueError(f"onnx.save: {type(node.op).__name__} has no operator in ONNX that stands for it")
-        others = self.others[node].inputs
-        inputs = [self._name(symbol, other, known) for symbol, other in zip(node.inputs, others, strict=True)]
+        other = self.others[node]
+        if node.op != other.op and not isinstance(node.op, (shape.Reshape, elementwise.BroadcastTo)):
+            raise ValueError(f"onnx.save: {type(node.op).__name__} depends on how many images a batch has")
+        inputs = [self._name(symbol, same, known) for symbol, same in zip(node.inputs, other.inputs, strict=True)]
         for symbol in node.outputs:
             self.names[symbol] = f"{type(node.op).__name__.lower()}_{len(self.names)}"
         write(Entry(self, node, inputs, [self.names[symbol] for symbol in node.outputs]), node.op)
@@ -151,13 +162,23 @@ class _Writer:
         self.add("Constant", [], [name], value=numpy_helper.from_array(np.asarray(values)))
         return name
 
+    def reads(self, symbol: Symbol, besides: type[Primitive]) -> bool:
+        """Whether it is an output, or an input of any op but those of one kind."""
+        readers = [node for node in self.graph.nodes if symbol in node.inputs]
+        return symbol in self.outputs or any(not isinstance(node.op, besides) for node in readers)
+
     def add(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
         self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
 
 
-def _value_info(name: str, symbol: Symbol) -> onnx.ValueInfoProto:
-    dtype = helper.np_dtype_to_tensor_dtype(symbol.dtype)
-    return helper.make_tensor_value_info(name, dtype, ["N", *symbol.shape[1:]])
+def _value_info(name: str, dtype: np.dtype[Any], axes: Sequence[int | str | None]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), axes)
+
+
+def _axes(symbol: Symbol, other: Symbol) -> list[int | str | None]:
+    """The sizes of an output's axes: N for the number of images, None where they follow from it in another way."""
+    sizes = zip(symbol.shape, other.shape, strict=True)
+    return [n if n == m else "N" if (n, m) == BATCHES else None for n, m in sizes]
 
 
 class Entry:
@@ -245,9 +266,13 @@ MAPS: dict[str, Write] = {
 
 
 def _softplus(entry: Entry, op: activation.Map) -> None:
-    beta = entry.constant(op.p)
-    scaled = entry.also("Mul", entry.inputs[0], beta)
-    entry.emit("Div", entry.also("Softplus", scaled), beta)
+    x, beta = entry.inputs[0], entry.constant(op.p)
+    scaled = entry.also("Mul", x, beta)
+    soft = entry.also("Softplus", scaled)
+    if np.log1p(np.exp(-op.q)) < op.q * np.finfo(entry.dtype).eps:  # by which x differs at the threshold
+        entry.emit("Div", soft, beta)
+    else:
+        entry.emit("Where", entry.also("Greater", scaled, entry.constant(op.q)), x, entry.also("Div", soft, beta))
 
 
 @_entry(elementwise.Shift)
@@ -282,30 +307,62 @@ def _conv_transpose(entry: Entry, op: conv.ConvTranspose) -> None:
 
 @_entry(pool.MaxPool)
 def _max_pool(entry: Entry, op: pool.MaxPool) -> None:
-    entry.emit("MaxPool", **_windows(op.windows), dilations=op.windows.dilation, ceil_mode=int(op.ceil_mode))
+    y, places = entry.outputs
+    high, ends, whole = op.windows.high, _ends(entry, op.windows), _in_whole(places)
+    ceil_mode = any(end > hi for end, hi in zip(ends, high, strict=True)) and min(ends) >= 0
+    windows = _ending(op.windows, map(min if ceil_mode else max, high, ends))
+    entry.emit("MaxPool", to=[y, whole], **_windows(windows), dilations=windows.dilation, ceil_mode=int(ceil_mode))
+    if entry.writer.reads(entry.node.outputs[1], besides=pool.MaxUnpool):
+        entry.emit("Mod", whole, entry.constant(prod(entry.shapes[0][2:])), to=[places])
+
+
+def _in_whole(places: str) -> str:
+    """The name of places as the file counts them, over the whole array, for those that we count within a plane."""
+    return f"{places}_whole"
 
 
 @_entry(pool.MaxUnpool)
 def _max_unpool(entry: Entry, op: pool.MaxUnpool) -> None:
-    # The file's indices count over the whole array, ours within a plane: both fit only the pooling they come from.
     indices = entry.node.inputs[1]
-    pooling = indices.node.op if indices is not None and indices.node is not None else None
-    if not isinstance(pooling, pool.MaxPool):
+    pooling = indices.node if indices is not None else None
+    if pooling is None or not isinstance(pooling.op, pool.MaxPool) or pooling.inputs[0] is None:
         raise ValueError("onnx.save: max_unpool must take its indices from a max pooling of the same model")
-    size = transposed_output_size("onnx.save", entry.shapes[0][2:], pooling.windows, (0,) * pooling.windows.rank)
-    if size != op.size:
-        raise ValueError(f"onnx.save: max_unpool to size {op.size}: in ONNX only {size} fits what was pooled")
-    entry.emit("MaxUnpool", **_windows(pooling.windows))
+    windows, plane = pooling.op.windows, tuple(pooling.inputs[0].shape[2:])
+    size = transposed_output_size("onnx.save", entry.shapes[0][2:], windows, (0,) * windows.rank)
+    if not op.size == size == plane:
+        raise ValueError(
+            f"onnx.save: max_unpool to size {op.size}: in ONNX it must be {size}, the least that fits, and the size of "
+            f"what was pooled, here {plane}"
+        )
+    x, places = entry.inputs
+    entry.emit("MaxUnpool", x, _in_whole(places), **{**_windows(windows), "kernel_shape": windows.extent})
 
 
 @_entry(pool.AvgPool)
 def _avg_pool(entry: Entry, op: pool.AvgPool) -> None:
-    entry.emit(
-        "AveragePool",
-        **_windows(op.windows),
-        ceil_mode=int(op.ceil_mode),
-        count_include_pad=int(op.count_include_pad),
-    )
+    x, high, counts = entry.inputs[0], op.windows.high, op.count_include_pad
+    windows = _ending(op.windows, map(max, high, _ends(entry, op.windows)))
+    if counts and windows.high != high:  # padding counts, but not what windows have beyond it
+        x = entry.also("Pad", x, _pads(entry, ((0, 0), (0, 0), *op.windows.padding)))
+        beyond = tuple((0, end - hi) for end, hi in zip(windows.high, high, strict=True))
+        windows, counts = replace(windows, padding=beyond), False
+    entry.emit("AveragePool", x, **_windows(windows), count_include_pad=int(counts))
+
+
+def _ends(entry: Entry, windows: Windows) -> list[int]:
+    """How far behind x the output's last window of each axis ends.
+
+    With `ceil_mode` ONNX's shapes have one more window where that would lie in the padding alone, and of windows that
+    go on behind the padding not all readers make the same average: padding up to these ends says what is meant.
+    """
+    sizes = zip(entry.shapes[0][2:], entry.node.outputs[0].shape[2:], strict=True)
+    axes = zip(sizes, windows.low, windows.stride, windows.extent, strict=True)
+    return [(count - 1) * s + m - n - lo for (n, count), lo, s, m in axes]
+
+
+def _ending(windows: Windows, high: Iterable[int]) -> Windows:
+    """The windows with other padding behind."""
+    return replace(windows, padding=tuple(zip(windows.low, high, strict=True)))
 
 
 def _windows(windows: Windows) -> dict[str, Any]:

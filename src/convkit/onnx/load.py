@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from onnx import checker, helper, inliner, numpy_helper
 
 from convkit.errors import FLOATS
+from convkit.files import check_regular
 from convkit.graph.plan import Plan, spec_of
 from convkit.graph.symbols import Graph, Symbol
 from convkit.graph.trace import model_input
@@ -64,6 +65,7 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto, values: Mapping[str, 
 
 
 def _read(path: str) -> onnx.ModelProto:
+    check_regular(path)
     try:
         return onnx.load(path)
     except (
@@ -140,22 +142,22 @@ class OnnxModule(Module):
         self.output_names = tuple(value.name for value in graph.output)
         _check_order(self._program, {*initializers, *self.input_names}, self.output_names)
         self._input_dtypes = tuple(_dtype_of(value) for value in inputs)
-        self._constants: dict[str, np.ndarray] = {}
+        self._known: dict[str, np.ndarray] = {}
         self._attributes: dict[str, str] = {}  # of initialisers that are parameters or buffers
         for name, array in initializers.items():
             if array.dtype in FLOATS and array.ndim and name not in known and name not in values:
                 self._attributes[name] = attribute = f"{name}_" if hasattr(self, name) or name in OWN_AFFAIRS else name
                 setattr(self, attribute, Buffer(array) if name in state else Parameter(array))
             else:
-                self._constants[name] = array
+                self._known[name] = array
         self._program = [call for call in self._program if not self._fold(call)]
         self._try_out(inputs)
 
     def _fold(self, call: Call) -> bool:
         """Compute a node of constants alone now."""
-        if not all(name in self._constants or not name for name in call.inputs):
+        if not all(name in self._known or not name for name in call.inputs):
             return False
-        call.run(self._constants)
+        call.run(self._known)
         return True
 
     def _try_out(self, inputs: Sequence[onnx.ValueInfoProto]) -> None:
@@ -193,7 +195,7 @@ class OnnxModule(Module):
 
     def forward(self, *inputs: Any) -> Any:
         self._check_count(inputs)
-        values: dict[str, Any] = dict(self._constants)
+        values: dict[str, Any] = dict(self._known)
         values.update({name: getattr(self, attribute) for name, attribute in self._attributes.items()})
         values.update(zip(self.input_names, inputs, strict=True))
         for call in self._program:

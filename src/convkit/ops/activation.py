@@ -79,7 +79,7 @@ class PReluGrad(NumpyPrimitive):
         grad, x, weight = inputs
         grad_x, grad_weight = outputs
         np.multiply(grad, np.where(x > 0, x.dtype.type(1), _on_channels(weight, x)), out=grad_x)
-        product = grad * np.where(x > 0, x.dtype.type(0), x)
+        product = np.where(x > 0, x.dtype.type(0), grad * x)
         axes = tuple(axis for axis in range(x.ndim) if axis != 1 or weight.size == 1)
         grad_weight[...] = product.sum(axes)
 

@@ -237,13 +237,20 @@ def concrete(operand: Any) -> Any:
 
 @dataclass(frozen=True)
 class NumpyPrimitive(Primitive):
-    """A primitive computed by a Python function: `compute(inputs, outputs)` fills the outputs."""
+    """A primitive computed by a Python function: `compute(inputs, outputs)` fills the outputs.
+
+    Of what is infinite or no number it says as little as compiled kernels do.
+    """
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         raise NotImplementedError
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
-        return PythonKernel(lambda: self.compute(inputs, outputs))
+        def run() -> None:
+            with np.errstate(all="ignore"):
+                self.compute(inputs, outputs)
+
+        return PythonKernel(run)
 
 
 class Op(Primitive):
@@ -283,12 +290,20 @@ class Op(Primitive):
             operand if isinstance(operand, Operand) else errors.array(name, f"input {i}", operand)
             for i, operand in enumerate(inputs)
         ]
+        if not operands:
+            raise TypeError(f"{name}: an op has one input or more")
         if any(operand.dtype not in errors.FLOATS for operand in operands):
             raise TypeError(f"{name}: inputs must be float32 or float64, not {[str(o.dtype) for o in operands]}")
+        errors.same_dtype(name, **{f"input {i}": operand for i, operand in enumerate(operands)})
         return super().__call__(*operands)
 
     def infer(self, *inputs: Any) -> tuple[Spec, ...]:
-        return (Spec(tuple(self.shape(*(operand.shape for operand in inputs))), inputs[0].dtype),)
+        shape = self.shape(*(operand.shape for operand in inputs))
+        if not isinstance(shape, (tuple, list)):
+            raise TypeError(f"{type(self).__name__}.shape must return a tuple of integers, not {errors.said(shape)}")
+        return (
+            Spec(errors.sizes(f"{type(self).__name__}.shape", "what it returns", shape, len(shape)), inputs[0].dtype),
+        )
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         [output] = outputs
@@ -300,7 +315,11 @@ class Op(Primitive):
             raise ValueError(
                 f"{type(self).__name__}.{method} returned shape {np.shape(values)}, but {target.shape} was expected"
             )
-        target[...] = values
+        came = np.asarray(values).dtype
+        if not np.can_cast(came, target.dtype, "same_kind"):
+            raise TypeError(f"{type(self).__name__}.{method} returned {came}, but {target.dtype} was expected")
+        with np.errstate(over="ignore"):
+            target[...] = values
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         gradients = OpGradient(self, len(inputs))(grads[0], *inputs, outputs[0])
@@ -325,13 +344,14 @@ class OpGradient(Primitive):
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         grad, *arguments, output = (_read_only(array) for array in inputs)
+        name = type(self.op).__name__
 
         def run() -> None:
             gradients = self.op.backward(grad, tuple(arguments), output)
+            if not isinstance(gradients, (tuple, list)):
+                raise TypeError(f"{name}.backward must return a tuple of gradients, not {type(gradients).__name__}")
             if len(gradients) != self.count:
-                raise ValueError(
-                    f"{type(self.op).__name__}.backward returned {len(gradients)} gradients for {self.count} inputs"
-                )
+                raise ValueError(f"{name}.backward returned {len(gradients)} gradients for {self.count} inputs")
             for target, values in zip(outputs, gradients, strict=True):
                 self.op._store("backward", target, np.zeros(target.shape) if values is None else values)
 

@@ -281,3 +281,23 @@ class Dropout(Primitive):
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         return Dropout(self.p)(grads[0], inputs[1]), None
+
+
+@dataclass(frozen=True)
+class ChannelDropout(NumpyPrimitive):
+    """(x (N, C, *spatial), state) -> x with each channel of each sample zeroed as a whole, as `Dropout` does values."""
+
+    p: float
+    in_place = (0,)
+
+    def infer(self, x: Any, state: Any) -> tuple[Spec, ...]:
+        return like(x)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        [x, state], [y] = inputs, outputs
+        [factors] = Dropout(self.p).evaluate((np.ones(x.shape[:2], x.dtype), state))
+        np.multiply(x, factors.reshape(*factors.shape, *(1,) * (x.ndim - 2)), out=y)
+        y[factors == 0] = 0
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return ChannelDropout(self.p)(grads[0], inputs[1]), None

@@ -156,7 +156,8 @@ class NegativeLikelihood(NumpyPrimitive):
     """(x, labels, weight | None) -> ``-Σ_c t_c · x_c`` at each position of log-probabilities, or their sum or mean.
 
     t is 1 for the label's class, or the given row of probabilities, smoothed, times the weights.  A position that is
-    ignored has t = 0.  The mean is weighted by the weights of the labels.
+    ignored has t = 0, and where t = 0 nothing is added, whatever x and the weight are.  The mean is weighted by the
+    weights of the labels.
     """
 
     function: str
@@ -181,19 +182,38 @@ class NegativeLikelihood(NumpyPrimitive):
         weights = np.ones(classes, x.dtype) if weight is None else weight
         every_class = weights.reshape(classes, *(1,) * (len(x.shape) - 2))
         if labels.dtype.kind == "f":
-            return ((1 - self.label_smoothing) * labels + even) * every_class, 1.0
+            shares = (1 - self.label_smoothing) * labels + even
+            return np.where(shares != 0, shares * every_class, 0), 1.0
         counted = check_classes(self.function, labels, classes, self.ignore_index)
         labels = np.where(counted, labels, 0)
-        shares = weights[labels] * counted
+        shares = np.where(counted, weights[labels], 0)
         targets = np.zeros(x.shape, x.dtype)
         np.put_along_axis(targets, labels[:, None], (1 - self.label_smoothing) * shares[:, None], 1)
         if even:
-            targets += even * every_class * counted[:, None]
+            targets += np.where(counted[:, None], even * every_class, 0)
         return targets, float(shares.sum(dtype=np.float64)) if self.reduction == "mean" else 1.0
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
         x, labels, weight = inputs
         return NegativeLikelihoodGrad(self, tuple(x.shape))(labels, weight, grads[0]), None, None
+
+
+@dataclass(frozen=True)
+class Counted(NumpyPrimitive):
+    """(x, labels, weight | None) -> x, zero at each position of which `loss` has no target; its own adjoint."""
+
+    loss: NegativeLikelihood
+
+    def infer(self, x: Any, labels: Any, weight: Any) -> tuple[Spec, ...]:
+        return like(x)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        x, labels, weight = inputs
+        targets, _ = self.loss.targets(Spec(x.shape, x.dtype), labels, weight)
+        outputs[0][...] = np.where((targets != 0).any(1, keepdims=True), x, 0)
+
+    def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
+        return Counted(self.loss)(grads[0], *inputs[1:]), None, None
 
 
 def check_classes(function: str, labels: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:
@@ -207,7 +227,7 @@ def check_classes(function: str, labels: np.ndarray, classes: int, ignore_index:
 
 @dataclass(frozen=True)
 class NegativeLikelihoodGrad(NumpyPrimitive):
-    """(labels, weight | None, grad_loss) -> grad_x of shape `shape`; zero where no label counts."""
+    """(labels, weight | None, grad_loss) -> grad_x of shape `shape`; zero where there is no target."""
 
     loss: NegativeLikelihood
     shape: tuple[int, ...]
@@ -219,7 +239,8 @@ class NegativeLikelihoodGrad(NumpyPrimitive):
         labels, weight, grad = inputs
         targets, divisor = self.loss.targets(Spec(self.shape, grad.dtype), labels, weight)
         each = grad[:, None] if self.loss.reduction == "none" else grad / (divisor or 1.0)
-        np.multiply(targets, -each, out=outputs[0])
+        outputs[0].fill(0)
+        np.multiply(targets, -each, out=outputs[0], where=targets != 0)
 
 
 @dataclass(frozen=True)

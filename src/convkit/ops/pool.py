@@ -253,7 +253,7 @@ class MaxUnpoolGrad(NumpyPrimitive):
         last = np.zeros(grad.shape, np.int64)
         np.put_along_axis(last, indices, number, 1)
         stays = np.take_along_axis(last, indices, 1) == number
-        grad_x[...] = np.take_along_axis(grad, indices, 1) * stays
+        grad_x[...] = np.where(stays, np.take_along_axis(grad, indices, 1), 0)
 
 
 def _check_places(function: str, indices: np.ndarray, size: int) -> None:

@@ -55,7 +55,7 @@ def _cells(image: np.ndarray, r: int) -> np.ndarray:
 
 
 class Taps(NamedTuple):
-    """For each output of an axis: the inputs on either side of it, and the share of the second."""
+    """For each output of an axis: the inputs on either side of it, and the share of the second, below 1."""
 
     lower: np.ndarray
     upper: np.ndarray
@@ -67,12 +67,13 @@ def taps(size: int, out: int, linear: bool, align_corners: bool) -> Taps:
     if not linear:
         nearest = np.arange(out) * size // out
         return Taps(nearest, nearest, np.zeros(out))
+    # Where an output lies is a fraction, of integers so that those on an input lie there exactly.
     if align_corners:
-        position = np.arange(out) * ((size - 1) / max(out - 1, 1))
+        position, scale = np.arange(out) * (size - 1), max(out - 1, 1)
     else:
-        position = np.maximum((np.arange(out) + 0.5) * (size / out) - 0.5, 0)
-    lower = np.minimum(position.astype(np.int64), size - 1)
-    return Taps(lower, np.minimum(lower + 1, size - 1), position - lower)
+        position, scale = (2 * np.arange(out) + 1) * size - out, 2 * out
+    lower, rest = np.divmod(position.clip(0, (size - 1) * scale), scale)
+    return Taps(lower, np.minimum(lower + 1, size - 1), rest / scale)
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,15 @@ class Interpolate(NumpyPrimitive):
         values = inputs[0]
         for axis, out in enumerate(self.out, 2):
             lower, upper, share = taps(values.shape[axis], out, self.linear, self.align_corners)
-            first = values.take(lower, axis)
-            if self.linear:
-                weight = _on_axis(share, axis, values)
-                first += weight * (values.take(upper, axis) - first)
-            values = first
+            mean = values.take(lower, axis)
+            if share.any():
+                mean *= _on_axis(1 - share, axis, values)
+                second = values.take(upper, axis)
+                second *= _on_axis(share, axis, values)
+                mean += second
+                [met] = np.nonzero(share == 0)  # one value alone: 0 times another may be NaN
+                np.moveaxis(mean, axis, -1)[..., met] = np.moveaxis(values, axis, -1)[..., lower[met]]
+            values = mean
         outputs[0][...] = values
 
     def gradient(self, inputs: Sequence[Any], outputs: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
@@ -120,7 +125,8 @@ class InterpolateGrad(NumpyPrimitive):
             lines, line_grads = np.moveaxis(spread, axis, 0), np.moveaxis(grad, axis, 0)
             for line, lower, upper, share in zip(line_grads, *places, strict=True):
                 lines[lower] += grad.dtype.type(1 - share) * line
-                lines[upper] += grad.dtype.type(share) * line
+                if share:
+                    lines[upper] += grad.dtype.type(share) * line
             grad = spread
         outputs[0][...] = grad
 

@@ -22,10 +22,12 @@ class Reshape(Primitive):
     """The same memory under another shape: nothing is computed."""
 
     shape: tuple[int, ...]
-    images_in = (0,)
 
     def infer(self, x: Any) -> tuple[Spec, ...]:
         return (Spec(self.shape, x.dtype),)
+
+    def by_image(self, *inputs: Any) -> tuple[int, ...]:
+        return (0,) if inputs[0].shape[:1] == self.shape[:1] else ()
 
     def evaluate(self, arrays: Sequence[Any]) -> tuple[np.ndarray, ...]:
         return (arrays[0].reshape(self.shape),)

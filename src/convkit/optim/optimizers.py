@@ -9,15 +9,16 @@ both over.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from convkit._kernels import update as kernels
-from convkit.errors import flag, is_listing, number, positive, said
+from convkit.errors import FLOATS, LARGEST_INTEGER, flag, integer, is_listing, number, positive, real, said, shape
 from convkit.optim.schedules import Schedule, as_schedule
 
 
@@ -136,7 +137,31 @@ class Optimizer(ABC):
             The rate and decay of this update and these values.
         count : int
             Which update this is, 1 for the first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            By the rules of convkit, whose kernels trust what they are given: for arrays that differ from the values in
+            shape or dtype, or are not contiguous, aligned and, but for the gradients, writeable; for a slot that is
+            missing; for a rate or decay that is no number; for a count below 1.
         """
+
+    def _check_update(self, values: Any, grads: Any, slots: Any, lr: Any, weight_decay: Any, count: Any) -> None:
+        """Refuse what `update` says that kernels cannot take; in training, where all fits, in a microsecond."""
+        if _evidently_fits(self.slots, values, grads, slots, lr, weight_decay, count):
+            return
+        where = f"{type(self).__name__}.update"
+        _check_array(where, "values", values)
+        _check_array(where, "grads", grads, like=values, written=False)
+        if not isinstance(slots, Mapping):
+            raise TypeError(f"{where}: slots must be a dict of arrays, not {said(slots)}")
+        for name in self.slots:
+            if name not in slots:
+                raise ValueError(f"{where}: slots must have {name}, not only {', '.join(map(str, slots)) or 'nothing'}")
+            _check_array(where, f"slots[{name!r}]", slots[name], like=values)
+        real(where, "lr", lr)
+        real(where, "weight_decay", weight_decay)
+        integer(where, "count", count, 1)
 
     def rate(self, index: int) -> float:
         """Return the learning rate of the update that follows `index` others, before any group's factor.
@@ -158,7 +183,7 @@ class Optimizer(ABC):
         for group in self.groups:
             if group.includes(name):
                 decay = self.weight_decay if group.weight_decay is None else group.weight_decay
-                return group.lr_scale, decay
+                return float(group.lr_scale), float(decay)
         return 1.0, self.weight_decay
 
     def check_groups(self, names: Iterable[str]) -> None:
@@ -180,6 +205,35 @@ class Optimizer(ABC):
                 raise ValueError(
                     f"{type(self).__name__}: {group} matches no parameter; the model has {', '.join(names)}"
                 )
+
+
+def _evidently_fits(
+    names: Iterable[str], values: Any, grads: Any, slots: Any, lr: Any, weight_decay: Any, count: Any
+) -> bool:
+    """Whether an update is one as the training step makes them: it says yes quickly, and no to some that fit, too."""
+    if not (type(lr) is type(weight_decay) is float and type(count) is int and 0 < count <= LARGEST_INTEGER):
+        return False
+    if not (isinstance(values, np.ndarray) and values.dtype in FLOATS and type(slots) is dict):
+        return False
+    dtype, size = values.dtype, values.shape
+    for array in (values, grads, *map(slots.get, names)):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != size or not array.flags.carray:
+            return False  # gradients, too, are writeable then
+    return True
+
+
+def _check_array(where: str, argument: str, array: Any, like: np.ndarray | None = None, written: bool = True) -> None:
+    dtypes = FLOATS if like is None else (like.dtype,)
+    if not isinstance(array, np.ndarray) or array.dtype not in dtypes:
+        expected = "float32 or float64 array" if like is None else f"{like.dtype} array as values are"
+        came = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"{where}: {argument} must be a {expected}, not {came}")
+    if like is not None:
+        shape(where, argument, array, like.shape)
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise ValueError(f"{where}: {argument} must be contiguous and aligned in memory")
+    if written and not array.flags.writeable:
+        raise ValueError(f"{where}: {argument} must be writeable")
 
 
 class SGD(Optimizer):
@@ -242,7 +296,9 @@ class SGD(Optimizer):
         weight_decay: float,
         count: int,
     ) -> None:
-        kernels.sgd(values, grads, slots.get("velocity"), lr, self.momentum, self.nesterov, weight_decay)
+        self._check_update(values, grads, slots, lr, weight_decay, count)
+        velocity = slots["velocity"] if "velocity" in self.slots else None
+        kernels.sgd(values, grads, velocity, lr, self.momentum, self.nesterov, weight_decay)
 
 
 class Adam(Optimizer):
@@ -308,6 +364,7 @@ class Adam(Optimizer):
         weight_decay: float,
         count: int,
     ) -> None:
+        self._check_update(values, grads, slots, lr, weight_decay, count)
         m, v = slots["m"], slots["v"]
         kernels.adam(values, grads, m, v, lr, *self.betas, self.eps, weight_decay, self._decoupled, count)
 
@@ -422,7 +479,9 @@ class RMSprop(Optimizer):
         weight_decay: float,
         count: int,
     ) -> None:
-        square, mean, velocity = slots["square"], slots.get("mean"), slots.get("velocity")
+        self._check_update(values, grads, slots, lr, weight_decay, count)
+        kept = {name: slots[name] for name in self.slots}
+        square, mean, velocity = kept["square"], kept.get("mean"), kept.get("velocity")
         kernels.rmsprop(values, grads, square, mean, velocity, lr, self.alpha, self.momentum, self.eps, weight_decay)
 
 

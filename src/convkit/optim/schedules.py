@@ -14,6 +14,7 @@ A schedule is asked anew at every update, so a rate measured in epochs moves wit
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -22,7 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import number, positive, said
+from convkit.errors import integer, number, positive, said
+
+_ROUNDING = 1e-12  # by which a quotient may miss the whole number that it is, in shares of that
 
 
 class Schedule(ABC):
@@ -30,7 +33,13 @@ class Schedule(ABC):
 
     @abstractmethod
     def __call__(self, index: int) -> float:
-        """Return the rate of the update that follows `index` updates (so 0 asks for the first)."""
+        """Return the rate of the update that follows `index` updates (so 0 asks for the first).
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an `index` that is no integer from 0 on.
+        """
 
     def bind(self, steps_per_epoch: float) -> Schedule:
         """Return this schedule, told how many updates an epoch has.
@@ -53,10 +62,10 @@ def as_schedule(where: str, argument: str, value: Any) -> Callable[[int], float]
     return value if callable(value) else Constant(number(where, argument, value))
 
 
-def _power(factor: float, exponent: float) -> float:
-    """A factor's power; infinite where a float ends, which `Optimizer.rate` refuses."""
+def _scaled(rate: float, factor: float, exponent: float) -> float:
+    """``rate * factor ** exponent``, 0 for a rate of 0; infinite where a float ends, which `Optimizer.rate` refuses."""
     try:
-        return float(factor) ** float(exponent)
+        return rate * float(factor) ** exponent if rate else 0.0
     except OverflowError:
         return math.inf
 
@@ -82,6 +91,7 @@ class Constant(Schedule):
         number("Constant", "lr", self.lr)
 
     def __call__(self, index: int) -> float:
+        integer("Constant", "index", index, 0)
         return self.lr
 
 
@@ -132,16 +142,22 @@ class Timed(Schedule):
     def _check_length(self) -> None:
         positive(self._name, self._unit, self._length)
 
-    def _clock(self, index: int) -> float:
-        """`index` updates, expressed in the unit that the length is given in."""
+    def _clock(self, count: int) -> float:
+        """A count of updates, expressed in the unit that the length is given in."""
         if self.steps is not None:
-            return float(index)
+            return float(count)
         if self.steps_per_epoch is None:
             raise ValueError(
                 f"{self._name}: how many updates an epoch has is not known: train with Trainer.fit, "
                 "call optimizer.bind(steps_per_epoch), or give steps= instead of epochs="
             )
-        return index / self.steps_per_epoch
+        return count / float(self.steps_per_epoch)
+
+    def _times(self, index: int, length: Any, ahead: int = 0) -> float:
+        """How often a length has passed after `index` updates and `ahead` more, whole where only rounding denies it."""
+        times = self._clock(integer(self._name, "index", index, 0) + ahead) / float(length)
+        nearest = float(np.rint(times))
+        return nearest if math.isclose(times, nearest, rel_tol=_ROUNDING) else times
 
     def bind(self, steps_per_epoch: float) -> Timed:
         positive(f"{self._name}.bind", "steps_per_epoch", steps_per_epoch)
@@ -182,7 +198,7 @@ class Step(Timed):
         number("Step", "factor", self.factor)
 
     def __call__(self, index: int) -> float:
-        return self.lr * _power(self.factor, np.floor(self._clock(index) / self._length))
+        return _scaled(self.lr, self.factor, float(np.floor(self._times(index, self._length))))
 
 
 @dataclass(frozen=True)
@@ -220,7 +236,7 @@ class Exponential(Timed):
         number("Exponential", "factor", self.factor)
 
     def __call__(self, index: int) -> float:
-        return self.lr * _power(self.factor, self._clock(index) / self._length)
+        return _scaled(self.lr, self.factor, self._times(index, self._length))
 
 
 @dataclass(frozen=True)
@@ -258,7 +274,7 @@ class Cosine(Timed):
         number("Cosine", "final", self.final)
 
     def __call__(self, index: int) -> float:
-        done = min(self._clock(index) / self._length, 1.0)
+        done = min(self._times(index, self._length), 1.0)
         return self.final + (self.lr - self.final) * (1 + math.cos(math.pi * done)) / 2
 
 
@@ -301,11 +317,9 @@ class Piecewise(Timed):
             positive("Piecewise", self._unit, length)
 
     def __call__(self, index: int) -> float:
-        left = self._clock(index)
-        for rate, length in zip(self.rates, self._length, strict=True):
-            if left < length:
+        for rate, end in zip(self.rates, itertools.accumulate(map(float, self._length)), strict=True):
+            if self._times(index, end) < 1:
                 return rate
-            left -= length
         return self.rates[-1]
 
 
@@ -342,7 +356,7 @@ class WarmUp(Timed):
         object.__setattr__(self, "schedule", as_schedule("WarmUp", "schedule", self.schedule))
 
     def __call__(self, index: int) -> float:
-        return self.schedule(index) * min(self._clock(index + 1) / self._length, 1.0)
+        return min(self._times(index, self._length, ahead=1), 1.0) * self.schedule(index)
 
     def bind(self, steps_per_epoch: float) -> Timed:
         inner = self.schedule.bind(steps_per_epoch) if isinstance(self.schedule, Schedule) else self.schedule

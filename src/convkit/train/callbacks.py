@@ -18,10 +18,11 @@ returns from `state_dict`, as plain numbers, strings, lists and dicts.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from convkit.errors import integer, is_figure
-from convkit.files import FilePath
+from convkit.errors import integer, is_figure, number, said
+from convkit.files import FilePath, file_path
 from convkit.train.checkpoint import save
 from convkit.train.history import Row
 
@@ -55,6 +56,17 @@ class Callback:
         """Take back what `state_dict` returned."""
 
 
+def check_callbacks(function: str, callbacks: Any) -> tuple[Callback, ...]:
+    """Callbacks as a tuple, else raise."""
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"{function}: callbacks must be a sequence of Callback objects, not {said(callbacks)}")
+    given = tuple(callbacks)
+    for place, callback in enumerate(given):
+        if not isinstance(callback, Callback):
+            raise TypeError(f"{function}: callbacks[{place}] must be a Callback, not {said(callback)}")
+    return given
+
+
 class _Watch(Callback):
     """What callbacks share that follow one figure and know when it is better than ever before."""
 
@@ -62,11 +74,11 @@ class _Watch(Callback):
         name = type(self).__name__
         if mode not in ("min", "max", None):
             raise ValueError(f"{name}: mode must be 'min', 'max' or None, not {mode!r}")
-        if not min_delta >= 0:
-            raise ValueError(f"{name}: min_delta must be at least 0, not {min_delta!r}")
+        if not isinstance(monitor, str):
+            raise TypeError(f"{name}: monitor must be the name of a figure, not {said(monitor)}")
         self.monitor = monitor
         self.mode = mode or ("min" if "loss" in monitor or "error" in monitor else "max")
-        self.min_delta = min_delta
+        self.min_delta = number(name, "min_delta", min_delta)
         self.best: float | None = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
@@ -118,12 +130,13 @@ class BestCheckpoint(_Watch):
 
     Raises
     ------
-    ValueError
-        For an unknown `mode`; at the end of the first epoch, for a figure that is not measured.
+    TypeError, ValueError
+        For a path that is none and an unknown `mode`; at the end of the first epoch, for a figure that is not measured.
     """
 
     def __init__(self, path: FilePath, monitor: str = "val_loss", mode: str | None = None) -> None:
         super().__init__(monitor, mode)
+        file_path("BestCheckpoint", "path", path)
         self.path = path
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
@@ -157,7 +170,7 @@ class EarlyStopping(_Watch):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         For values out of range; at the end of the first epoch, for a figure that is not measured.
     """
 
@@ -165,9 +178,7 @@ class EarlyStopping(_Watch):
         self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, mode: str | None = None
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        if patience < 1:
-            raise ValueError(f"EarlyStopping: patience must be at least 1, not {patience!r}")
-        self.patience = patience
+        self.patience = integer("EarlyStopping", "patience", patience, 1)
         self.waited = 0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
@@ -202,9 +213,15 @@ class CSVLog(Callback):
     ----------
     path : path
         The file.
+
+    Raises
+    ------
+    TypeError
+        For a path that is none.
     """
 
     def __init__(self, path: FilePath) -> None:
+        file_path("CSVLog", "path", path)
         self.path = path
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:

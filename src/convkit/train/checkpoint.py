@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit._version import __version__
-from convkit.files import FilePath, parse_json, write_whole
+from convkit.errors import said
+from convkit.files import FilePath, check_regular, file_path, parse_json, write_whole
 from convkit.nn.init import at_most
+from convkit.nn.module import Module
 from convkit.nn.state import arranged
 
 if TYPE_CHECKING:
     from convkit.graph.step import CompiledStep
-    from convkit.nn import Module
 
 FORMAT = 2  # raised when a file of today could no longer be read, or not be checked, as one of then
 _UNSUMMED = 1  # the format that had no checksum
@@ -71,9 +72,12 @@ def save(model: Module, path: FilePath) -> None:
 
     Raises
     ------
+    TypeError
+        For a model that is no Module, and a path that is none.
     OSError
         When the file cannot be written; a file that was there stays as it was.
     """
+    _check_arguments("save", model, path)
     _write(path, model.state_dict(), _description(model))
 
 
@@ -96,13 +100,16 @@ def load(model: Module, path: FilePath, *, match: str = "name") -> None:
 
     Raises
     ------
+    TypeError
+        For a model that is no Module, and a path that is none.
     OSError
         When the file cannot be read.
     ValueError
         When it is damaged or no safetensors file, holds what is neither bfloat16, float16, 32 or 64 nor an integer, and
-        when its arrays are not those of the model (the message lists all names and shapes that differ); the model then
-        stays as it was.
+        when its arrays are not those of the model (the message lists all names and shapes that differ) or hold numbers
+        that its dtype cannot; the model then stays as it was.
     """
+    _check_arguments("load", model, path)
     arrays, _ = _read("load", path)
     _fill("load", path, model, arrays, match)
 
@@ -122,6 +129,8 @@ def load_model(path: FilePath) -> Module:
 
     Raises
     ------
+    TypeError
+        For a path that is none.
     OSError
         When the file cannot be read.
     ValueError
@@ -130,6 +139,7 @@ def load_model(path: FilePath) -> Module:
     """
     from convkit.models import REGISTRY
 
+    file_path("load_model", "path", path)
     arrays, about = _read("load_model", path)
     architecture = about.get("architecture")
     if not architecture:
@@ -251,6 +261,12 @@ class Checkpoints:
         return progress
 
 
+def _check_arguments(function: str, model: Any, path: Any) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"{function}: model must be a Module, not {said(model)}")
+    file_path(function, "path", path)
+
+
 def _no_access(error: OSError) -> str:
     return "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
 
@@ -279,7 +295,7 @@ def _fill(function: str, path: FilePath, model: Module, arrays: dict[str, np.nda
     state = {name: value for name, value in arrays.items() if not name.startswith(_STEP)}
     try:
         model.load_state_dict(arranged(function, model.named_state(), state) if match == "order" else state, match)
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{function}: {os.fspath(path)} does not fit the model: {error}") from error
 
 
@@ -327,10 +343,11 @@ def _read(function: str, path: FilePath) -> tuple[dict[str, np.ndarray], dict[st
 
 
 def _read_through(name: str) -> None:
-    """Raise Python's own clear errors for what is missing, forbidden, a folder, or on a disk that fails.
+    """Raise clear errors for what is missing, forbidden, a folder or no file at all, or on a disk that fails.
 
     A file that is mapped to memory, as it is for safetensors, ends the process where the disk fails.
     """
+    check_regular(name)
     try:
         with open(name, "rb", buffering=0) as file:
             for _ in range(0, max(os.fstat(file.fileno()).st_size, 1), _PIECE):

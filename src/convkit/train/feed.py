@@ -51,7 +51,7 @@ class Feed:
                 f"{function}: augment needs a Dataset or a pair (x, y) of arrays, not {type(source).__name__}; "
                 "give it to data.Batches, or augment batches as you make them"
             )
-        elif not isinstance(source, Iterable) and not hasattr(source, "epoch"):
+        elif not isinstance(source, Iterable) and not _is_numbered(source):
             raise TypeError(
                 f"{function}: data must be a Dataset, a pair (x, y) of arrays or an iterable of batches, "
                 f"not {type(source).__name__}"
@@ -79,7 +79,7 @@ class Feed:
         TypeError
             For a batch that is not ``(x, *targets)``.
         """
-        batches = self._source.epoch(number) if hasattr(self._source, "epoch") else self._source
+        batches = self._source.epoch(number) if _is_numbered(self._source) else self._source
         for batch in batches:
             if not isinstance(batch, (tuple, list)) or len(batch) < 2:
                 raise TypeError(f"{self._function}: a batch must be (x, *targets), not {type(batch).__name__}")
@@ -89,6 +89,11 @@ class Feed:
 
     def _view(self, argument: str, array: Any) -> np.ndarray:
         return view(self._function, argument, array)
+
+
+def _is_numbered(source: Any) -> bool:
+    """Whether a source is asked for each epoch by its number; some of others' have an attribute of that name."""
+    return callable(getattr(source, "epoch", None))
 
 
 def _are_arrays(source: tuple[Any, ...]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from convkit.errors import require
-from convkit.files import write_whole
+from convkit.files import file_path, write_whole
 from convkit.interrupt import held_back
 
 Row = dict[str, float]
@@ -66,7 +66,13 @@ class History:
         ----------
         path : path
             The file; it appears whole or not at all.
+
+        Raises
+        ------
+        TypeError
+            For a path that is none.
         """
+        file_path("to_csv", "path", path)
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
@@ -83,13 +89,14 @@ class History:
 
         Raises
         ------
-        ValueError
-            Where there is no epoch yet.
+        TypeError, ValueError
+            For a path that is none; where there is no epoch yet.
         ImportError
             Where matplotlib is missing; the message names the pip command.
         """
         from convkit.plot import training_curves
 
+        file_path("plot", "path", path)
         figures = require("matplotlib.figure", "plot", "drawing the training curves")
         picture = io.BytesIO()
         with held_back():  # what a figure needs to be drawn, matplotlib imports meanwhile

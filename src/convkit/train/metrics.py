@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import view, whole_numbers
+from convkit.errors import integer, said, view, whole_numbers
 
 Metric = Callable[..., Any]
 
@@ -32,15 +32,13 @@ class TopK:
 
     Raises
     ------
-    ValueError
-        For k below 1.
+    TypeError, ValueError
+        For k that is no integer from 1 on.
     """
 
     def __init__(self, k: int) -> None:
-        if k < 1:
-            raise ValueError(f"TopK: k must be at least 1, not {k!r}")
-        self.k = k
-        self.name = f"top{k}"
+        self.k = integer("TopK", "k", k, 1)
+        self.name = f"top{self.k}"
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Return for each sample (and each position, where there are several) whether it was right.
@@ -59,13 +57,18 @@ class TopK:
         Raises
         ------
         TypeError
-            For labels that are not integers.
+            For labels that are not integers, and outputs that are no numbers.
         ValueError
             When the shapes do not belong together, or there are fewer than k classes.
         """
-        labels = _labels(self.name, outputs, view(self.name, "targets", targets))
+        outputs, targets = view(self.name, "outputs", outputs), view(self.name, "targets", targets)
+        if outputs.dtype.kind not in "biuf":
+            raise TypeError(f"{self.name}: outputs must be numbers, not {outputs.dtype}")
+        _check_shapes(self.name, outputs, targets)
         if self.k > outputs.shape[1]:
-            raise ValueError(f"{self.name}: outputs must have at least {self.k} classes, not shape {outputs.shape}")
+            least = "one class" if self.k == 1 else f"{self.k} classes"
+            raise ValueError(f"{self.name}: outputs must have at least {least}, not shape {outputs.shape}")
+        labels = _labels(self.name, targets, outputs.ndim)
         is_class = (labels >= 0) & (labels < outputs.shape[1])
         chosen = np.expand_dims(np.where(is_class, labels, 0), 1)
         score = np.take_along_axis(outputs, chosen, axis=1)
@@ -82,14 +85,17 @@ class Accuracy(TopK):
         self.name = "accuracy"
 
 
-def _labels(name: str, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Targets as class numbers, one for each sample and position of `outputs`."""
+def _check_shapes(name: str, outputs: np.ndarray, targets: np.ndarray) -> None:
     if outputs.ndim < 2 or targets.shape not in (outputs.shape, outputs.shape[:1] + outputs.shape[2:]):
         raise ValueError(
             f"{name}: outputs must be (N, classes, ...) and targets (N, ...) or as outputs, "
             f"not {outputs.shape} and {targets.shape}"
         )
-    if targets.ndim == outputs.ndim:
+
+
+def _labels(name: str, targets: np.ndarray, axes: int) -> np.ndarray:
+    """Targets as class numbers, one for each sample and position of outputs of so many axes."""
+    if targets.ndim == axes:
         return targets.argmax(axis=1)
     return whole_numbers(name, "labels", targets, kinds="iub")
 
@@ -107,15 +113,15 @@ def named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
     ValueError, TypeError
         For an unknown name, a name that comes twice, and what is neither a name nor a callable.
     """
-    if isinstance(metrics, str):
-        raise TypeError(f"Trainer: metrics must be a sequence, not {metrics!r}")
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise TypeError(f"Trainer: metrics must be a sequence, not {said(metrics)}")
     result: dict[str, Metric] = {}
     for given in metrics:
-        if given == "loss":
+        if isinstance(given, str) and given == "loss":
             continue
         metric = _by_name(given) if isinstance(given, str) else given
-        if not callable(metric):
-            raise TypeError(f"Trainer: metrics must be names or callables, not {metric!r}")
+        if isinstance(metric, type) or not callable(metric):
+            raise TypeError(f"Trainer: metrics must be names or callables, not {said(metric)}")
         name = getattr(metric, "name", None) or getattr(metric, "__name__", None) or type(metric).__name__
         if name in result or name == "loss":
             raise ValueError(f"Trainer: metrics must have different names, but {name!r} comes twice")

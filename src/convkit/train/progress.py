@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from convkit.train.history import Row
@@ -52,7 +53,8 @@ class Lines(Silent):
         self.say(f"epoch {self._epoch:{len(str(self._epochs))}d}/{self._epochs}  {_figures(row)}")
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        with suppress(OSError):  # whoever read has read enough, or a disk is full; training is not to end for that
+            print(text, flush=True)
 
 
 class Bar(Lines):
@@ -84,7 +86,8 @@ class Bar(Lines):
         self._task = self._progress.add_task(
             f"epoch {epoch}/{epochs}", total=batches, completed=done, rate="", figures=""
         )
-        self._progress.start()
+        with suppress(OSError):
+            self._progress.start()
         self._began = self._drawn = time.perf_counter()
         self._pending = 0
 
@@ -107,7 +110,8 @@ class Bar(Lines):
 
     def close(self) -> None:
         if self._progress is not None:
-            self._progress.stop()
+            with suppress(OSError):
+                self._progress.stop()
             self._progress = None
 
 
@@ -123,7 +127,7 @@ def reporter(verbose: int) -> Silent:
         raise ValueError(f"fit: verbose must be 0 (silent), 1 (bar or lines) or 2 (lines), not {verbose!r}")
     if verbose == 0:
         return Silent()
-    on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    on_terminal = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     return Bar() if verbose == 1 and on_terminal else Lines()
 
 

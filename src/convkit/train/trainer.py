@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import zlib
@@ -10,28 +11,26 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import is_dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from convkit.data import Dataset
 from convkit.data.augment import Augmentation
 from convkit.data.pictures import PictureFiles
-from convkit.errors import LARGEST_INTEGER, integer, is_figure, view
-from convkit.files import FilePath
+from convkit.errors import LARGEST_INTEGER, integer, is_figure, said, view
+from convkit.files import FilePath, file_path
 from convkit.graph.step import compile_step
 from convkit.graph.trace import target_input
 from convkit.interrupt import Interruption
+from convkit.nn.module import Module
 from convkit.optim import Optimizer
-from convkit.train.callbacks import Callback
+from convkit.train.callbacks import Callback, check_callbacks
 from convkit.train.checkpoint import Checkpoints
 from convkit.train.feed import Feed
 from convkit.train.history import History
 from convkit.train.metrics import Means, Metric, named
 from convkit.train.progress import reporter
-
-if TYPE_CHECKING:
-    from convkit.nn import Module
 
 
 class Trainer:
@@ -68,7 +67,8 @@ class Trainer:
     Raises
     ------
     TypeError, ValueError
-        For metrics that are neither known names nor callables, and an `accumulate` below 1.
+        For a model that is no Module, a loss that cannot be called, an optimizer that is no Optimizer, metrics that
+        are neither known names nor callables, and an `accumulate` below 1.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Trainer:
         ema_decay: float | None = None,
         accumulate: int = 1,
     ) -> None:
+        _check_parts(model, loss, optimizer)
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -169,6 +170,9 @@ class Trainer:
         """
         integer("fit", "epochs", epochs, 1)
         batch_size, seed = integer("fit", "batch_size", batch_size, 1), integer("fit", "seed", seed, 0)
+        for name, path in {"checkpoint": checkpoint, "resume": resume}.items():
+            _check_file(name, path)
+        callbacks = check_callbacks("fit", callbacks)
         show = reporter(verbose)
         feed = Feed("fit", train, batch_size, seed, augment)
         held_out = None if validation is None else Feed("fit", validation, batch_size, None)
@@ -176,7 +180,7 @@ class Trainer:
         self._begin(batches, seed, batch_size, augment, callbacks)
         self._feeds = {"train": feed, "validation": held_out}
         if resume is not None:
-            self._resume(resume)
+            self._resume(resume, epochs)
         if isinstance(train, Dataset):
             self.model.classes = list(train.classes)
 
@@ -209,10 +213,10 @@ class Trainer:
                     row["seconds"] = time.perf_counter() - began
                     self.history.rows.append(row)
                     self.epoch, self.batch, self._means = self.epoch + 1, 0, self._no_means()
-                    show.epoch_end(row)
                     self._tell("on_epoch_end", row)
                     if checkpoint is not None:
                         self.save_checkpoint(checkpoint)
+                    show.epoch_end(row)
             except KeyboardInterrupt:
                 if interruption.forced:
                     raise
@@ -272,6 +276,9 @@ class Trainer:
         integer("predict", "batch_size", batch_size, 1)
         given = x if isinstance(x, tuple) else (x.images if isinstance(x, Dataset) else x,)
         inputs = [array if isinstance(array, PictureFiles) else view("predict", "x", array) for array in given]
+        for array in inputs:
+            if array.ndim == 0:
+                raise ValueError("predict: x must be arrays with a first axis of samples, not of shape ()")
         lengths = [len(array) for array in inputs]
         if len(set(lengths)) != 1:
             raise ValueError(f"predict: x must be arrays of one length, not of {lengths}")
@@ -307,15 +314,25 @@ class Trainer:
         ------
         OSError
             When the file cannot be written; a file that was there stays as it was.
+        RuntimeError
+            Before `fit` has begun a run.
+        TypeError, ValueError
+            For what a callback gave as its state, or put into the history, that `resume` could not take.
         """
+        if self._step is None:
+            raise RuntimeError("save_checkpoint: there is no run to save before fit has begun one")
         progress = {
             "settings": self._settings | self._data_settings(),
             "epoch": self.epoch,
             "batch": self.batch,
             "means": self._means.sums,
-            "history": self.history.rows,
-            "callbacks": {name: callback.state_dict() for name, callback in self._named_callbacks()},
+            "history": _plain("the history", self.history.rows),
+            "callbacks": {
+                name: _plain(f"the state of {name}", callback.state_dict())
+                for name, callback in self._named_callbacks()
+            },
         }
+        _check_position("save_checkpoint: this cannot be resumed, since the run's", progress)
         self._checkpoints.save(path, self.model, self._step, progress)
 
     def _begin(
@@ -347,9 +364,9 @@ class Trainer:
             "batch_size": batch_size,
             "batches": batches,
             "dtype": self.model.dtype.name,
-            "clip_norm": self.clip_norm,
-            "clip_value": self.clip_value,
-            "ema_decay": self.ema_decay,
+            **_settings_of("clip_norm", self.clip_norm),
+            **_settings_of("clip_value", self.clip_value),
+            **_settings_of("ema_decay", self.ema_decay),
             "accumulate": self.accumulate,
             **_settings_of("loss", self.loss, look_inside=True),
             **_settings_of("optimizer", self.optimizer, look_inside=True),
@@ -363,14 +380,22 @@ class Trainer:
         self.epoch = self.batch = 0
         self._stopping = False
 
-    def _resume(self, path: FilePath) -> None:
+    def _resume(self, path: FilePath, epochs: int) -> None:
         def check(progress: dict[str, Any]) -> None:
             stored, own = progress["settings"], self._settings | self._data_settings()
+            if progress["means"]:  # of half an epoch, which goes on
+                stored = {**stored, "metrics": sorted(progress["means"].keys() - {"loss"})}
+                own = {**own, "metrics": sorted(self.metrics)}
             for name in {**stored, **own}:
                 there, here = stored.get(name, "absent"), own.get(name, "absent")
                 if there != here:
                     raise ValueError(f"fit: {name} must be {there}, as in the run of {os.fspath(path)}, not {here}")
-            _check_position(path, progress)
+            _check_position(f"fit: {os.fspath(path)} is no training run: its", progress)
+            begun = progress["epoch"] + (progress["batch"] > 0)
+            if epochs < begun:
+                raise ValueError(
+                    f"fit: epochs must be at least {begun}, which the run of {os.fspath(path)} has begun, not {epochs}"
+                )
 
         progress = self._checkpoints.load(path, self.model, self._step, check)
         self.epoch, self.batch = progress["epoch"], progress["batch"]
@@ -395,21 +420,32 @@ class Trainer:
     def _finite(self, checkpoint: FilePath | None) -> Iterator[None]:
         """Where a step or the epoch ends with values that are not finite, give the model its weights of before back."""
         good = self.model.state_dict()
+        averages = {} if self.ema_decay is None else self._step.state_dict()
         try:
             yield
-            for name, parameter in self.model.parameters().items():
-                if parameter.trainable and not np.isfinite(parameter.value).all():
-                    raise FloatingPointError(f"step: the update has left {name} not finite")
+            self._check_finite(good)
         except FloatingPointError as error:
+            updates = self._step.count
             self.model.load_state_dict(good)
+            if averages:
+                self._step.load_state_dict(averages)
             held = ""
             if checkpoint is not None and Path(checkpoint).absolute() in self._checkpoints.own:
                 held = f", and {os.fspath(checkpoint)} holds the run as it was then"
             raise FloatingPointError(
-                f"fit: epoch {self.epoch + 1}, after {self.batch} batches ({self._step.count} updates of the run): "
+                f"fit: epoch {self.epoch + 1}, after {self.batch} batches ({updates} updates of the run): "
                 f"{str(error).removeprefix('step: ')}. The model has the weights again that it had when fit came to "
                 f"this epoch{held}; a lower learning rate or clip_norm may help"
             ) from error
+
+    def _check_finite(self, good: dict[str, np.ndarray]) -> None:
+        """Refuse parameters that are not finite, and buffers that were before (a constant mask need not be)."""
+        for name, parameter in self.model.parameters().items():
+            if parameter.trainable and not np.isfinite(parameter.value).all():
+                raise FloatingPointError(f"step: the update has left {name} not finite")
+        for name, buffer in self.model.buffers().items():
+            if not np.isfinite(buffer.value).all() and np.isfinite(good[name]).all():
+                raise FloatingPointError(f"step: the forward pass has left {name} not finite")
 
     def _named_callbacks(self) -> Iterable[tuple[str, Callback]]:
         """Callbacks with names that stay the same from run to run: class, and which of that class."""
@@ -420,8 +456,15 @@ class Trainer:
             yield f"{kind} {counts[kind]}", callback
 
     def _tell(self, hook: str, *arguments: Any) -> None:
+        """Call a hook of all callbacks, of those behind one that ends the run, too: what they count stays in step."""
+        interrupted = None
         for callback in self._callbacks:
-            getattr(callback, hook)(self, *arguments)
+            try:
+                getattr(callback, hook)(self, *arguments)
+            except KeyboardInterrupt as error:
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
 
     def _no_means(self) -> Means:
         return Means(self.metrics, getattr(self.loss, "ignore_index", None))
@@ -448,11 +491,40 @@ class Trainer:
         return f"{place}; {os.fspath(checkpoint)} holds the run, to be resumed"
 
 
-def _check_position(path: FilePath, progress: dict[str, Any]) -> None:
+def _check_parts(model: Any, loss: Any, optimizer: Any) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"Trainer: model must be a Module, not {said(model)}")
+    if isinstance(loss, type) or not callable(loss):
+        raise TypeError(f"Trainer: loss must be a function of outputs and targets, not {said(loss)}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"Trainer: optimizer must be an Optimizer, not {said(optimizer)}")
+
+
+def _check_file(argument: str, path: FilePath | None) -> None:
+    """Refuse a path that names no file, before a run is lost by it."""
+    if path is not None and (Path(file_path("fit", argument, path)).name in ("", "..") or Path(path).is_dir()):
+        raise ValueError(f"fit: {argument} must name a file, not {os.fspath(path)!r}")
+
+
+def _plain(what: str, value: Any) -> Any:
+    """A value as JSON gives it back, NumPy's numbers as Python's."""
+    try:
+        return json.loads(json.dumps(value, default=_of_numpy))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"save_checkpoint: {what} must be what JSON can hold: {error}") from error
+
+
+def _of_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is neither number, text, list nor dict")
+
+
+def _check_position(complaint: str, progress: dict[str, Any]) -> None:
     """Refuse a position that is none: counts below 0 or beyond counting, means and rows that are not of numbers."""
 
     def refuse(entry: str) -> None:
-        raise ValueError(f"fit: {os.fspath(path)} is no training run: its {entry} cannot be {progress[entry]!r}")
+        raise ValueError(f"{complaint} {entry} cannot be {progress[entry]!r}")
 
     for entry in ("epoch", "batch"):
         if not 0 <= progress[entry] <= LARGEST_INTEGER:
@@ -474,6 +546,8 @@ def _settings_of(name: str, value: Any, look_inside: bool = False) -> dict[str, 
     in files one over names and bytes, and what is made of them, of functions and other objects the name alone; of the
     thing itself, asked to `look_inside`, the attributes too.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return {name: value}
     if isinstance(value, np.ndarray):

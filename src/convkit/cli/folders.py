@@ -1,0 +1,121 @@
+"""The folder of a run: what is in it, who may begin there, and who may go on.
+
+``config.json`` makes a folder one run's: it appears when training begins, whole, and of two processes that want the
+folder one gets it. Until the first checkpoint is there, a run writes no more than that, ``best.safetensors`` and one
+line of ``log.csv``, so a folder that holds more than these, but no checkpoint, has lost it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from convkit.cli.output import note
+from convkit.files import temporary_beside
+from convkit.train.checkpoint import previous_of
+
+CONFIG = "config.json"
+CHECKPOINT = "checkpoint.safetensors"
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+LOG = "log.csv"
+CURVES = "curves.png"
+
+_OVERWRITTEN = ("checkpoint*.safetensors", BEST, LAST, LOG, CURVES)
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise ValueError where a new run would overwrite another."""
+    if (folder / CONFIG).exists():
+        raise ValueError(f"--out: {folder} holds a run; --resume it, or name another folder")
+    found = [path.name for pattern in _OVERWRITTEN for path in sorted(folder.glob(pattern))]
+    if found:
+        raise ValueError(f"--out: {folder} holds {found[0]} of a run without {CONFIG}; name another folder")
+
+
+def new_folder(out: str | None, model: str) -> Path:
+    """The folder asked for, or the first of runs/MODEL-1, runs/MODEL-2, … that nobody has taken."""
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    number = 1
+    while True:
+        folder = Path("runs", f"{model}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def take(folder: Path, settings: str) -> None:
+    """Make a folder that of a new run, whose settings it then holds; ValueError where another was faster."""
+    try:
+        claim(folder / CONFIG, settings)
+    except FileExistsError:
+        raise ValueError(f"--out: {folder} holds a run that was begun meanwhile; name another folder") from None
+
+
+def claim(path: Path, content: str) -> None:
+    """Write a file that must not be there yet, so that at any time it is there with all of its content or not at all.
+
+    Raises
+    ------
+    FileExistsError
+        When it is there: of several processes that come at once, one succeeds.
+    OSError
+        When it cannot be written; `filename` is `path`.
+    """
+    temporary = temporary_beside(path)
+    try:
+        with open(temporary, "x", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _give_new_name(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _give_new_name(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # where files can have one name only
+        path.open("x").close()
+        os.replace(temporary, path)
+
+
+def refuse_lost(folder: Path) -> None:
+    """Raise ValueError for a run that had checkpoints and has none any more: it would begin anew, over its results."""
+    if _has_checkpoint(folder):
+        return
+    epochs = _epochs_in(folder / LOG)
+    found = [name for name in (LAST, CURVES) if (folder / name).exists()]
+    found += [f"a log of {epochs} epochs"] if epochs > 1 else []
+    if found:
+        raise ValueError(
+            f"--resume: {folder} holds {', '.join(found)}, but no checkpoint any more: put {CHECKPOINT} back, "
+            "or begin a new run in another folder"
+        )
+
+
+def checkpoint_in(folder: Path) -> Path | None:
+    """The checkpoint of a run; None where it ended before there was one, and begins anew."""
+    if _has_checkpoint(folder):
+        return folder / CHECKPOINT
+    note(f"{folder} holds no checkpoint: the run begins anew")
+    return None
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    path = folder / CHECKPOINT
+    return path.exists() or previous_of(path).exists()
+
+
+def _epochs_in(log: Path) -> int:
+    return len(log.read_bytes().splitlines()) - 1 if log.exists() else 0
