@@ -120,6 +120,12 @@ def test_integers_of_numpy_make_the_same_layer() -> None:
             ValueError,
             "highway_dense: gate_bias must be .* not nan",
         ),
+        (
+            lambda: models.highway_dense(depth=10_001),
+            ValueError,
+            "highway_dense: depth must be at most 10000, not 10001",
+        ),
+        (lambda: models.plain_dense(depth=10_001), ValueError, "plain_dense: depth must be at most 10000, not 10001"),
         (lambda: models.highway_conv16(gate_bias=np.inf), ValueError, "highway_conv16: gate_bias must be .* not inf"),
         (lambda: models.highway_conv32(gate_bias=1e300), ValueError, "highway_conv32: gate_bias must be .* not 1e"),
     ],
@@ -165,6 +171,20 @@ def test_a_layer_added_after_another_was_taken_out_overwrites_none(gone: str) ->
     assert [*model.append(added)] == [*kept, added]
     with pytest.raises(TypeError, match=r"^Sequential: layer \d must be a Module, not 3$"):
         model.append(3)  # type: ignore[arg-type]
+
+
+def test_a_layer_added_takes_the_next_number_that_is_free() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.ELU())
+    delattr(model, "2")
+    assert [*model.append(nn.ReLU()).children()] == ["0", "1", "2"]
+    model.__setattr__("0", nn.Sigmoid())  # stays where it is
+    model.__setattr__("4", nn.Tanh())
+    model.head = nn.ReLU()
+    assert [*model.append(nn.ELU()).children()] == ["0", "1", "2", "4", "head", "5"]
+    delattr(model, "1")
+    model.__setattr__("1", nn.Tanh())  # is the last now
+    assert [*model.append(nn.ELU()).children()] == ["0", "2", "4", "head", "5", "1", "3"]
+    assert [*model.append(nn.ELU()).children()][-1] == "6"
 
 
 # Summaries ------------------------------------------------------------------------------------------

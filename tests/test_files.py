@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from convkit.files import check_regular, write_whole
+from convkit.files import check_regular, file_path, write_whole
 
 
 def test_text_and_bytes_arrive_in_folders_that_are_made(tmp_path: Path) -> None:
@@ -62,6 +62,21 @@ def test_the_new_name_is_taken_only_when_all_is_on_disk(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "replace", replace)
     write_whole(path, "new")
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_what_has_no_name_is_no_file(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IsADirectoryError) as caught:
+        write_whole(path, "x")
+    assert caught.value.filename == path
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\0", Path("a\0b")])
+def test_no_path_holds_a_zero_byte(path: Any) -> None:
+    with pytest.raises(ValueError, match=r"^save: path must be a path, not '.*\\x00"):
+        file_path("save", "path", path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")

@@ -584,6 +584,84 @@ def test_old_values_of_a_buffer_stay_old_under_any_shape() -> None:
         np.testing.assert_array_equal(model.two.value, np.full(4, call % 2))
 
 
+@pytest.mark.parametrize("make", [lambda: nn.Conv2d(3, 4, 3), lambda: nn.Conv2d(3, 4, 3, bias=False)])
+@pytest.mark.parametrize("batch", [2, 16])
+def test_normalisation_is_folded_where_its_weights_are_made_after_the_convolution(make, batch: int) -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            self.conv, self.shift = make(), ck.Parameter(np.arange(4, dtype="f4"))
+
+        def forward(self, x):
+            y = self.conv(x)
+            gamma, beta = 1.0 + self.shift, F.reshape(F.mean(x), (1,)) + self.shift
+            return F.batch_norm(y, np.zeros(4, "f4"), np.ones(4, "f4"), gamma, beta, eps=1e-9)
+
+    model = Late()
+    for seed in range(3):
+        x = np.random.default_rng(seed).standard_normal((batch, 3, 5, 5)).astype("f4")
+        y, shift = model.conv(x), np.arange(4, dtype="f4").reshape(4, 1, 1)
+        np.testing.assert_allclose(model(x), y * (1 + shift) + x.mean() + shift, rtol=1e-4, atol=1e-4)
+
+
+def test_a_rectifier_stays_before_a_pooling_with_empty_windows() -> None:
+    x = np.random.default_rng(0).standard_normal((16, 2, 2, 2)).astype("f4")
+    model = unary(lambda x: F.max_pool2d(F.relu(x), 2, 1, padding=1, dilation=3))
+    expected = F.max_pool2d(F.relu(x), 2, 1, padding=1, dilation=3)
+    assert np.isneginf(expected).any()
+    np.testing.assert_array_equal(model(x), expected)
+
+
+@pytest.mark.parametrize("other", ["mean", "variance", "weight", "eps"])
+def test_a_rectifier_is_left_out_of_another_normalisation_s_gradient(other: str) -> None:
+    rng = np.random.default_rng(0)
+    norm = {
+        "mean": rng.standard_normal(3),
+        "variance": rng.uniform(0.5, 2, 3),
+        "weight": rng.standard_normal(3),
+        "bias": rng.standard_normal(3),
+    }
+    changed = {**norm, "eps": 1e-5, other: 0.7 if other == "eps" else rng.uniform(0.5, 2, 3)}
+
+    def run(x, grad, norm, changed):
+        y = F.batch_norm(x, norm["mean"], norm["variance"], norm["weight"], norm["bias"])
+        return F.batch_norm_backward(
+            F.relu_backward(grad, y),
+            x,
+            changed["mean"],
+            changed["variance"],
+            changed["weight"],
+            eps=changed["eps"],
+        )[0]
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.norm = {name: ck.Parameter(values) for name, values in norm.items()}
+            self.changed = {**self.norm, "eps": 1e-5, other: changed[other]}
+
+        def forward(self, x, grad):
+            return run(x, grad, self.norm, self.changed)
+
+    x, grad = rng.standard_normal((2, 4, 3, 5, 5))
+    np.testing.assert_allclose(Net()(x, grad), run(x, grad, norm, changed), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [12, 15, 16])
+def test_a_gradient_of_weights_within_a_forward_is_of_the_images_there_are(batch: int) -> None:
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            self.conv = nn.Conv2d(1, 2, 3)
+            self.conv.bias.assign([1, 2])
+
+        def forward(self, x):
+            y = self.conv(x)
+            return F.conv2d_backward(y, x, self.conv.weight)[1:]
+
+    model, x = Inner(), np.random.default_rng(0).standard_normal((batch, 1, 6, 6)).astype("f4")
+    expected = F.conv2d_backward(model.conv(x), x, model.conv.weight.value)[1:]
+    for mine, other in zip(model(x), expected, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4)
+
+
 class Inverse(ck.Op):
     """Of a matrix; of some there is none."""
 

@@ -83,6 +83,30 @@ def test_a_reshape_that_regroups_the_batch_ends_a_stretch(frames: int, clips: in
     assert Reshape((frames, 4, 4)).by_image(one) == (0,)
 
 
+class Groups(nn.Module):
+    """A dense layer behind a convolution, of as many rows as there are blocks of images."""
+
+    def __init__(self, groups: int) -> None:
+        self.groups, self.conv, self.dense = groups, nn.Conv2d(1, 4, 3, padding=1), nn.Linear(8 * 4 * 16, 5)
+
+    def forward(self, x: Any) -> Any:
+        return F.tanh(self.dense(F.reshape(self.conv(x), (self.groups, -1))))
+
+
+@pytest.mark.parametrize(("dtype", "images", "groups"), [("float64", 72, 9), ("float32", 144, 18), ("float32", 144, 9)])
+def test_rows_as_many_as_blocks_are_not_cut(dtype: str, images: int, groups: int) -> None:
+    ck.set_seed(0)
+    model = Groups(groups).astype(dtype)
+    if images // groups != 8:
+        model.dense = nn.Linear(images // groups * 64, 5).astype(dtype)
+    x = np.random.default_rng(0).standard_normal((images, 1, 4, 4)).astype(dtype)
+    ck.set_num_threads(1)
+    alone = model(x)
+    for threads in (2, 3):
+        ck.set_num_threads(threads)
+        np.testing.assert_array_equal(model(x), alone)
+
+
 class Whole(nn.Module):
     """A stretch in which an array is read as a whole, and then for the last time, image by image."""
 

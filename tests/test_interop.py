@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -122,6 +123,37 @@ def test_objects_that_are_no_modules_are_refused() -> None:
             call()
 
 
+def replaced(name: Any, values: Any) -> dict[Any, Any]:
+    """The state of a module, with one array more or another one."""
+    return {**module_like(nn.Linear(2, 2)).state, name: values}
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (None, "state must be a mapping of names to arrays, not None"),
+        ([("weight", Tensor(np.ones((2, 2))))], "state must be a mapping of names to arrays, not "),
+        (replaced(3, Tensor(np.ones(2))), "names in state must be strings, not 3"),
+        (replaced(None, Tensor(np.ones(2))), "names in state must be strings, not None"),
+        (replaced("bias", np.ones(2)), "bias must be a tensor, not ndarray"),
+        (replaced("_extra_state", {"of": "mine"}), "_extra_state must be a tensor, not dict"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("match", ["name", "order"])
+def test_states_of_modules_that_are_none_are_refused(state: Any, message: str, match: str) -> None:
+    model, module = nn.Linear(2, 2), module_like(nn.Linear(2, 2))
+    module.state_dict = lambda: state  # type: ignore[method-assign]
+    before, theirs = model.state_dict(), dict(module.state)
+    with pytest.raises(TypeError, match=f"^from_torch: {message}"):
+        interop.torch.from_torch(module, model, match=match)
+    with pytest.raises(TypeError, match=f"^to_torch: {message}"):
+        interop.torch.to_torch(model, module, match=match)
+    assert module.state == theirs
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, before[name])
+
+
 # --- Keras --------------------------------------------------------------------------------------------------
 
 
@@ -209,3 +241,98 @@ def test_keras_layers_that_do_not_fit_change_nothing() -> None:
         np.testing.assert_array_equal(values, before[name])
     with pytest.raises(ValueError, match=r"^from_keras: conv2d \(.*\) and conv1 \(.*\) do not fit$"):
         interop.keras.from_keras(network, models.resnet20())
+
+
+@pytest.fixture
+def keras_pair() -> tuple[KerasModel, nn.Module]:
+    return KerasModel(), nn.Sequential(nn.Conv2d(2, 3, (3, 2)), nn.Flatten(), nn.Linear(48, 4))
+
+
+def refused(pair: tuple[KerasModel, nn.Module], error: type[Exception], message: str, back: bool = True) -> None:
+    """Both functions raise, and neither network is changed."""
+    network, model = pair
+    before, theirs = model.state_dict(), [dict(layer.arrays) for layer in network.layers if isinstance(layer, Layer)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(error, match=f"^from_keras: {message}"):
+            interop.keras.from_keras(network, model)
+        if back:
+            with pytest.raises(error, match=f"^to_keras: {message}"):
+                interop.keras.to_keras(model, network)
+    assert [layer.arrays for layer in network.layers if isinstance(layer, Layer)] == theirs
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, before[name])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full(4, 1e300), "that float32 can hold, up to 3.4e"),
+        (np.full(4, 1 + 1j), "that float32 can hold, not complex128"),
+        (np.full(4, None), "that float32 can hold, not object"),
+        (np.full(4, "1"), "that float32 can hold, not <U1"),
+    ],
+    ids=["large", "complex", "object", "text"],
+)
+def test_numbers_of_keras_that_a_dtype_cannot_hold(
+    keras_pair: tuple[KerasModel, nn.Module], values: np.ndarray, message: str
+) -> None:
+    keras_pair[0].dense.arrays["bias"] = values
+    refused(keras_pair, TypeError, f"bias of dense must be of numbers {message}", back=False)
+
+
+def test_numbers_of_keras_that_a_dtype_can_hold(keras_pair: tuple[KerasModel, nn.Module]) -> None:
+    network, model = keras_pair
+    values = np.array([np.inf, np.nan, 1e-320, 3.0])
+    network.dense.arrays["bias"] = values
+    interop.keras.from_keras(network, model)
+    np.testing.assert_array_equal(model[2].bias.value, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (3, 3), (3, 2, 2, 3, 1)], ids=str)
+@pytest.mark.parametrize("layer", ["conv", "dense"])
+def test_kernels_of_keras_of_another_rank(
+    keras_pair: tuple[KerasModel, nn.Module], layer: str, shape: tuple[int, ...]
+) -> None:
+    getattr(keras_pair[0], layer).arrays["kernel"] = random(*shape) if shape else np.float32(1)
+    refused(keras_pair, ValueError, rf"{layer}.* \({layer.capitalize()}.* do not fit$")
+
+
+def test_a_dense_kernel_of_keras_with_one_axis_more(keras_pair: tuple[KerasModel, nn.Module]) -> None:
+    keras_pair[0].dense.arrays["kernel"] = random(48, 4, 1)
+    refused(keras_pair, ValueError, r"dense \(Dense: kernel \(48, 4, 1\).* do not fit$")
+
+
+def named(*names: Any) -> property:
+    return property(lambda layer: [SimpleNamespace(name=name) for name in names])
+
+
+DIFFERENT = r"dense \(Dense: .*\) must have weights of different names, and one array for each$"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"weights": named("dense/kernel:0", "dense/kernel:0")}, DIFFERENT),
+        ({"weights": named("kernel", None)}, DIFFERENT),
+        ({"weights": named("kernel", "bias", "more")}, DIFFERENT),
+        ({"weights": named("kernel")}, DIFFERENT),
+        ({"weights": named("kernel", 3)}, r"dense .* and 2 .* do not fit: convkit has no 3$"),
+        ({"get_weights": lambda layer: []}, DIFFERENT),
+        ({"get_weights": lambda layer: [random(48, 4)]}, DIFFERENT),
+        ({"get_weights": lambda layer: [random(48, 4), random(4), random(4)]}, DIFFERENT),
+    ],
+    ids=["twice", "None", "more", "fewer", "number", "no arrays", "fewer arrays", "more arrays"],
+)
+def test_weights_of_keras_must_be_told_apart(
+    keras_pair: tuple[KerasModel, nn.Module], changed: dict[str, Any], message: str
+) -> None:
+    dense = keras_pair[0].dense
+    dense.__class__ = type("Dense", (Dense,), changed)
+    refused(keras_pair, ValueError, message)
+
+
+def test_a_keras_model_that_holds_itself(keras_pair: tuple[KerasModel, nn.Module]) -> None:
+    network = keras_pair[0]
+    network.layers.append(SimpleNamespace(name="inner", layers=[network]))
+    refused(keras_pair, ValueError, "network must not hold itself$")

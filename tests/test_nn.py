@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -251,6 +255,78 @@ def test_a_sequential_is_a_sequence() -> None:
     assert [type(layer).__name__ for layer in model] == ["Linear", "ReLU", "Linear"]
 
 
+@pytest.mark.parametrize(
+    "places", [slice(0, 2), slice(None), slice(-1, None), slice(None, None, -1), slice(5, 9)], ids=str
+)
+def test_a_slice_of_a_sequential_is_one_of_the_same_layers(places: slice) -> None:
+    layers = [nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)]
+    model, x = nn.Sequential(*layers), np.ones((2, 3), "f4")
+    part = model[places]
+    assert type(part) is nn.Sequential
+    assert [*part] == layers[places] and [*part.children()] == [*map(str, range(len(part)))]
+    assert part(x).shape == (2, 3)
+    assert [*model[:2].append(nn.Tanh())][:2] == layers[:2] and len(model) == 3  # which is as it was
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (3, IndexError, "index must be at most 2, not 3"),
+        (-4, IndexError, "index must be at least -3, not -4"),
+        (2**70, IndexError, "index must be at most 2, not "),
+        ("0", TypeError, "index must be an integer, not '0'"),
+        (1.0, TypeError, "index must be an integer, not 1.0"),
+        (None, TypeError, "index must be an integer, not None"),
+        ((0, 1), TypeError, r"index must be an integer, not \(0, 1\)"),
+        (slice("a", None), TypeError, "index must be a slice of integers, .* not slice"),
+        (slice(None, None, 0), ValueError, "index must be a slice of integers, its step not 0, not slice"),
+    ],
+    ids=str,
+)
+def test_a_sequential_has_no_layer_at_other_places(index: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^Sequential: {message}"):
+        nn.Sequential(nn.ReLU(), nn.Tanh(), nn.ReLU())[index]
+    with pytest.raises(IndexError, match="^Sequential: index must be at most -1, not 0"):
+        nn.Sequential()[0]
+    assert isinstance(nn.Sequential(nn.ReLU(), nn.Tanh())[np.int8(-1)], nn.Tanh)
+
+
+def calls_of(run: Callable[[], Any]) -> int:
+    """How many functions of Python are called, and generators resumed."""
+    calls = 0
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        run()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def appended(layers: list[nn.Module]) -> nn.Sequential:
+    model = nn.Sequential()
+    for layer in layers:
+        model.append(layer)
+    return model
+
+
+def loaded(layers: list[nn.Module]) -> None:
+    model = nn.Sequential(*layers)
+    model.load_state_dict({name: owned.value for name, owned in model.named_state().items()})
+
+
+@pytest.mark.parametrize("run", [lambda layers: nn.Sequential(*layers), appended, loaded], ids=["made", "appended", ""])
+def test_deep_networks_take_as_much_longer_as_they_are_deeper(run: Callable[[list[nn.Module]], Any]) -> None:
+    shallow, deep = ([nn.Linear(1, 1) for _ in range(count)] for count in (40, 400))
+    run(shallow)
+    assert calls_of(lambda: run(deep)) < 12 * calls_of(lambda: run(shallow))
+
+
 def test_a_feature_extractor_returns_what_layers_within_return() -> None:
     model = ck.models.fashion_cnn_small()
     x = np.random.default_rng(0).random((16, 1, 28, 28), np.float32)
@@ -283,6 +359,23 @@ def test_a_feature_extractor_names_the_layers_there_are() -> None:
         nn.FeatureExtractor(nn.Sequential(nn.ReLU(), nn.Tanh()), "conv")
     with pytest.raises(TypeError, match="FeatureExtractor: model must be a Module, not <function relu"):
         nn.FeatureExtractor(F.relu, "conv")
+
+
+def test_the_forward_of_a_feature_extractor_may_be_called() -> None:
+    model, x = ck.models.fashion_cnn_small(), np.random.default_rng(0).random((2, 1, 28, 28), np.float32)
+    for layers in ("1", ["2", "9"]):
+        extractor = nn.FeatureExtractor(model, layers)
+        for one, other in zip(extractor.forward(x), extractor(x), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("call", [nn.FeatureExtractor.__call__, nn.FeatureExtractor.forward], ids=["call", "forward"])
+def test_a_feature_extractor_misses_a_layer_that_was_taken_out(call: Callable[..., Any]) -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.ReLU())
+    extractor = nn.FeatureExtractor(model, ["1", "0"])
+    delattr(model, "0")
+    with pytest.raises(ValueError, match="^FeatureExtractor: layers: the model has no layer '0', only 1, 2$"):
+        call(extractor, np.ones((2, 3), "f4"))
 
 
 def test_repr_shows_the_layers() -> None:

@@ -91,6 +91,34 @@ def test_what_has_no_kernels_is_refused() -> None:
         plot.filters(nn.Linear(3, 2))
 
 
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        (np.array([-128, 127], np.int8), 128),
+        (np.array([0, 255], np.uint8), 255),
+        (np.array([True, False]), 1),
+        (np.array([0.25, np.nan]), 0.25),
+        (np.array([0.25, -np.inf]), 0.25),
+        (np.array([-0.5, 0.25], np.float16), 0.5),
+        (np.array([1e300, -1.5e300]), 1.5e300),
+        (np.array([np.nan, np.nan]), 1),
+        (np.array([0.0, 0.0]), 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_the_scale_of_filters_is_the_largest_finite_magnitude(values: np.ndarray, limit: float, channels: int) -> None:
+    weight = np.broadcast_to(values[:, None], (1, channels, 2, 2))
+    with np.errstate(all="raise"):
+        ax = plot.filters(weight)
+        ax.figure.canvas.draw()
+    if channels != 3:
+        assert ax.images[0].get_clim() == (-limit, limit)
+        return
+    shares = np.clip(0.5 + values.astype(float) / limit / 2, 0, 1)
+    np.testing.assert_allclose(drawn(ax)[:, 0, 0], np.where(np.isnan(shares), 1, shares))
+
+
 def test_feature_maps_are_what_the_layer_returns(ax: Any) -> None:
     model = models.fashion_cnn_small()
     image = RNG.integers(0, 256, (1, 28, 28), dtype=np.uint8)
@@ -143,6 +171,19 @@ def test_mistakes_of_a_model_are_those_of_its_scores() -> None:
     assert texts(by_model) == texts(by_scores)
     np.testing.assert_array_equal(drawn(by_model), drawn(by_scores))
     assert drawn(by_model).shape[2:] == (3,)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        (np.array([[127, -128, 0], [9, 0, 0], [0, 0, 9], [9, 0, 0], [0, 9, 0]], np.int8), ["coat\n→ shirt"]),
+        (np.array([[-128, 127, 0], [0, 5, 9], [0, 0, 9], [9, 0, 0], [0, 9, 0]], np.int8), ["shirt\n→ coat"]),
+        (np.array([[0, 255, 0], [9, 0, 0], [0, 0, 9], [9, 0, 0], [0, 9, 0]], np.uint8), ["shirt\n→ coat"]),
+        (np.eye(3, dtype=bool)[[0, 1, 1, 0, 1]], ["boot\n→ coat"]),
+    ],
+)
+def test_the_worst_mistake_of_narrow_scores(scores: np.ndarray, expected: list[str]) -> None:
+    assert texts(plot.mistakes(scores, small_set(), count=1)) == expected
 
 
 def test_no_mistake_is_no_error() -> None:
@@ -303,6 +344,202 @@ def test_boxes_do_not_overlap_and_lines_go_down() -> None:
     for (first, last), route in routes.items():
         assert (route[0], route[-1]) == (places[first], places[last])
         np.testing.assert_array_equal(np.diff([level for _, level in route]), 1)
+
+
+# --- what cannot be drawn -----------------------------------------------------------------------------------
+
+
+def blank(channels: int, height: int = 4, width: int = 6, classes: Any = CLASSES) -> data.Dataset:
+    count = 5 if classes else 0
+    return data.Dataset(np.zeros((count, channels, height, width), np.uint8), np.zeros(count, int), classes=classes)
+
+
+class Both(nn.Module):
+    def __init__(self) -> None:
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y, y
+
+
+CONV = nn.Conv2d(1, 2, 3)
+MODEL = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+IMAGE = np.zeros((1, 8, 8), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "error", "message"),
+    [
+        ("filters", {"layer": CONV, "ax": 5}, TypeError, "ax must be matplotlib Axes, not 5"),
+        ("filters", {"layer": None}, TypeError, "NoneType has no weight to draw"),
+        ("filters", {"layer": np.full((2, 1, 3, 3), "x")}, TypeError, "weight must be numbers, not <U1"),
+        ("filters", {"layer": np.full((2, 1, 3, 3), None)}, TypeError, "weight must be numbers, not object"),
+        ("filters", {"layer": np.ones((2, 1, 3, 3), complex)}, TypeError, "weight must be numbers, not complex128"),
+        ("filters", {"layer": np.ones((2, 1, 0, 0))}, ValueError, r"weight must hold kernels, .* \(2, 1, 0, 0\)"),
+        ("filters", {"layer": np.ones((2, 0, 3))}, ValueError, r"weight must hold kernels, .* \(2, 0, 3\)"),
+        ("feature_maps", {"model": MODEL, "layer": "0", "image": IMAGE, "ax": 5}, TypeError, "ax must be matplotlib"),
+        ("feature_maps", {"model": None, "layer": "0", "image": IMAGE}, TypeError, "model must be a Module, not None"),
+        ("feature_maps", {"model": MODEL, "layer": 0, "image": IMAGE}, TypeError, "layer must be the name of one"),
+        ("mistakes", {"model": np.zeros((5, 3)), "dataset": blank(1), "ax": 5}, TypeError, "ax must be matplotlib"),
+        ("mistakes", {"model": np.full((5, 3), "x"), "dataset": blank(1)}, TypeError, "scores must be numbers, not"),
+        ("mistakes", {"model": None, "dataset": blank(1)}, TypeError, "scores must be numbers, not object"),
+        ("mistakes", {"model": np.zeros((5, 3)), "dataset": blank(1, 0, 0)}, ValueError, "dataset must hold images"),
+        ("mistakes", {"model": np.zeros((5, 3)), "dataset": blank(1, 4, 0)}, ValueError, "dataset must hold images"),
+        (
+            "mistakes",
+            {"model": np.zeros((5, 3)), "dataset": blank(2)},
+            ValueError,
+            "dataset must hold images .* of 1, 3",
+        ),
+        ("mistakes", {"model": np.zeros((5, 3)), "dataset": blank(0)}, ValueError, "dataset must hold images"),
+        ("mistakes", {"model": np.zeros((0, 0)), "dataset": blank(1, classes=())}, ValueError, "dataset must have cl"),
+        ("training_curves", {"history": None}, TypeError, "history must be a History, .* not None"),
+        ("training_curves", {"history": []}, TypeError, r"history must be a History, .* not \[\]"),
+        (
+            "training_curves",
+            {"history": History([{"epoch": 1, "loss": 1.0}]), "figure": 5},
+            TypeError,
+            "figure must be a matplotlib figure, not 5",
+        ),
+        ("confusion_matrix", {"labels": [0], "predictions": [0], "ax": 5}, TypeError, "ax must be matplotlib Axes"),
+        (
+            "confusion_matrix",
+            {"labels": [0], "predictions": [0], "classes": 5},
+            TypeError,
+            "classes must be a sequence",
+        ),
+        ("confusion_matrix", {"labels": [0], "predictions": [0], "classes": [5]}, TypeError, "classes must be a sequ"),
+        (
+            "confusion_matrix",
+            {"labels": [0] * 3, "predictions": np.zeros((3, 0))},
+            ValueError,
+            r"predictions must be a score for each class, not \(3, 0\)",
+        ),
+        (
+            "confusion_matrix",
+            {"labels": [0], "predictions": np.full((1, 3), "x")},
+            TypeError,
+            "predictions must be numbers, not <U1",
+        ),
+        (
+            "confusion_matrix",
+            {"labels": [100_000], "predictions": [0]},
+            ValueError,
+            "labels must be of at most 1000 classes, not 100001",
+        ),
+        (
+            "confusion_matrix",
+            {"labels": [0], "predictions": np.zeros((1, 1001))},
+            ValueError,
+            "labels must be of at most 1000 classes, not 1001",
+        ),
+        (
+            "confusion_matrix",
+            {"labels": [2**63 - 1], "predictions": [0]},
+            ValueError,
+            f"labels must be of at most 1000 classes, not {2**63}",
+        ),
+        (
+            "confusion_matrix",
+            {"labels": [0], "predictions": np.array([2**64 - 1], np.uint64)},
+            ValueError,
+            f"predictions must be at most {2**63 - 1}, not {2**64 - 1}",
+        ),
+        ("receptive_field", {"model": None, "layer": "0"}, TypeError, "model must be a Module, not None"),
+        ("receptive_field", {"model": MODEL, "layer": ("0", "1")}, TypeError, r"layer must be the name of one, not \("),
+        ("receptive_field", {"model": Both(), "layer": ""}, ValueError, "layer '' returns 2 arrays, not maps"),
+        ("receptive_field", {"model": MODEL, "layer": "0", "ax": 5}, TypeError, "ax must be matplotlib Axes, not 5"),
+        (
+            "receptive_field",
+            {"model": MODEL, "layer": "0", "input_shape": 5},
+            TypeError,
+            "input_shape must be the sizes",
+        ),
+        (
+            "receptive_field",
+            {"model": MODEL, "layer": "0", "input_shape": np.array([1.0, 8, 8])},
+            TypeError,
+            "input_shape must be an integer, not",
+        ),
+        (
+            "receptive_field",
+            {"model": MODEL, "layer": "0", "input_shape": (1, -2, 3)},
+            ValueError,
+            "input_shape must be at least 1, not -2",
+        ),
+        (
+            "receptive_field",
+            {"model": MODEL, "layer": "0", "input_shape": (1, 2.5, 3)},
+            TypeError,
+            "input_shape must be an integer, not 2.5",
+        ),
+        ("receptive_field", {"model": MODEL, "layer": "0", "seed": -1}, ValueError, "seed must be at least 0, not -1"),
+        ("receptive_field", {"model": MODEL, "layer": "0", "seed": "a"}, TypeError, "seed must be an integer, not 'a'"),
+        (
+            "receptive_field",
+            {"model": MODEL, "layer": "0", "samples": 2**62},
+            ValueError,
+            "the inputs would have shape",
+        ),
+        ("graph", {"model": None}, TypeError, "model must be a Module, not None"),
+        ("graph", {"model": MODEL, "ax": 5}, TypeError, "ax must be matplotlib Axes, not 5"),
+        ("graph", {"model": MODEL, "input_shape": 5}, TypeError, "input_shape must be the sizes of one input's axes"),
+        ("graph", {"model": MODEL, "input_shape": "188"}, TypeError, "input_shape must be the sizes of one input's"),
+        ("graph", {"model": MODEL, "input_shape": ()}, ValueError, "input_shape is needed"),
+        ("graph", {"model": MODEL, "input_shape": (1, -2, 3)}, ValueError, "input_shape must be at least 1, not -2"),
+        ("graph", {"model": MODEL, "input_shape": (1, 2.5, 3)}, TypeError, "input_shape must be an integer, not 2.5"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named_before_there_is_a_figure(
+    function: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    if function in ("receptive_field", "graph"):
+        arguments = {"input_shape": (1, 8, 8), **arguments}
+    with pytest.raises(error, match=f"^{function}: {message}"):
+        getattr(plot, function)(**arguments)
+    assert pyplot.get_fignums() == []
+
+
+@pytest.mark.parametrize("shape", [[1, 8, 8], np.array([1, 8, 8]), (np.int32(1), 8, 8)], ids=str)
+def test_shapes_come_in_whatever_holds_sizes(shape: Any) -> None:
+    assert plot.receptive_field(MODEL, "0", shape).get_title() == "0: Conv2d, 3 × 3 of 8 × 8"
+    assert texts(plot.graph(MODEL, shape))[0] == "input\n1 × 8 × 8"
+
+
+@pytest.mark.parametrize(
+    ("fails", "draw"),
+    [
+        ("imshow", lambda: plot.filters(CONV)),
+        ("imshow", lambda: plot.filters(np.ones((2, 3, 2, 2)))),
+        ("imshow", lambda: plot.feature_maps(MODEL, "0", IMAGE)),
+        ("set_title", lambda: plot.feature_maps(MODEL, "0", IMAGE)),
+        ("text", lambda: plot.mistakes(np.eye(3)[[1] * 5], blank(1))),
+        ("legend", lambda: plot.training_curves(History([{"epoch": 1, "loss": 1.0}]))),
+        ("set_xticks", lambda: plot.confusion_matrix([0], [0])),
+        ("set_title", lambda: plot.receptive_field(MODEL, "0", (1, 8, 8))),
+        ("add_patch", lambda: plot.graph(MODEL, (1, 8, 8))),
+    ],
+)
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_no_figure_is_left_where_drawing_fails(
+    fails: str, draw: Any, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    kept = pyplot.figure()
+    monkeypatch.setattr(f"matplotlib.axes.Axes.{fails}", fail)
+    with pytest.raises(error):
+        draw()
+    assert pyplot.get_fignums() == [kept.number]
+
+
+def test_curves_may_be_part_of_a_figure() -> None:
+    part = pyplot.figure().subfigures(1, 2)[1]
+    history = History([{"epoch": 1, "loss": 0.5}])
+    assert plot.training_curves(history, part) is part
+    assert [ax.get_title() for ax in part.axes] == ["loss"]
 
 
 # --- matplotlib itself --------------------------------------------------------------------------------------

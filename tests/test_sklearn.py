@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -114,6 +115,9 @@ def test_rows_and_images_are_the_same_to_it(digits: tuple[np.ndarray, np.ndarray
         ((6, 4, 5), None, (1, 4, 5)),
         ((6, 3, 4, 5), None, (3, 4, 5)),
         ((6, 60), (3, 4, 5), (3, 4, 5)),
+        ((6, 48), np.array([6, 8]), (1, 6, 8)),
+        ((6, 48), [6, 8], (1, 6, 8)),
+        ((6, 1, 6, 8), (6, 8), (1, 6, 8)),
         ((6, 2, 3, 4, 5), None, (2, 3, 4, 5)),
     ],
     ids=str,
@@ -285,15 +289,37 @@ def test_control_c_ends_it_and_keeps_what_it_has_learnt(
     ("settings", "error", "message"),
     [
         ({"network": "resnet21"}, ValueError, "network must be a function or one of .*resnet20.*, not 'resnet21'"),
+        ({"network": ["lenet5"]}, ValueError, r"network must be a function or one of .*, not \['lenet5'\]"),
+        ({"network": 3}, ValueError, "network must be a function or one of .*, not 3"),
+        ({"network": nn.Flatten()}, ValueError, "network must be a function or one of .*, not Flatten"),
         ({"network": lambda shape, outputs: None}, TypeError, "network must build a Module, not NoneType"),
         ({"network": lambda shape, outputs: nn.Flatten()}, ValueError, r"shape \(n, 10\) .*\(1, 8, 8\), not \(n, 64\)"),
         ({"image_shape": (1, 7, 7)}, ValueError, r"shape \(1, 7, 7\) have 49 values, but X has 64 for each sample"),
         ({"image_shape": (1, 1, 1, 8, 8)}, ValueError, r"image_shape must be \(L,\), .*, not \(1, 1, 1, 8, 8\)"),
+        ({"image_shape": 64}, TypeError, r"image_shape must be \(L,\), .*, not 64"),
+        ({"image_shape": "88"}, TypeError, r"image_shape must be \(L,\), .*, not '88'"),
+        ({"image_shape": ()}, ValueError, r"image_shape must be \(L,\), .*, not \(\)"),
+        ({"image_shape": np.array([[8, 8]])}, TypeError, "image_shape must be an integer"),
+        (
+            {"image_shape": (4, 16)},
+            ValueError,
+            r"X has images of shape \(8, 8\), but .* of shape \(1, 4, 16\) as input",
+        ),
         ({"image_shape": (8, 0)}, ValueError, "image_shape must be at least 1, not 0"),
         ({"width": 0}, ValueError, "width must be at least 1, not 0"),
         ({"width": 8.0}, TypeError, "width must be an integer"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1"),
-        ({"optimizer": "adamm"}, ValueError, "optimizer must be one of adam, .*, not 'adamm'"),
+        ({"optimizer": "adamm"}, ValueError, "optimizer must be a function or one of adam, .*, not 'adamm'"),
+        ({"optimizer": 3}, ValueError, "optimizer must be a function or one of adam, .*, not 3"),
+        ({"optimizer": None}, ValueError, "optimizer must be a function or one of adam, .*, not None"),
+        ({"optimizer": ["adam"]}, ValueError, r"optimizer must be a function or one of adam, .*, not \['adam'\]"),
+        ({"augment": 0}, TypeError, "augment must be a sequence such as .*, not 0"),
+        ({"augment": False}, TypeError, "augment must be a sequence such as .*, not False"),
+        (
+            {"augment": np.array([data.RandomShift(1)] * 2)},
+            TypeError,
+            "augment must be a sequence such as .*, not array",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -308,3 +334,62 @@ def test_other_images_than_in_training_are_refused(digits: tuple[np.ndarray, np.
     estimator = ConvClassifier(epochs=1, random_state=0).fit(images, labels)
     with pytest.raises(ValueError, match="X has 49 features, but ConvClassifier is expecting 64"):
         estimator.predict(images[:, :7, :7])
+
+
+@pytest.mark.parametrize("kind", [ConvClassifier, ConvRegressor])
+@pytest.mark.parametrize(
+    ("image_shape", "other"),
+    [((6, 8), (8, 6)), ((6, 8), (2, 4, 6)), ((6, 8), (1, 1, 6, 8)), ((2, 4, 6), (4, 6, 2)), ((2, 4, 6), (8, 6))],
+    ids=str,
+)
+def test_images_of_another_shape_than_in_training_are_refused(
+    kind: Any, image_shape: tuple[int, ...], other: tuple[int, ...]
+) -> None:
+    x = np.random.default_rng(0).random((12, *image_shape), np.float32)
+    estimator = kind(epochs=1, random_state=0).fit(x, np.arange(12) % 2)
+    seen = (1, *image_shape)[-3:]
+    with pytest.raises(ValueError) as caught:
+        estimator.predict(x.reshape(12, *other))
+    expected = f"{kind.__name__} is expecting images of shape {seen} as input"
+    assert str(caught.value) == f"X has images of shape {other}, but {expected}"
+    flat = estimator.predict(x.reshape(12, -1))  # where nothing says another shape
+    np.testing.assert_array_equal(estimator.predict(x.reshape(12, *seen)), flat)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.0, -1e16 / 3, 1e300, 1e-320])
+def test_targets_that_are_all_the_same_have_a_scale_of_1(value: float) -> None:
+    x, y = np.random.default_rng(0).normal(size=(20, 6)), np.full(20, value)
+    estimator = ConvRegressor(epochs=1, random_state=0).fit(x, y)
+    assert estimator.target_mean_.tolist() == [value]
+    assert estimator.target_scale_.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("unit", [1e200, 1e-200, 1e299, 1e-290])
+def test_targets_may_be_of_any_size_that_float64_can_scale(unit: float) -> None:
+    x = np.random.default_rng(0).normal(size=(200, 6))
+    y = np.stack([x[:, 0], 3 + 1e-3 * x[:, 1]], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one = ConvRegressor(epochs=4, random_state=0).fit(x, y)
+        estimator = ConvRegressor(epochs=4, random_state=0).fit(x, y * unit)
+    np.testing.assert_allclose(one.target_mean_, y.mean(axis=0))
+    np.testing.assert_allclose(one.target_scale_, y.std(axis=0))
+    np.testing.assert_allclose(estimator.target_mean_, y.mean(axis=0) * unit)
+    np.testing.assert_allclose(estimator.target_scale_, y.std(axis=0) * unit)
+    np.testing.assert_allclose(estimator.predict(x) / unit, one.predict(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([1e301, 0.0], r"y must be of numbers up to 1e\+300, not 1e\+301"),
+        ([1.7e308, 1e308], r"y must be of numbers up to 1e\+300, not 1.7e\+308"),
+        ([5e-324, 0.0], "y must vary by at least 1e-300 or not at all, not with a standard deviation of 0"),
+        ([1e-305, 0.0], "y must vary by at least 1e-300 or not at all, not with a standard deviation of 5e-306"),
+    ],
+)
+def test_targets_that_float64_cannot_scale_are_refused(targets: list[float], message: str) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 6))
+    for y in (np.array(targets * 10), np.stack([np.arange(20.0), np.array(targets * 10)], axis=1)):
+        with pytest.raises(ValueError, match=f"^ConvRegressor: {message}$"):
+            ConvRegressor(epochs=1).fit(x, y)

@@ -219,3 +219,13 @@ def test_numbers_that_a_dtype_can_hold_are_taken() -> None:
 def test_a_state_is_a_mapping(state: Any) -> None:
     with pytest.raises(TypeError, match=r"^Linear\.load_state_dict: state must be a mapping of names to arrays, not "):
         nn.Linear(2, 2).load_state_dict(state)
+
+
+@pytest.mark.parametrize("name", [3, None, ("weight",), b"weight"], ids=str)
+@pytest.mark.parametrize("match", ["name", "order"])
+def test_the_names_in_a_state_are_strings(name: Any, match: str) -> None:
+    model = nn.Linear(2, 2)
+    before = model.state_dict()
+    with pytest.raises(TypeError, match=r"^Linear\.load_state_dict: names in state must be strings, not "):
+        model.load_state_dict({"weight": np.full((2, 2), 7.0), name: np.ones(2)}, match)
+    assert_loaded(model, before)

@@ -31,6 +31,8 @@ def file_path(function: str, argument: str, value: Any) -> str:
     name = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(name, str):
         raise TypeError(f"{function}: {argument} must be a path, as a str or os.PathLike, not {said(value)}")
+    if "\0" in name:
+        raise ValueError(f"{function}: {argument} must be a path, not {said(name)}")
     return name
 
 
@@ -68,6 +70,8 @@ def write_whole(path: FilePath, content: bytes | str, previous: FilePath | None 
     OSError
         When the file cannot be written; `filename` is `path`.
     """
+    if not Path(path).name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -135,6 +135,17 @@ def window_counts(input_size: Sizes, size: Sizes, windows: Windows, padding_coun
     return counts
 
 
+def no_window_is_empty(input_size: Sizes, size: Sizes, windows: Windows) -> bool:
+    """Whether each of the `size` windows of an axis takes a value of the input, and not of padding alone."""
+    for axis, n in enumerate(input_size):
+        k, s, d = windows.kernel_size[axis], windows.stride[axis], windows.dilation[axis]
+        start = np.arange(size[axis]) * s - windows.low[axis]
+        first, last = np.maximum(-(start // d), 0), np.minimum((n - 1 - start) // d, k - 1)  # taps inside
+        if (first > last).any():
+            return False
+    return True
+
+
 @dataclass(frozen=True)
 class Reach:
     """The part of a convolution that meets its input: all else is padding alone, and zero before the bias.

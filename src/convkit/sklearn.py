@@ -9,7 +9,7 @@ and checks; a network sees them in that shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from convkit import functional as F
 from convkit import nn
 from convkit.data.augment import Augmentation
-from convkit.errors import integer, require
+from convkit.errors import integer, is_listing, require, said
 from convkit.models import REGISTRY
 from convkit.optim import SGD, Optimizer
 from convkit.optim.optimizers import BY_NAME
@@ -41,6 +41,7 @@ _POOLINGS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _DTYPES = (np.float32, np.uint8)  # that X keeps; all others become the first
 _SMALLEST_POOLED = 8  # positions along an axis
 _PREDICTED_TOGETHER = 256
+_LARGEST_TARGET = 1e300  # beyond, what is predicted might be infinite; its inverse is the smallest deviation
 
 
 class _ConvEstimator(BaseEstimator):
@@ -87,7 +88,7 @@ class _ConvEstimator(BaseEstimator):
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=seed,
-            augment=self.augment or (),
+            augment=() if self.augment is None else self.augment,
             verbose=self.verbose,
         )
         self.network_ = network
@@ -106,18 +107,30 @@ class _ConvEstimator(BaseEstimator):
     def _learnt(self, X: Any, y: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray]:
         """X as rows and y, both checked; the shape of one image is learnt, from the parameter or from X."""
         rows, y = validate_data(self, _flat(X), y, dtype=_DTYPES, **checks)
-        self.image_shape_ = _with_channels(self._name(), self.image_shape or getattr(X, "shape", rows.shape)[1:])
+        given = getattr(X, "shape", rows.shape)[1:] if self.image_shape is None else self.image_shape
+        self.image_shape_ = _with_channels(self._name(), given)
         if prod(self.image_shape_) != rows.shape[1]:
             raise ValueError(
                 f"{self._name()}: images of shape {self.image_shape_} have {prod(self.image_shape_)} values, "
                 f"but X has {rows.shape[1]} for each sample"
             )
+        self._check_shape(X)
         return rows, y
 
     def _rows(self, X: Any) -> np.ndarray:
         """X as rows, checked to be like what was learnt from."""
         rows: np.ndarray = validate_data(self, _flat(X), dtype=_DTYPES, reset=False)
+        self._check_shape(X)
         return rows
+
+    def _check_shape(self, X: Any) -> None:
+        """Refuse arrays of images of another shape than the network sees."""
+        shape = tuple(getattr(X, "shape", ())[1:])
+        if len(shape) > 1 and _channels_first(shape) != self.image_shape_:
+            raise ValueError(
+                f"X has images of shape {shape}, but {self._name()} is expecting images of shape "
+                f"{self.image_shape_} as input"
+            )
 
     def _images(self, rows: np.ndarray) -> np.ndarray:
         return rows.reshape(len(rows), *self.image_shape_)
@@ -127,13 +140,11 @@ class _ConvEstimator(BaseEstimator):
     def _build(self, outputs: int) -> nn.Module:
         if self.network is None:
             model = _small_network(self.image_shape_, outputs, integer(self._name(), "width", self.width, 1))
-        elif callable(self.network):
+        elif callable(self.network) and not isinstance(self.network, nn.Module):
             model = self.network(self.image_shape_, outputs)
         else:
-            if self.network not in REGISTRY:
-                known = ", ".join(REGISTRY)
-                raise ValueError(f"{self._name()}: network must be a function or one of {known}, not {self.network!r}")
-            model = REGISTRY[self.network].build_for(self.image_shape_, outputs, auxiliary=False)
+            entry = REGISTRY[self._one_of("network", self.network, REGISTRY)]
+            model = entry.build_for(self.image_shape_, outputs, auxiliary=False)
         if not isinstance(model, nn.Module):
             raise TypeError(f"{self._name()}: network must build a Module, not {type(model).__name__}")
         returned = np.shape(model(np.zeros((1, *self.image_shape_), np.float32)))
@@ -146,11 +157,16 @@ class _ConvEstimator(BaseEstimator):
 
     def _optimizer(self) -> Optimizer:
         rule = self.optimizer
-        if isinstance(rule, str):
-            if rule not in BY_NAME:
-                raise ValueError(f"{self._name()}: optimizer must be one of {', '.join(BY_NAME)}, not {rule!r}")
-            rule = BY_NAME[rule]
+        if not callable(rule):
+            rule = BY_NAME[self._one_of("optimizer", rule, BY_NAME)]
         return rule(self.learning_rate)
+
+    def _one_of(self, argument: str, value: Any, known: Iterable[str]) -> str:
+        """A value that is no function, if it is one of the names known, else raise."""
+        if isinstance(value, str) and value in known:
+            return value
+        expected = f"a function or one of {', '.join(known)}"
+        raise ValueError(f"{self._name()}: {argument} must be {expected}, not {said(value)}")
 
     def _loss(self) -> Callable[..., Any]:
         raise NotImplementedError
@@ -256,6 +272,11 @@ class ConvClassifier(ClassifierMixin, _ConvEstimator):
         -------
         ndarray of float32 (n, classes)
             In the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            For samples of another shape than in training, which may be flat rows, though.
         """
         probabilities: np.ndarray = F.softmax(self._outputs(X))
         return probabilities
@@ -272,6 +293,11 @@ class ConvClassifier(ClassifierMixin, _ConvEstimator):
         -------
         ndarray (n,)
             Labels, of the dtype of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            As `predict_proba`.
         """
         likeliest = self._outputs(X).argmax(axis=1)
         labels: np.ndarray = self.classes_[likeliest]
@@ -321,7 +347,7 @@ class ConvRegressor(RegressorMixin, _ConvEstimator):
         X : array_like (n, features), (n, H, W) or (n, C, H, W)
             Samples; uint8 is scaled to [0, 1], all else taken as float32.
         y : array_like of numbers, (n,) or (n, outputs)
-            Their targets.
+            Their targets, up to 1e300; those of an output are all the same or vary by 1e-300 or more.
 
         Returns
         -------
@@ -337,12 +363,10 @@ class ConvRegressor(RegressorMixin, _ConvEstimator):
         """
         rows, y = self._learnt(X, y, multi_output=True, y_numeric=True)
         self._one_target = y.ndim == 1
-        targets = y.reshape(len(y), -1).astype(np.float64)
-        self.target_mean_ = targets.mean(axis=0)
-        deviation = targets.std(axis=0)
-        self.target_scale_ = np.where(deviation > 0, deviation, 1.0)
-        scaled = ((targets - self.target_mean_) / self.target_scale_).astype(np.float32)
-        self._train(rows, scaled, targets.shape[1])
+        with np.errstate(over="ignore"):  # what is infinite is refused next
+            targets = y.reshape(len(y), -1).astype(np.float64)
+        scaled, self.target_mean_, self.target_scale_ = _standardized(self._name(), targets)
+        self._train(rows, scaled.astype(np.float32), targets.shape[1])
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -357,6 +381,11 @@ class ConvRegressor(RegressorMixin, _ConvEstimator):
         -------
         ndarray of float64 (n,) or (n, outputs)
             As y was.
+
+        Raises
+        ------
+        ValueError
+            For samples of another shape than in training, which may be flat rows, though.
         """
         targets = self._outputs(X) * self.target_scale_ + self.target_mean_
         return targets[:, 0] if self._one_target else targets
@@ -371,12 +400,40 @@ def _flat(X: Any) -> Any:
     return np.asarray(X).reshape(shape[0], prod(shape[1:])) if len(shape) > 2 else X
 
 
-def _with_channels(function: str, shape: Sequence[int]) -> tuple[int, ...]:
+def _with_channels(function: str, shape: Any) -> tuple[int, ...]:
     """The shape of one image with its channels: (L,) and (H, W) have one, others name them."""
+    expected = f"{function}: image_shape must be (L,), (H, W), (C, H, W) or (C, D, H, W)"
+    if not is_listing(shape):
+        raise TypeError(f"{expected}, not {said(shape)}")
     sizes = tuple(integer(function, "image_shape", size, 1) for size in shape)
     if not 1 <= len(sizes) <= 4:
-        raise ValueError(f"{function}: image_shape must be (L,), (H, W), (C, H, W) or (C, D, H, W), not {sizes}")
-    return sizes if len(sizes) > 2 else (1, *sizes)
+        raise ValueError(f"{expected}, not {sizes}")
+    return _channels_first(sizes)
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape if len(shape) > 2 else (1, *shape)
+
+
+def _standardized(function: str, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets (n, outputs) less their mean over their standard deviation, and both; that is 1 for targets all the same.
+
+    Columns are divided by a power of two and taken relative to their first target, so that no square is too large or
+    too small for float64, and targets that are all the same are exactly 0.
+    """
+    largest = np.abs(targets).max(axis=0)
+    if not (largest <= _LARGEST_TARGET).all():
+        raise ValueError(f"{function}: y must be of numbers up to {_LARGEST_TARGET:g}, not {largest.max():g}")
+    exponents = np.frexp(largest)[1]
+    units = np.ldexp(targets, -exponents)
+    apart = units - units[0]
+    mean, deviation = apart.mean(axis=0), apart.std(axis=0)
+    scale = np.where(deviation > 0, np.ldexp(deviation, exponents), 1.0)
+    if not (scale >= 1 / _LARGEST_TARGET).all():
+        expected = f"vary by at least {1 / _LARGEST_TARGET:g} or not at all"
+        raise ValueError(f"{function}: y must {expected}, not with a standard deviation of {scale.min():g}")
+    scaled = (apart - mean) / np.where(deviation > 0, deviation, 1.0)
+    return scaled, np.ldexp(units[0] + mean, exponents), scale
 
 
 def _small_network(shape: tuple[int, ...], outputs: int, width: int) -> nn.Module:

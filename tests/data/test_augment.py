@@ -320,6 +320,7 @@ def test_mixup_blends_probabilities_again() -> None:
         (lambda: Cutout(0), ValueError, "Cutout: size must be at least 1, not 0"),
         (lambda: MixUp(0), ValueError, "MixUp: classes must be at least 1, not 0"),
         (lambda: MixUp(10, 0), ValueError, "MixUp: alpha must be a number above 0, not 0"),
+        (lambda: MixUp(10, 1e308), ValueError, "MixUp: alpha must be a number in .0, 1e.06., not 1e.308"),
     ],
 )
 def test_settings_that_cannot_be(make: Any, error: type[Exception], message: str) -> None:
@@ -358,6 +359,48 @@ def test_what_no_step_is_called_with(step: Any, changes: Any, error: type[Except
 
 
 @pytest.mark.parametrize("step", EVERY, ids=repr)
+@pytest.mark.parametrize("dtype", [np.float16, ">f2", bool, np.int8, complex])
+def test_dtypes_of_which_no_image_is(step: Any, dtype: Any) -> None:
+    came = np.dtype(dtype)
+    with pytest.raises(TypeError, match=f"{type(step).__name__}: images must be uint8, float32 or float64, not {came}"):
+        step(np.ones((3, 1, 7, 7), dtype), labels_of(3), np.random.default_rng(0))
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble) == np.float64, reason="there is no wider dtype here")
+@pytest.mark.parametrize("step", EVERY, ids=repr)
+def test_images_of_long_doubles_are_refused(step: Any) -> None:
+    with pytest.raises(TypeError, match=f"{type(step).__name__}: images must be uint8, float32 or float64, not"):
+        step(np.ones((3, 1, 7, 7), np.longdouble), labels_of(3), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("step", EVERY, ids=repr)
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "<f4", "<f8"])
+def test_byte_order_stays(step: Any, dtype: str) -> None:
+    images = images_of(12, dtype="float32").astype(dtype)
+    found = augmented(step, images)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, augmented(step, images.astype(images.dtype.newbyteorder("="))))
+
+
+@pytest.mark.parametrize(
+    ("steps", "generator"),
+    [
+        (EVERY, None),
+        (EVERY, 5),
+        (EVERY, np.random.default_rng),
+        (EVERY, "seed"),
+        ([RandomShift(2), RandomCrop(6, padding=1), RandomErasing(), Cutout(3)], np.random.RandomState(0)),
+    ],
+    ids=["None", "number", "function", "text", "RandomState"],
+)
+def test_what_is_no_generator_is_named(steps: list[Any], generator: Any) -> None:
+    for step in steps:
+        message = f"^{type(step).__name__}: generator must be a numpy.random.Generator, not "
+        with pytest.raises(TypeError, match=message):
+            step(images_of(3), labels_of(3), generator)
+
+
+@pytest.mark.parametrize("step", EVERY, ids=repr)
 def test_lists_are_arrays(step: Any) -> None:
     images, labels = images_of(4, dtype="float64"), labels_of(4)
     expected = step(images, labels, np.random.default_rng(3))
@@ -370,6 +413,13 @@ def test_the_extremes_of_rotation_make_images() -> None:
     with np.errstate(all="raise", under="ignore"):
         for scale in (1e-6, 9.9e5):
             assert np.isfinite(augmented(RandomRotation(9.9e5, (scale, scale)), images_of(3, dtype="float32"))).all()
+
+
+def test_the_largest_alpha_blends_halves() -> None:
+    images = images_of(6, dtype="float32")
+    step = MixUp(10, 9.9e5)
+    _, rows = step(images, labels_of(6), np.random.default_rng(0))
+    np.testing.assert_allclose(rows[rows > 0], np.where(rows[rows > 0] > 0.9, 1, 0.5), atol=0.01)
 
 
 def test_labels_that_mixup_cannot_blend() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -147,3 +149,36 @@ def test_what_cannot_be_batched_is_refused(
 def test_bad_epoch_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="Batches: epoch must be at least 0, not -1"):
         Batches(pair(3)).epoch(-1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_an_epoch_goes_on_in_a_forked_process(run_apart: Callable[..., None]) -> None:
+    """With the batches that the parent gets, whatever its thread does at that moment."""
+    run_apart(
+        """
+        import os, signal, sys
+        import numpy as np
+        from convkit.data import Batches, RandomShift
+        images = np.random.default_rng(0).integers(0, 256, (11, 1, 8, 8), dtype=np.uint8)
+        batches = Batches((images, np.arange(11)), 2, augment=[RandomShift(1)])
+        whole = list(batches.epoch(0))
+        def same(served, first):
+            return len(served) == len(whole) - first and all(
+                np.array_equal(a, b) for one, two in zip(served, whole[first:]) for a, b in zip(one, two))
+        for taken in range(len(whole) + 1):
+            epoch = batches.epoch(0)
+            for _ in range(taken):
+                next(epoch)
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)  # ends a child that hangs
+                if taken == 3:
+                    epoch.close()  # which waits for nobody, too
+                    os._exit(0)
+                os._exit(0 if same(list(epoch), taken) else 1)
+            print(taken, flush=True)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert same(list(epoch), taken)
+        """,
+        seconds=60,
+    )

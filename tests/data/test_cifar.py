@@ -215,6 +215,34 @@ def test_a_variable_that_names_a_file_is_said_to(tmp_path: Path, monkeypatch: py
         cifar10("train")
 
 
+def pax(**headers: str) -> bytes:
+    """A test set whose file has these headers in front."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+        member.size = 3073
+        member.pax_headers = {name.replace("_", "."): value for name, value in headers.items()}
+        archive.addfile(member, io.BytesIO(bytes(3073)))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pax(GNU_sparse_map="0,x"),
+        pax(GNU_sparse_size="x"),
+        pax(GNU_sparse_realsize="9" * 5000),
+        pax(GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_realsize="5"),
+        pax(comment="x")[:1024] * 3000 + pax(),
+    ],
+    ids=["map", "size", "digits", "version", "headers"],
+)
+def test_headers_that_lie_are_damage(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ARCHIVES["cifar10"]).write_bytes(gzip.compress(content))
+    with pytest.raises(CifarError, match=rf"{tmp_path}/cifar-10-binary\.tar\.gz is damaged: "):
+        cifar10("test", tmp_path)
+
+
 def test_there_is_no_sample() -> None:
     with pytest.raises(DataNotFound, match="cifar10: convkit comes with no sample of it"):
         cifar10("train", "sample")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convkit.data import Dataset
+from convkit.data import Dataset, PictureFiles
 
 CLASSES = ["zero", "one", "two"]
 
@@ -70,6 +70,33 @@ def test_slice_shares_memory(dataset: Dataset) -> None:
 def test_bad_index_is_refused(dataset: Dataset, index: Any) -> None:
     with pytest.raises(IndexError):
         dataset[index]
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (6, IndexError, "index must choose among 6 images, but index 6 is out of bounds"),
+        (-7, IndexError, "index must choose among 6 images, but index -7 is out of bounds"),
+        ([0, 6], IndexError, "index must choose among 6 images, but index 6 is out of bounds"),
+        (2**70, IndexError, "index must choose among 6 images, but "),
+        (1.0, IndexError, "index must choose among 6 images, but only integers"),
+        ("a", IndexError, "index must choose among 6 images, but only integers"),
+        ([[0], [1, 2]], IndexError, "index must choose among 6 images, but "),
+        (slice(None, None, 0), IndexError, "index must choose among 6 images, but slice step cannot be zero"),
+        (slice("a"), TypeError, "index must choose among 6 images, but slice indices must be integers"),
+        (np.ones(5, bool), IndexError, "index must choose among 6 images, but boolean index did not match"),
+        (None, IndexError, r"index must choose samples in one row, not of shape \(1, 6\)"),
+        (True, IndexError, r"index must choose samples in one row, not of shape \(1, 6\)"),
+        ([[0, 1], [2, 3]], IndexError, r"index must choose samples in one row, not of shape \(2, 2\)"),
+    ],
+    ids=str,
+)
+def test_an_index_that_chooses_nothing_is_named(
+    dataset: Dataset, index: Any, error: type[Exception], message: str
+) -> None:
+    for images in (dataset.images, PictureFiles([f"{number}.png" for number in range(6)], 2)):
+        with pytest.raises(error, match=f"^Dataset: {message}"):
+            Dataset(images, dataset.labels, classes=CLASSES)[index]
 
 
 def test_index_along_two_axes_is_refused(dataset: Dataset) -> None:

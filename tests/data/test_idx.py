@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,3 +239,17 @@ def test_failed_write_leaves_the_old_file(small: Path, monkeypatch: pytest.Monke
         write_idx(small, np.zeros(100, dtype=np.uint8))
     assert small.read_bytes() == before
     assert list(small.parent.iterdir()) == [small]
+
+
+@pytest.mark.parametrize(
+    ("work", "error", "message"),
+    [
+        (lambda: read_idx("a\0b"), ValueError, r"read_idx: path must be a path, not 'a\\x00b'"),
+        (lambda: write_idx("a\0b", np.zeros(3)), ValueError, r"write_idx: path must be a path, not 'a\\x00b'"),
+        (lambda: write_idx("", np.zeros(3)), IsADirectoryError, "Is a directory: ''"),
+        (lambda: write_idx("/", np.zeros(3)), IsADirectoryError, "Is a directory: '/'"),
+    ],
+)
+def test_paths_that_no_file_has(work: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        work()

@@ -119,11 +119,56 @@ def test_links_do_no_harm(pets: Path, tmp_path: Path) -> None:
         ({"size": 16, "resize": 15}, ValueError, "resize must be at least the 16 pixels of size, not 15"),
         ({"size": (8, 16), "resize": 12}, ValueError, "resize must be at least the 16 pixels of size, not 12"),
         ({"size": 16, "channels": "RGBA"}, ValueError, "channels must be 'RGB' or 'L', not 'RGBA'"),
+        ({"size": 16, "channels": ["RGB"]}, ValueError, r"channels must be 'RGB' or 'L', not \['RGB'\]"),
     ],
 )
 def test_what_cannot_be_is_refused(pets: Path, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"image_folder: {message}"):
         image_folder(pets, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"paths": "cat.png"}, TypeError, "paths must be a sequence of paths, not 'cat.png'"),
+        ({"paths": Path("cat.png")}, TypeError, r"paths must be a sequence of paths, not .*Path\('cat.png'\)"),
+        ({"paths": b"cat.png"}, TypeError, "paths must be a sequence of paths, not b'cat.png'"),
+        ({"paths": None}, TypeError, "paths must be a sequence of paths, not None"),
+        ({"paths": np.array(5)}, TypeError, r"paths must be a sequence of paths, not array\(5\)"),
+        ({"paths": ["a.png", 5]}, TypeError, r"paths\[1\] must be a path, as a str or os.PathLike, not 5"),
+        ({"paths": ["a\0.png"]}, ValueError, r"paths\[0\] must be a path, not 'a\\x00.png'"),
+        ({"crop": (4, 4), "resize": 2}, ValueError, "resize must be at least the 4 pixels of crop, not 2"),
+        ({"crop": (2, 4), "resize": 3}, ValueError, "resize must be at least the 4 pixels of crop, not 3"),
+        ({"resize": 5.9}, TypeError, "resize must be an integer, not 5.9"),
+        ({"resize": "5"}, TypeError, "resize must be an integer, not '5'"),
+        ({"resize": 0}, ValueError, "resize must be at least 1, not 0"),
+        ({"crop": (2.7, 2.7)}, TypeError, "crop must be an integer, not 2.7"),
+        ({"crop": ("2", "2")}, TypeError, "crop must be an integer, not '2'"),
+        ({"crop": "22"}, TypeError, "crop must be an integer, not '22'"),
+        ({"crop": (2,)}, ValueError, r"crop must be one integer or 2 of them, not \(2,\)"),
+        ({"crop": (-2, 2)}, ValueError, "crop must be at least 1, not -2"),
+        ({"crop": None}, TypeError, "crop must be an integer, not None"),
+        ({"crop": 2**40}, ValueError, "the array of all images would have shape"),
+        ({"channels": "X"}, ValueError, "channels must be 'RGB' or 'L', not 'X'"),
+        ({"channels": ["RGB"]}, ValueError, r"channels must be 'RGB' or 'L', not \['RGB'\]"),
+        ({"channels": None}, ValueError, "channels must be 'RGB' or 'L', not None"),
+    ],
+    ids=str,
+)
+def test_what_files_of_pictures_cannot_be(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^PictureFiles: {message}"):
+        PictureFiles(**{"paths": ["a.png"], "crop": (4, 4), **arguments})
+
+
+@pytest.mark.parametrize("crop", [4, (4, 4), [4, 4], np.array([4, 4]), np.int64(4)], ids=str)
+def test_files_of_pictures_come_in_whatever_holds_paths(pets: Path, crop: Any) -> None:
+    names = sorted(str(path) for path in pets.glob("*/[a-z]*.png"))
+    expected = image_folder(pets, 4, resize=9).images[[0, 3, 4, 5]]
+    for paths in (names, tuple(names), np.array(names), iter(names), map(Path, names)):
+        found = PictureFiles(paths, crop, np.int64(9))  # type: ignore[arg-type]
+        assert found.shape == (4, 3, 4, 4)
+        assert (found.crop, found.resize) == ((4, 4), 9)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_without_pillow_the_message_names_the_command(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,6 +321,25 @@ def test_a_broken_picture_is_named(pets: Path, name: str, how: str) -> None:
         list(Batches(found, 2).epoch(0))
 
 
+def with_exif(path: Path, pixels: np.ndarray, tag: int, kind: int, count: int) -> None:
+    """A JPEG turned upside down by its EXIF, which has another tag of this type and count, too."""
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 3) + struct.pack("<HHII", tag, kind, count, 26)
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + entries + bytes(4)
+    Image.fromarray(pixels).save(path, quality=100, exif=exif)
+
+
+@pytest.mark.filterwarnings("ignore:.*EXIF:UserWarning")
+@pytest.mark.filterwarnings("ignore:Truncated File Read:UserWarning")
+@pytest.mark.parametrize("tag", [0x010E, 0x8769, 0x8825, 0x011A, 0x9000, 0xA005, 0x0FFF], ids=hex)
+def test_of_exif_only_the_orientation_counts(tmp_path: Path, tag: int) -> None:
+    upright = noise(24, 32, channels=1)[..., 0]
+    for kind in range(1, 14):
+        for count in (1, 2, 4):
+            with_exif(tmp_path / "x.jpg", upright[::-1, ::-1], tag, kind, count)
+            found = np.asarray(decode(tmp_path / "x.jpg", "L")).astype(int)
+            np.testing.assert_allclose(found, upright, atol=4, err_msg=f"type {kind}, {count} of it")
+
+
 def test_other_formats_are_refused_by_what_they_hold(pets: Path) -> None:
     Image.fromarray(noise(20, 24)).save(pets / "cat" / "a.png", format="GIF")
     with pytest.raises(ValueError, match=r"cat/a\.png is not a PNG or JPEG file"):
@@ -334,9 +398,40 @@ def test_it_reads_like_an_array(pets: Path) -> None:
     for index in (0, -1, np.int64(2), slice(1, 4), slice(None, None, -2), [3, 0, 3], mask, [], (slice(0, 2), 0), ...):
         np.testing.assert_array_equal(images[index], whole[index], err_msg=str(index))
     np.testing.assert_array_equal(np.asarray(images, np.float32), whole.astype(np.float32))
-    for index in (6, [0, 6], 1.0, "a"):
-        with pytest.raises(IndexError):
+    for index in (6, -7, [0, 6], 1.0, "a", np.ones(5, bool), (6, 0), (0, "a")):
+        with pytest.raises(IndexError, match="^PictureFiles: index must choose among 6 images, but "):
             images[index]
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [(0, [0]), (-1, [5]), (np.int64(2), [2]), (slice(1, 3), [1, 2]), ([3, 0, 3], [3, 0, 3]), ([], [])],
+    ids=str,
+)
+def test_a_part_stays_in_its_files(pets: Path, index: Any, expected: list[int]) -> None:
+    images = image_folder(pets, (12, 16), channels="L").images
+    assert isinstance(images, PictureFiles)
+    part = images.part(index)
+    assert part.paths == [images.paths[number] for number in expected]
+    assert part.shape == (len(expected), 1, 12, 16)
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (6, IndexError, "index must choose among 6 images, but index 6 is out of bounds"),
+        ("a", IndexError, "index must choose among 6 images, but only integers"),
+        (np.ones(5, bool), IndexError, "index must choose among 6 images, but boolean index did not match"),
+        (slice("a"), TypeError, "index must choose among 6 images, but slice indices must be integers"),
+        ([[0, 1]], IndexError, r"index must choose samples in one row, not of shape \(1, 2\)"),
+    ],
+    ids=str,
+)
+def test_a_part_that_cannot_be_is_named(pets: Path, index: Any, error: type[Exception], message: str) -> None:
+    images = image_folder(pets, 16).images
+    assert isinstance(images, PictureFiles)
+    with pytest.raises(error, match=rf"^PictureFiles\.part: {message}"):
+        images.part(index)
 
 
 def test_only_what_is_chosen_is_decoded(pets: Path) -> None:

@@ -429,3 +429,29 @@ def test_no_fallback_where_the_set_is_found(tmp_path: Path) -> None:
 def test_no_fallback_from_a_folder_given(tmp_path: Path) -> None:
     with pytest.raises(DataNotFound):
         load("mnist", "train", tmp_path, fallback_to_sample=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((5, "train"), ValueError, "name must be one of mnist, .*, not 5"),
+        ((["mnist"], "train"), ValueError, r"name must be one of mnist, .*, not \['mnist'\]"),
+        ((None, "train"), ValueError, "name must be one of mnist, .*, not None"),
+        (("mnist", ["train"]), ValueError, r"split must be 'train' or 'test', not \['train'\]"),
+        (("mnist", None), ValueError, "split must be 'train' or 'test', not None"),
+        (("mnist", "train", 5), TypeError, "source must be a path, as a str or os.PathLike, not 5"),
+        (("mnist", "train", None), TypeError, "source must be a path, as a str or os.PathLike, not None"),
+        (("mnist", "train", b"x"), TypeError, "source must be a path, as a str or os.PathLike, not b'x'"),
+        (("mnist", "train", np.zeros(3)), TypeError, "source must be a path, as a str or os.PathLike, not array"),
+        (("mnist", "train", "a\0b"), ValueError, r"source must be a path, not 'a\\x00b'"),
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be_are_named(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^load: {message}"):
+        load(*arguments)
+
+
+def test_labels_that_cifar100_has_not_are_named() -> None:
+    with pytest.raises(ValueError, match=r"cifar100: labels must be 'fine' or 'coarse', not array\("):
+        sources.cifar100("train", labels=np.zeros(2))  # type: ignore[arg-type]

@@ -156,6 +156,53 @@ def test_alexnet_normalises_responses_by_a_sum_as_its_paper_does() -> None:
     assert [(n.size, n.alpha, n.beta, n.k, n.average) for n in norms] == [(5, 1e-4, 0.75, 2.0, False)] * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "error", "message"),
+    [
+        *[
+            (name, {"auxiliary": value}, TypeError, f"{kind}: auxiliary must be True or False, not ")
+            for name, kind in (
+                ("googlenet_small", "GoogLeNet"),
+                ("googlenet_bn_small", "GoogLeNet"),
+                ("inception_v3_small", "InceptionV3"),
+            )
+            for value in ("a", [3], float("nan"), None, 2)
+        ],
+        ("context_basic", {"num_classes": None}, TypeError, "context_basic: num_classes must be an integer, not None"),
+        ("context_large", {"num_classes": 0}, ValueError, "context_large: num_classes must be at least 1, not 0"),
+    ],
+    ids=str,
+)
+def test_arguments_that_are_none_are_refused(
+    name: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{message}"):
+        models.REGISTRY[name].build(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "error", "message"),
+    [
+        ((), 10, ValueError, r"shape must be channels, height and width, not \(\)"),
+        (5, 10, TypeError, "shape must be channels, height and width, not 5"),
+        (None, 10, TypeError, "shape must be channels, height and width, not None"),
+        ("abc", 10, TypeError, "shape must be channels, height and width, not 'abc'"),
+        ((1, 28.0, 28), 10, TypeError, "shape must be an integer, not 28.0"),
+        ((0, 28, 28), 10, ValueError, "shape must be at least 1, not 0"),
+        ((1, 28, 28), None, TypeError, "classes must be an integer, not None"),
+        ((1, 28, 28), 0, ValueError, "classes must be at least 1, not 0"),
+    ],
+    ids=str,
+)
+def test_networks_are_built_for_images_and_classes(
+    shape: Any, classes: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^build_for: {message}"):
+        models.REGISTRY["highway_conv16"].build_for(shape, classes)
+    model = models.REGISTRY["highway_conv16"].build_for(np.array([2, 28, 28]), np.int64(4))
+    assert model.input_shape == (2, 28, 28) and shapes(model) == [(2, 4)]
+
+
 # --- what networks begin as ---------------------------------------------------------------------------------------
 
 

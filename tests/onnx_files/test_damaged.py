@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def test_bytes_that_are_no_model_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["../secret", "sub/../../secret", "link", "absolute", "x" * 5000, ""])
-def test_values_outside_of_the_folder_are_not_read(location: str, tmp_path: Path) -> None:
+def test_values_outside_of_the_folder_are_not_read(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "folder"
     (folder / "sub").mkdir(parents=True)
     (tmp_path / "secret").write_bytes(bytes(24))
@@ -46,6 +49,89 @@ def test_values_outside_of_the_folder_are_not_read(location: str, tmp_path: Path
     (folder / "file").write_bytes(model.SerializeToString())
     with pytest.raises((ValueError, OSError), match=r"^onnx\.load: .*file is damaged"):
         ck_onnx.load(folder / "file")
+    monkeypatch.chdir(folder)
+    with pytest.raises(ValueError, match=r"^onnx\.load: initialiser w is damaged"):
+        ck_onnx.load(model)
+
+
+@pytest.mark.parametrize("source", [5, None, b"file", proto().graph, onnx.NodeProto()], ids=lambda s: type(s).__name__)
+def test_what_is_neither_path_nor_model_is_refused(source: object) -> None:
+    said = rf"^onnx\.load: source must be a path or an onnx\.ModelProto, not {type(source).__name__}"
+    with pytest.raises(TypeError, match=said):
+        ck_onnx.load(source)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", ["COMPLEX64", "COMPLEX128", "STRING", "INT4", "BFLOAT16", "FLOAT16", "FLOAT8E5M2"])
+def test_weights_of_dtypes_that_are_not_there_are_refused(number: str) -> None:
+    dtype = getattr(TensorProto, number)
+    values = [b"a"] * 4 if number == "STRING" else [1] * 4
+    tensor = helper.make_tensor("w", dtype, [2, 2], values)
+    model = proto()
+    model.graph.initializer[0].CopyFrom(tensor)
+    said = f"is of dtype {number.lower()}, which convkit has not"
+    with pytest.raises(NotImplementedError, match=rf"^onnx\.load: initialiser w {said}"):
+        ck_onnx.load(model)
+    with pytest.raises(NotImplementedError, match=rf"^onnx\.load: attribute value of Constant {said}"):
+        ck_onnx.load(proto(helper.make_node("Constant", [], ["y"], value=tensor)))
+
+
+# --- functions of the file ----------------------------------------------------------------------------------
+
+OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+
+
+def calling(*functions: tuple[str, list[str]], inputs: int = 1) -> onnx.ModelProto:
+    """A model that calls the last of some functions, each of which calls others, or operators, one after another."""
+    made = []
+    for name, called in functions:
+        steps = ["a", *(f"s{i}" for i in range(1, len(called))), "b"]
+        nodes = [
+            helper.make_node(kind, [steps[i]], [steps[i + 1]], domain="own" if kind[0].islower() else "")
+            for i, kind in enumerate(called)
+        ]
+        made.append(helper.make_function("own", name, ["a"], ["b"], nodes, OPSETS))
+    model = proto(helper.make_node(functions[-1][0], ["x"] * inputs, ["y"], domain="own"))
+    return helper.make_model(model.graph, functions=made, opset_imports=OPSETS)
+
+
+def doubling(levels: int) -> onnx.ModelProto:
+    return calling(("f0", ["Neg"]), *((f"f{i}", [f"f{i - 1}"] * 2) for i in range(1, levels)))
+
+
+def test_functions_are_put_in_where_they_are_called() -> None:
+    x = np.float32([[1, -2, 3], [-4, 5, -6]])
+    np.testing.assert_array_equal(ck_onnx.load(doubling(8))(x), x)
+    np.testing.assert_array_equal(ck_onnx.load(calling(("f", ["Neg", "Relu"])))(x), np.maximum(-x, 0))
+    chain = [(f"f{i}", [f"f{i - 1}" if i else "Neg"]) for i in range(50)]
+    np.testing.assert_array_equal(ck_onnx.load(calling(*chain))(x), -x)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (doubling(18), "with its functions put in, the graph must have at most 100,000 nodes"),
+        (doubling(60), "with its functions put in, the graph must have at most 100,000 nodes"),
+        (calling(("f", ["Neg", "f"])), "function f calls itself"),
+        (calling(("g", ["f"]), ("f", ["g"])), "function f calls itself"),
+        (calling(*((f"f{i}", [f"f{i - 1}" if i else "Neg"]) for i in range(2000))), "functions call .* 100 deep"),
+        (calling(("f", ["Neg"]), ("f", ["Relu"])), "functions of the file must have names of their own"),
+        (calling(("f", ["Neg"]), inputs=2), "the functions of the file cannot be put in: "),
+    ],
+    ids=["bomb", "large bomb", "recursive", "mutually recursive", "deep", "twice", "too many inputs"],
+)
+def test_functions_that_cannot_be_put_in_are_refused_at_once(model: onnx.ModelProto, message: str) -> None:
+    start = time.process_time()
+    with pytest.raises(ValueError, match=rf"^onnx\.load: {message}"):
+        ck_onnx.load(model)
+    assert time.process_time() - start < 2
+
+
+def test_functions_whose_constants_would_fill_the_memory_are_refused() -> None:
+    model = doubling(16)
+    values = numpy_helper.from_array(np.zeros(100_000, np.float32))
+    model.functions[0].node.append(helper.make_node("Constant", [], ["c"], value=values))
+    with pytest.raises(ValueError, match=r"^onnx\.load: with its functions put in, .* 2,147,483,648 bytes in all"):
+        ck_onnx.load(model)
 
 
 def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
@@ -101,10 +187,35 @@ def inputs_of_one_name(model: onnx.ModelProto) -> None:
     model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.UINT8, [2, 3]))
 
 
+def weights_of_one_name(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(model.graph.initializer[0])
+
+
+def nodes_of_one_output(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Relu", ["x"], ["y"]))
+
+
+def node_that_writes_over_an_input(model: onnx.ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("Relu", ["x"], ["x"]))
+
+
+def node_that_writes_over_a_weight(model: onnx.ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("Relu", ["x"], ["w"]))
+
+
+def node_of_one_output_twice(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Dropout", ["x"], ["z", "z"]))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (inputs_of_one_name, "inputs must have names of their own, not x, x"),
+        (weights_of_one_name, "initialisers must have names of their own, not w, w"),
+        (nodes_of_one_output, "node Relu -> y must write to names of its own, but y is there already"),
+        (node_that_writes_over_an_input, "node Relu -> x must write to names of its own, but x is there already"),
+        (node_that_writes_over_a_weight, "node Relu -> w must write to names of its own, but w is there already"),
+        (node_of_one_output_twice, "node Dropout -> z, z must write to names of its own, but z is there already"),
         (without_output, "the graph has no outputs"),
         (nameless_output, "nothing computes the output ''"),
         (unknown_dtype, "input x is of dtype 65536, which ONNX has not"),
@@ -160,7 +271,7 @@ def test_places_out_of_range_are_refused() -> None:
     loaded = ck_onnx.load(model)
     x = np.zeros((2, 3), np.float32)
     np.testing.assert_array_equal(loaded(x, np.full((2, 3), 2)), x)
-    with pytest.raises(ValueError, match=r"^OnnxModule: inputs do not fit: index 3 is out of bounds"):
+    with pytest.raises(ValueError, match=r"^GatherElements: indices must be from -3 to 2, not 3"):
         loaded(x, np.full((2, 3), 3))
     node = helper.make_node("MaxUnpool", ["x", "i"], ["y"], kernel_shape=[1])
     with pytest.raises(ValueError, match=r"MaxUnpool: indices must have shape \(1, 1, 4\), not \(1, 1, 3\)"):

@@ -118,6 +118,69 @@ def test_an_input_that_decides_shapes_is_given_when_loading() -> None:
     assert loaded(np.zeros((2, 3), np.float32)).shape == (6,)
 
 
+SHAPE_INPUT = {"x": [2, 3], "shape": (TensorProto.INT64, [2]), "scale": (TensorProto.FLOAT, ["N"])}
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ([("shape", [3, 2])], TypeError, "values must be a mapping of input names to arrays, not list"),
+        ([], TypeError, "values must be a mapping of input names to arrays, not list"),
+        ({"shape": [3, 2], "size": 1}, ValueError, r"values must be of the file's inputs \('x', .*\), not of 'size'"),
+        ({"shape": [3, 2], "w": [1]}, ValueError, "values must be of the file's inputs .*, not of 'w'"),
+        ({"shape": [3.7, 2.0]}, TypeError, r"values\['shape'\] must be int64, not float64"),
+        ({"shape": np.uint64([2**63, 2])}, ValueError, rf"values\['shape'\] .* to {2**63 - 1}, not {2**63}"),
+        ({"shape": [6]}, ValueError, r"values\['shape'\] must have shape \(2,\), as in the file, not \(1,\)"),
+        ({"shape": [[3, 2]]}, ValueError, r"values\['shape'\] must have shape \(2,\), as in the file, not \(1, 2\)"),
+        ({"shape": [3, 2], "scale": ["a"]}, TypeError, r"values\['scale'\] must be integers or floats, not <U1"),
+    ],
+)
+def test_values_must_be_what_the_file_declares(values: Any, error: type[Exception], message: str) -> None:
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    with pytest.raises(error, match=rf"^onnx\.load: {message}"):
+        ck_onnx.load(model_of(nodes, SHAPE_INPUT, {"w": np.float32([1])}), values)
+
+
+def test_values_are_taken_in_the_dtype_of_the_file() -> None:
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["r"]), helper.make_node("Mul", ["r", "scale"], ["y"])]
+    loaded = ck_onnx.load(model_of(nodes, SHAPE_INPUT), {"shape": np.int8([3, 2]), "scale": [2, 3]})
+    y = loaded(np.ones((2, 3), np.float32))
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, [[2, 3]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "error", "message"),
+    [
+        (TensorProto.INT8, np.int64([1, 300]), ValueError, "must be int8, from -128 to 127, not 300"),
+        (TensorProto.UINT8, np.int64([-1, 3]), ValueError, "must be uint8, from 0 to 255, not -1"),
+        (TensorProto.INT64, np.uint64([2**63, 0]), ValueError, rf"must be int64, from .* to {2**63 - 1}, not {2**63}"),
+        (TensorProto.UINT64, np.int64([-5, 0]), ValueError, rf"must be uint64, from 0 to {2**64 - 1}, not -5"),
+        (TensorProto.BOOL, np.int64([0, 2]), ValueError, "must be bool, from 0 to 1, not 2"),
+        (TensorProto.INT64, np.float32([1, 2]), TypeError, "must be int64, not float32"),
+        (TensorProto.BOOL, np.float64([1, 0]), TypeError, "must be bool, not float64"),
+    ],
+)
+def test_integers_that_do_not_fit_are_refused(declared: int, given: np.ndarray, error: Any, message: str) -> None:
+    loaded = ck_onnx.load(model_of([helper.make_node("Identity", ["x"], ["y"])], {"x": (declared, [2])}))
+    loaded(np.zeros_like(given, np.int64))  # also where there is a plan for the shape and dtype
+    dtype = helper.tensor_dtype_to_np_dtype(declared)
+    assert loaded(np.ones(2, np.int64)).dtype == dtype
+    with pytest.raises(error, match=f"^OnnxModule: input x {message}"):
+        loaded(given)
+    with pytest.raises(TypeError, match=r"^OnnxModule: inputs must be 1 \('x',\), not 2"):
+        loaded(given, given)
+
+
+def test_integers_are_inputs_of_training_too() -> None:
+    nodes = [helper.make_node("Gather", ["w", "zero"], ["r"]), helper.make_node("GatherElements", ["r", "i"], ["y"])]
+    proto = model_of(nodes, {"i": (TensorProto.INT64, [2])}, {"w": np.float32([[1, 2, 4]]), "zero": np.int64(0)})
+    loaded = ck_onnx.load(proto)
+    loss = ck.value_and_grad(loaded, lambda y: y.sum())
+    with pytest.raises((TypeError, ValueError), match="input i must be int64, not float32"):
+        loss(np.float32([0, 1]))
+
+
 @pytest.mark.parametrize(
     ("node", "dtype", "message"),
     [

@@ -6,8 +6,8 @@ Each kind is a small frozen dataclass, called with a whole batch and a random ge
 
 and a plain sequence of them is a chain: ``trainer.fit(train, augment=[RandomShift(2), RandomHorizontalFlip()])``.
 Any function of that form can stand among them. Every image of the batch is drawn for by itself. Images are
-(N, C, H, W), of uint8 in [0, 255] or of floats in [0, 1], and keep their dtype; black is 0. Arrays that are given
-are never changed.
+(N, C, H, W), of uint8 in [0, 255] or of float32 or float64 in [0, 1], and keep their dtype and byte order; black is 0.
+Arrays that are given are never changed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from convkit.geometry import check_volume
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 FILLS = ("zero", "edge")
-MOST = 1e6  # of enlargements and of heights over widths, and one over it the least
+DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
+MOST = 1e6  # of enlargements and of heights over widths, and one over it the least; of MixUp's alpha
 TRIES = 10  # how many rectangles of random area and form are drawn at most until one fits into the image
 
 
@@ -63,7 +64,7 @@ class RandomShift:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return shifted images (N, C, H, W), and the labels as they are."""
-        images, labels = _checked("RandomShift", images, labels)
+        images, labels = _checked("RandomShift", images, labels, generator, "integers")
         if self.pixels > min(images.shape[2:]):
             raise ValueError(f"RandomShift: pixels is {self.pixels}, more than images of shape {images.shape} have")
         return _crop(_padded(images, self.pixels, self.fill), images.shape[2:], generator), labels
@@ -106,7 +107,7 @@ class RandomCrop:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return parts of the images (N, C, *size), and the labels as they are."""
-        images, labels = _checked("RandomCrop", images, labels)
+        images, labels = _checked("RandomCrop", images, labels, generator, "integers")
         height, width = integers("RandomCrop", "size", self.size, 2, 1)
         whole = tuple(n + 2 * self.padding for n in images.shape[2:])
         check_volume("RandomCrop", (*images.shape[:2], *whole), "images with padding")
@@ -148,7 +149,7 @@ class RandomHorizontalFlip:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, C, H, W), some of them flipped, and the labels as they are."""
-        images, labels = _checked("RandomHorizontalFlip", images, labels)
+        images, labels = _checked("RandomHorizontalFlip", images, labels, generator, "random")
         flipped = generator.random(len(images)) < self.p
         images = images.copy()
         images[flipped] = images[flipped, :, :, ::-1]
@@ -199,7 +200,7 @@ class RandomRotation:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return turned images (N, C, H, W), and the labels as they are."""
-        images, labels = _checked("RandomRotation", images, labels)
+        images, labels = _checked("RandomRotation", images, labels, generator, "uniform")
         count, _, height, width = images.shape
         angle = np.radians(generator.uniform(-self.degrees, self.degrees, (count, 1, 1)))
         scale = generator.uniform(*self.scale, (count, 1, 1))
@@ -256,7 +257,7 @@ class RandomErasing:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, C, H, W) with a rectangle less, and the labels as they are."""
-        images, labels = _checked("RandomErasing", images, labels)
+        images, labels = _checked("RandomErasing", images, labels, generator, "random", "uniform", "integers")
         count, _, height, width = images.shape
         chosen = generator.random(count) < self.p
         area = height * width * generator.uniform(*self.scale, (count, TRIES))
@@ -269,8 +270,8 @@ class RandomErasing:
         left = np.floor(generator.random(count) * (width - wide + 1))
         inside = _rectangles(images.shape, top, left, top + tall, left + wide)
         inside &= (chosen & fits.any(axis=1))[:, None, None, None]
-        filling = _noise(images, generator) if self.fill == "random" else images.dtype.type(0)
-        return np.where(inside, filling, images), labels
+        filling = _noise(images, generator) if self.fill == "random" else 0
+        return _overwritten(images, inside, filling), labels
 
 
 @dataclass(frozen=True)
@@ -301,12 +302,12 @@ class Cutout:
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, C, H, W) with a black square each, and the labels as they are."""
-        images, labels = _checked("Cutout", images, labels)
+        images, labels = _checked("Cutout", images, labels, generator, "integers")
         count, _, height, width = images.shape
         top = generator.integers(0, height, count) - self.size // 2
         left = generator.integers(0, width, count) - self.size // 2
         inside = _rectangles(images.shape, top, left, top + self.size, left + self.size)
-        return np.where(inside, images.dtype.type(0), images), labels
+        return _overwritten(images, inside, 0), labels
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,7 @@ class MixUp:
     classes : int
         How many there are.
     alpha : float
-        α: the smaller, the closer λ is to 0 or 1. The paper has 0.2 to 0.4 for ImageNet, 1 for CIFAR-10.
+        α, below 1e6: the smaller, the closer λ is to 0 or 1. The paper has 0.2 to 0.4 for ImageNet, 1 for CIFAR-10.
 
     Raises
     ------
@@ -344,13 +345,13 @@ class MixUp:
 
     def __post_init__(self) -> None:
         integer("MixUp", "classes", self.classes, 1)
-        positive("MixUp", "alpha", self.alpha)
+        number("MixUp", "alpha", positive("MixUp", "alpha", self.alpha), below=MOST)
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return blended images (N, C, H, W), and labels as float32 probabilities (N, classes)."""
-        images, labels = _checked("MixUp", images, labels)
+        images, labels = _checked("MixUp", images, labels, generator, "permutation", "beta")
         check_volume("MixUp", (len(images), self.classes), "labels for all classes")
         rows = self._probabilities(labels)
         other = generator.permutation(len(images))
@@ -465,6 +466,13 @@ def _rectangles(shape: tuple[int, ...], top: Any, left: Any, bottom: Any, right:
     return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
 
 
+def _overwritten(images: np.ndarray, inside: np.ndarray, filling: Any) -> np.ndarray:
+    """A copy of images (N, C, H, W), in their dtype and byte order, filled where (N, 1, H, W) is true."""
+    images = images.copy()
+    np.copyto(images, filling, where=inside)
+    return images
+
+
 def _noise(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Pixels from black to white, all equally likely, in the shape and dtype of images."""
     if images.dtype == np.uint8:
@@ -485,14 +493,16 @@ def _as_images(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 # --- checks ---
 
 
-def _checked(name: str, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels as arrays, if a step can change them."""
+def _checked(name: str, images: Any, labels: Any, generator: Any, *draws: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels as arrays, if a step can change them with a generator that has the methods it draws by."""
+    if not all(hasattr(generator, draw) for draw in draws):
+        raise TypeError(f"{name}: generator must be a numpy.random.Generator, not {said(generator)}")
     images, labels = view(name, "images", images), view(name, "labels", labels)
     if images.ndim != 4:
         raise ValueError(f"{name}: images must have 4 axes (N, C, H, W), not shape {images.shape}")
     if 0 in images.shape[2:]:
         raise ValueError(f"{name}: images must have pixels, not shape {images.shape}")
-    if images.dtype != np.uint8 and images.dtype.kind != "f":
+    if images.dtype.newbyteorder("=") not in DTYPES:
         raise TypeError(f"{name}: images must be uint8, float32 or float64, not {images.dtype}")
     if labels.ndim not in (1, 2) or len(labels) != len(images):
         raise ValueError(

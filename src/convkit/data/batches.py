@@ -14,6 +14,7 @@ is much to do, as the kernels do.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -132,18 +133,24 @@ class Batches:
             yield self._take(order, batch)
 
     def _ahead(self, epoch: int, order: np.ndarray) -> Iterator[Batch]:
-        """Batches made in the background; its thread ends when the last is served or the iterator closed."""
+        """Batches made in the background; its thread ends when the last is served or the iterator closed.
+
+        A forked process has the iterator but not the thread, and may find its locks held: it makes batches itself.
+        """
+        process = os.getpid()
         worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="convkit-batches")
         waiting: deque[Future[Batch]] = deque()
         try:
             for batch in range(len(self)):
-                waiting.append(worker.submit(self._made, epoch, order, batch))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
+                if os.getpid() != process:
+                    yield self._made(epoch, order, batch)
+                    continue
+                for later in range(batch + len(waiting), min(batch + _AHEAD + 1, len(self))):
+                    waiting.append(worker.submit(self._made, epoch, order, later))
                 yield waiting.popleft().result()
         finally:
-            worker.shutdown(cancel_futures=True)
+            if os.getpid() == process:
+                worker.shutdown(cancel_futures=True)
 
     def _made(self, epoch: int, order: np.ndarray, batch: int) -> Batch:
         taken = self._take(order, batch)

@@ -31,6 +31,9 @@ _LARGEST = 1 << 28  # bytes of a file in an archive; the largest published one h
 _LARGEST_ARCHIVE = 1 << 29  # bytes of an unzipped archive; the larger published one has 186 million
 _PIECE = 1 << 20  # bytes that a checksum is computed of at a time
 
+# What comes of archives that are not what they seem; ValueError and RecursionError of tarfile, for pax headers.
+_DAMAGE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, OverflowError, RecursionError)
+
 
 class CifarError(ValueError):
     """A file that is not a whole, honest file of CIFAR; the message says which one and what is wrong."""
@@ -103,10 +106,11 @@ class CifarCollection(Collection):
                     name = wanted.get(PurePosixPath(member.name))
                     stream = files.extractfile(member) if name and member.isfile() else None
                     if name and stream:
-                        content = np.frombuffer(stream.read(_LARGEST + 1), np.uint8)
-                        contents[name] = _not_too_large(f"{archive / name}", content)
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+                        contents[name] = np.frombuffer(stream.read(_LARGEST + 1), np.uint8)
+        except _DAMAGE as error:
             raise CifarError(f"{archive} is damaged: {error}") from error
+        for name, content in contents.items():
+            _not_too_large(f"{archive / name}", content)
         if missing := [str(path) for path, name in wanted.items() if name not in contents]:
             raise CifarError(f"{archive} should hold {', '.join(missing)}, but does not")
         return contents

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from convkit.data.indexing import chosen
 from convkit.data.pictures import PictureFiles
 from convkit.errors import said, view
 
@@ -67,11 +68,16 @@ class Dataset:
 
         A slice shares memory with the whole, as slices of arrays do; any other choice is a copy. What is in files
         stays there.
+
+        Raises
+        ------
+        IndexError, TypeError
+            For an index that an array would not take, and one along more axes than the first.
         """
         if isinstance(index, tuple):
             raise TypeError("Dataset: an index picks samples only; index .images for anything else")
-        if np.ndim(index) == 0 and not isinstance(index, slice):
-            index = [index]
+        numbers = chosen("Dataset", len(self), index)
+        index = index if isinstance(index, slice) else numbers
         return Dataset(
             self.images.part(index) if isinstance(self.images, PictureFiles) else self.images[index],
             self.labels[index],

@@ -10,8 +10,8 @@ import numpy as np
 
 from convkit.data.collection import DataNotFound
 from convkit.data.dataset import Dataset, class_names
-from convkit.data.pictures import CHANNELS, PictureFiles
-from convkit.errors import integer, integers, require
+from convkit.data.pictures import PictureFiles, picture_form
+from convkit.errors import require
 from convkit.files import file_path
 
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -73,11 +73,7 @@ def image_folder(
     >>> trainer.fit(train, validation=test, epochs=10, augment=[data.RandomHorizontalFlip()])
     """
     require("PIL.Image", "images", "image_folder")
-    height, width = integers("image_folder", "size", size, 2, 1)
-    if resize is not None and integer("image_folder", "resize", resize, 1) < max(height, width):
-        raise ValueError(f"image_folder: resize must be at least the {max(height, width)} pixels of size, not {resize}")
-    if channels not in CHANNELS:
-        raise ValueError(f"image_folder: channels must be 'RGB' or 'L', not {channels!r}")
+    form = picture_form("image_folder", "size", size, resize, channels)
     folder = Path(os.path.expanduser(file_path("image_folder", "path", path)))
     given = None if classes is None else class_names("image_folder", classes)
     folders = _class_folders(folder)
@@ -90,7 +86,7 @@ def image_folder(
         found = _pictures(one)
         paths += found
         labels += [names.index(one.name)] * len(found)
-    images = PictureFiles(paths, (height, width), resize, channels)
+    images = PictureFiles(paths, *form)
     return Dataset(
         np.asarray(images) if in_memory else images,
         np.array(labels, np.int64),

@@ -65,7 +65,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     IdxError
         If the file is not IDX, has an unknown dtype, is truncated or damaged, or holds fewer or more bytes
         than its header promises; if it is compressed and promises more than a gigabyte and 100 times its size.
-    TypeError
+    TypeError, ValueError
         For a path that is none.
     OSError
         If the file cannot be opened.
@@ -95,7 +95,9 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
     TypeError
         If the format has no code for the dtype; for a path that is none.
     ValueError
-        If an axis is longer than 2**32 - 1.
+        If an axis is longer than 2**32 - 1; for a path that no file can have.
+    OSError
+        If the file cannot be written.
     """
     suffix = Path(file_path("write_idx", "path", path)).suffix
     content = encode_idx(array)

@@ -17,14 +17,27 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import require
-from convkit.files import check_regular
+from convkit.data.indexing import chosen, pick
+from convkit.errors import integer, integers, one_of, require, said
+from convkit.files import FilePath, check_regular, file_path
+from convkit.geometry import check_volume
 
 FORMATS = ("PNG", "JPEG")
 CHANNELS = {"RGB": 3, "L": 1}
 
 # What Pillow raises for files that are not what they seem.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error)
+
+_ORIENTATION = 0x0112  # the EXIF tag; what turns a picture upright, by its value
+_UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 _MOST_PIXELS = 1 << 26  # of a picture after resizing: a line of one pixel's width would be made as long as it is wide
 
@@ -39,10 +52,10 @@ class PictureFiles:
     ----------
     paths : sequence of path
         The files, PNG or JPEG.
-    crop : (int, int)
+    crop : int or (int, int)
         Height and width that are cropped from the middle.
     resize : int, optional
-        What the shorter side is made first; by default as little as covers `crop`.
+        What the shorter side is made first, at least the longer one of `crop`; by default as little as covers it.
     channels : {"RGB", "L"}
         Three colours, or grey.
 
@@ -52,19 +65,29 @@ class PictureFiles:
         The files.
     shape, size, dtype, ndim
         As of the array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that cannot be; for a picture that cannot be decoded, which is named, when it is.
+    IndexError
+        When indexed, for an index that an array would not take.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
 
     def __init__(
-        self, paths: Sequence[Path], crop: tuple[int, int], resize: int | None = None, channels: str = "RGB"
+        self,
+        paths: Sequence[FilePath],
+        crop: int | tuple[int, int],
+        resize: int | None = None,
+        channels: str = "RGB",
     ) -> None:
-        self.paths = [Path(path) for path in paths]
-        self.crop = int(crop[0]), int(crop[1])
-        self.resize = None if resize is None else int(resize)
-        self.channels = channels
-        self.shape = (len(self.paths), CHANNELS[channels], *self.crop)
+        self.crop, self.resize, self.channels = picture_form("PictureFiles", "crop", crop, resize, channels)
+        self.paths = _paths(paths)
+        self.shape = (len(self.paths), CHANNELS[self.channels], *self.crop)
+        check_volume("PictureFiles", self.shape, "the array of all images")
         self.size = prod(self.shape)
 
     def __len__(self) -> int:
@@ -73,15 +96,14 @@ class PictureFiles:
     def __getitem__(self, index: Any) -> np.ndarray:
         """Decode those that the index chooses."""
         if isinstance(index, tuple) or index is None or index is Ellipsis:
-            images: np.ndarray = np.asarray(self)[index]
-            return images
-        chosen = np.arange(len(self))[index]
-        if chosen.ndim == 0:
-            return self._decoded(self.paths[chosen])
-        result = np.empty((chosen.size, *self.shape[1:]), np.uint8)
-        for place, number in enumerate(chosen.flat):
+            return pick("PictureFiles", np.asarray(self), index)
+        numbers = pick("PictureFiles", np.arange(len(self)), index)
+        if numbers.ndim == 0:
+            return self._decoded(self.paths[numbers])
+        result = np.empty((numbers.size, *self.shape[1:]), np.uint8)
+        for place, number in enumerate(numbers.flat):
             result[place] = self._decoded(self.paths[number])
-        return result.reshape(*chosen.shape, *self.shape[1:])
+        return result.reshape(*numbers.shape, *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -89,9 +111,9 @@ class PictureFiles:
         return self[:] if dtype is None else self[:].astype(dtype)
 
     def part(self, index: Any) -> PictureFiles:
-        """Those that the index chooses, still in their files."""
-        chosen = np.arange(len(self))[index]
-        return PictureFiles([self.paths[number] for number in chosen], self.crop, self.resize, self.channels)
+        """Those that the index chooses, still in their files; by a number, the one."""
+        paths = [self.paths[number] for number in chosen("PictureFiles.part", len(self), index)]
+        return PictureFiles(paths, self.crop, self.resize, self.channels)
 
     def checksum(self) -> int:
         """Return a CRC-32 over the names of the files and all that is in them, in their order.
@@ -126,6 +148,23 @@ class PictureFiles:
         return np.asarray(picture).reshape(height, width, -1).transpose(2, 0, 1)
 
 
+def picture_form(
+    function: str, argument: str, crop: Any, resize: Any, channels: Any
+) -> tuple[tuple[int, int], int | None, str]:
+    """What pictures are made: height and width (of `argument`), the shorter side before, and channels, else raise."""
+    height, width = integers(function, argument, crop, 2, 1)
+    least = max(height, width)
+    if resize is not None and (resize := integer(function, "resize", resize, 1)) < least:
+        raise ValueError(f"{function}: resize must be at least the {least} pixels of {argument}, not {resize}")
+    return (height, width), resize, one_of(function, "channels", channels, tuple(CHANNELS))
+
+
+def _paths(value: Any) -> list[Path]:
+    if isinstance(value, (str, bytes, os.PathLike)) or not np.iterable(value):
+        raise TypeError(f"PictureFiles: paths must be a sequence of paths, not {said(value)}")
+    return [Path(file_path("PictureFiles", f"paths[{place}]", path)) for place, path in enumerate(value)]
+
+
 def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | None = None) -> Any:
     """A picture as Pillow has it, upright, opaque, 8 bits deep, in the mode "RGB" or "L".
 
@@ -148,7 +187,6 @@ def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | Non
         If Pillow is missing; the message names the pip command.
     """
     image_module = require("PIL.Image", "images", "reading pictures")
-    operations = require("PIL.ImageOps", "images", "reading pictures")
     check_regular(path)
     with open(path, "rb") as file:  # raises Python's own clear errors for what is missing, forbidden or a folder
         try:
@@ -158,8 +196,8 @@ def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | Non
                     came = f"{picture.height} × {picture.width} pixels"
                     raise image_module.DecompressionBombError(f"{came}, the limit being {most} pixels")
                 picture.load()
-                operations.exif_transpose(picture, in_place=True)
-                return _opaque(image_module, _eight_bits(image_module, picture)).convert(mode)
+                upright = _upright(image_module, picture)
+                return _opaque(image_module, _eight_bits(image_module, upright)).convert(mode)
         except image_module.DecompressionBombError as error:
             raise ValueError(f"{os.fspath(path)} is too large a picture: {error}") from error
         except image_module.UnidentifiedImageError as error:
@@ -167,6 +205,12 @@ def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | Non
             raise ValueError(f"{os.fspath(path)} is not {kinds}") from error
         except _DAMAGE as error:
             raise ValueError(f"{os.fspath(path)} is a damaged picture: {error}") from error
+
+
+def _upright(image_module: Any, picture: Any) -> Any:
+    """A picture turned as its EXIF tag says; no other tag is looked at, which may be damaged."""
+    turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION))
+    return picture if turn is None else picture.transpose(image_module.Transpose[turn])
 
 
 def _eight_bits(image_module: Any, picture: Any) -> Any:

@@ -26,7 +26,8 @@ from convkit.data.cifar import CIFAR10, CIFAR100, CIFAR100_COARSE
 from convkit.data.collection import Collection, DataNotFound, Split, check_folder, download
 from convkit.data.dataset import Dataset
 from convkit.data.idx import IdxError, encode_idx, read_idx
-from convkit.errors import require
+from convkit.errors import one_of, require, said
+from convkit.files import file_path
 
 VARIABLE = "CONVKIT_DATA"
 SYSTEM_FOLDER = Path("/usr/share/datasets")
@@ -243,8 +244,7 @@ def cifar100(
     ----------
     Krizhevsky 2009: Learning multiple layers of features from tiny images. Technical report, University of Toronto.
     """
-    if labels not in ("fine", "coarse"):
-        raise ValueError(f"cifar100: labels must be 'fine' or 'coarse', not {labels!r}")
+    one_of("cifar100", "labels", labels, ("fine", "coarse"))
     return load("cifar100" if labels == "fine" else "cifar100-coarse", split, source)[0]
 
 
@@ -275,22 +275,22 @@ def load(
 
     Raises
     ------
-    ValueError
-        If the name or the split is unknown.
+    TypeError, ValueError
+        If the name or the split is unknown, or `source` no path.
     DataNotFound
         If it is nowhere.
     IdxError, CifarError
         If a file is damaged.
     """
-    collection = COLLECTIONS.get(name.replace("_", "-"))
+    collection = COLLECTIONS.get(name.replace("_", "-")) if isinstance(name, str) else None
     if collection is None:
-        raise ValueError(f"load: name must be one of {', '.join(COLLECTIONS)}, not {name!r}")
-    if split not in _PREFIXES:
-        raise ValueError(f"load: split must be 'train' or 'test', not {split!r}")
+        raise ValueError(f"load: name must be one of {', '.join(COLLECTIONS)}, not {said(name)}")
+    one_of("load", "split", split, tuple(_PREFIXES))
+    folder = file_path("load", "source", source)
     if source == "sample":
         return _sample(collection, split), ""
     if source != "auto":
-        return _from_given(Path(os.path.expanduser(source)), collection, split), ""
+        return _from_given(Path(os.path.expanduser(folder)), collection, split), ""
     dataset, looked = _search(collection, split)
     if dataset is not None:
         return dataset, ""

@@ -91,8 +91,9 @@ def _into_weights(graph: Graph, node: Node, users: Counter[Symbol]) -> None:
     linear.inputs[1:] = folded.outputs
     linear.outputs = node.outputs
     node.outputs[0].node = linear
-    graph.nodes.insert(graph.nodes.index(linear), folded)
-    graph.nodes.remove(node)
+    graph.nodes.remove(linear)
+    place = graph.nodes.index(node)  # by then there is all that is folded
+    graph.nodes[place : place + 1] = [folded, linear]
 
 
 def _rectify(graph: Graph, node: Node, users: Counter[Symbol]) -> None:
@@ -107,9 +108,16 @@ def _rectify(graph: Graph, node: Node, users: Counter[Symbol]) -> None:
     graph.nodes.remove(node)
 
 
+def _is_gradient_of(node: Node, norm: Node) -> bool:
+    """Whether a gradient of batch normalisation is that of this one: of the same input, moments, weights and eps."""
+    assert isinstance(norm.op, (BatchNorm, Normalize)) and isinstance(node.op, BatchNormGrad)
+    moments = norm.outputs[1:3] if isinstance(norm.op, BatchNorm) else norm.inputs[1:3]
+    return node.op.eps == norm.op.eps and node.inputs[1:5] == [norm.inputs[0], *moments, norm.inputs[-2]]
+
+
 def _rectify_gradient(graph: Graph, node: Node, users: Counter[Symbol]) -> None:
     """relu's gradient → batch normalisation's becomes one node, which finds out by itself what was positive."""
-    grad, x = node.inputs[:2]
+    grad = node.inputs[0]
     passed = grad.node if grad is not None else None
     if grad is None or passed is None or users[grad] > 1 or not isinstance(passed.op, ActivationGrad):
         return
@@ -117,9 +125,9 @@ def _rectify_gradient(graph: Graph, node: Node, users: Counter[Symbol]) -> None:
     norm = y.node if y is not None else None
     if passed.op.of is not Relu or norm is None or not isinstance(norm.op, (BatchNorm, Normalize)):
         return
-    if not norm.op.relu or norm.inputs[0] is not x:
-        return
     assert isinstance(node.op, BatchNormGrad)
+    if not norm.op.relu or not _is_gradient_of(node, norm):
+        return
     node.op = replace(node.op, relu=True)
     node.inputs[0], node.inputs[-1] = grad_y, norm.inputs[-1]
     graph.nodes.remove(passed)

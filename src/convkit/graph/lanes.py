@@ -215,7 +215,8 @@ def _convolution(node: Node) -> Rewrite:
 
 def _weight_grad(node: Node) -> Rewrite:
     op: Any = node.op
-    return LaneWeightGrad(op.windows, op.groups), (0, 1), ()
+    assert node.inputs[0] is not None
+    return LaneWeightGrad(op.windows, op.groups, node.inputs[0].shape[0]), (0, 1), ()
 
 
 def _max_pool(node: Node) -> Rewrite:

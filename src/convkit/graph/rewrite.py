@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from convkit.geometry import no_window_is_empty
 from convkit.graph.symbols import Graph, Node, Symbol
 from convkit.ops.base import Spec
 from convkit.ops.conv import Convolution, ConvTranspose
@@ -25,8 +26,14 @@ def reorder(graph: Graph, outputs: Sequence[Symbol]) -> None:
         producer = node.inputs[0].node if node.inputs and node.inputs[0] is not None else None
         if not (isinstance(node.op, MaxPool) and producer is not None and isinstance(producer.op, Relu)):
             continue
-        if users[producer.outputs[0]] == 1 and not users[node.outputs[1]]:
+        if users[producer.outputs[0]] == 1 and not users[node.outputs[1]] and _has_values(node):
             _swap(graph, producer, node)
+
+
+def _has_values(pool: Node) -> bool:
+    """Whether all windows have values: the maximum of none, -∞, must not be rectified."""
+    assert isinstance(pool.op, MaxPool) and pool.inputs[0] is not None
+    return no_window_is_empty(pool.inputs[0].shape[2:], pool.outputs[0].shape[2:], pool.op.windows)
 
 
 def _swap(graph: Graph, relu: Node, pool: Node) -> None:

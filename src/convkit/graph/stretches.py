@@ -18,6 +18,9 @@ from convkit.ops.shape import Reshape
 # A share has at least so many images: then it fills lanes, and its matrix products sum in the order of the whole's.
 LEAST_IMAGES = 12
 
+# Of an array in lanes: blocks, channels, pixels, lanes.
+LEAST_AXES = 4
+
 # Of the shares' sizes, the largest is at most so many times their mean.
 MOST_UNEVEN = 1.2
 
@@ -41,8 +44,9 @@ class Cut:
         return -(-self.images // self.lanes)
 
     def divides(self, symbol: Symbol) -> bool:
-        """Whether an array has the batch along its first axis, in images or in blocks."""
-        return bool(symbol.shape) and symbol.shape[0] in (self.images, self.blocks)
+        """Whether an array has the batch along its first axis, in images or, if it is in lanes, in blocks."""
+        in_lanes = len(symbol.shape) >= LEAST_AXES and symbol.shape[-1] == self.lanes
+        return symbol.shape[:1] == (self.images,) or (in_lanes and symbol.shape[0] == self.blocks)
 
     def part(self, size: int, share: int) -> slice:
         """The part of an axis of this size, images or blocks, that belongs to a share."""

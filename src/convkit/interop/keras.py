@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from convkit import nn
+from convkit.errors import view
 from convkit.interop.objects import check_foreign, check_model
-from convkit.parameter import Buffer, Parameter
+from convkit.parameter import Buffer, Parameter, held
 
 __all__ = ["from_keras", "to_keras"]
 
@@ -89,7 +90,7 @@ def from_keras(network: Any, model: nn.Module) -> None:
     Raises
     ------
     TypeError
-        For other objects.
+        For other objects, and numbers that the model's dtype cannot hold.
     ValueError
         For layers that do not fit each other, with both and their shapes; for an ``eps`` that is not the other's
         ``epsilon`` (Keras' default is 1e-3, not 1e-5); and for layers of which convkit has none, or that change the
@@ -107,7 +108,8 @@ def from_keras(network: Any, model: nn.Module) -> None:
         if values is None:
             new.append((owned, np.full(owned.shape, link.entry.neutral, owned.dtype)))
         else:
-            new.append((owned, np.asarray(link.in_our_order(values), owned.dtype)))
+            argument = f"{link.entry.theirs} of {link.layer.name}"
+            new.append((owned, held("from_keras", argument, link.in_our_order(values), owned.dtype)))
     for owned, values in new:
         owned.assign(values)
 
@@ -137,7 +139,7 @@ def to_keras(model: nn.Module, network: Any) -> None:
                     f"{link.entry.neutral:g} everywhere"
                 )
         else:
-            _, arrays = new.setdefault(id(link.layer), (link.layer, _variables(link.layer)))
+            _, arrays = new.setdefault(id(link.layer), (link.layer, _variables("to_keras", link.layer)))
             arrays[link.entry.theirs] = link.in_their_order(link.values)
     for layer, arrays in new.values():
         layer.set_weights(list(arrays.values()))
@@ -178,7 +180,7 @@ def _links(where: str, network: Any, model: Any) -> Iterator[_Link]:
     """All arrays of both, layer by layer; what does not fit raises."""
     check_foreign(where, "network", network, "keras", "Model")
     check_model(where, model)
-    layers = list(_layers(network))
+    layers = list(_layers(where, network))
     _check_order(where, layers)
     theirs = [layer for layer in layers if layer.weights]
     ours = _modules(model)
@@ -194,11 +196,13 @@ def _links(where: str, network: Any, model: Any) -> Iterator[_Link]:
         )
 
 
-def _layers(network: Any) -> Iterator[Any]:
+def _layers(where: str, network: Any, around: tuple[Any, ...] = ()) -> Iterator[Any]:
     """The layers of a Keras model and of the models within it."""
+    if any(network is other for other in around):
+        raise ValueError(f"{where}: {network.name} must not hold itself")
     for layer in network.layers:
         if hasattr(layer, "layers"):
-            yield from _layers(layer)
+            yield from _layers(where, layer, (*around, network))
         else:
             yield layer
 
@@ -224,7 +228,7 @@ def _links_of_layer(where: str, network: Any, layer: Any, name: str, module: nn.
     epsilon, eps = getattr(layer, "epsilon", None), getattr(module, "eps", None)
     if epsilon != eps:
         raise ValueError(f"{where}: {names} must add the same to the variance, but epsilon is {epsilon} and eps {eps}")
-    variables, order = _variables(layer), _order_of_input(where, network, layer)
+    variables, order = _variables(where, layer), _order_of_input(where, network, layer)
     unknown = variables.keys() - {entry.theirs for entry in entries}
     if unknown:
         raise ValueError(f"{where}: {names} do not fit: convkit has no {', '.join(sorted(unknown))}")
@@ -241,18 +245,28 @@ def _shape(kind: str, entry: Entry, values: np.ndarray) -> tuple[int, ...]:
     """What our array has to be like."""
     if entry.axes is None:
         return (values.size,) if max(values.shape, default=1) == values.size else values.shape
+    if values.ndim != len(entry.axes):
+        return values.shape
     shape = tuple(values.shape[axis] for axis in entry.axes)
     return (shape[0] * shape[1], 1, *shape[2:]) if kind.startswith("Depthwise") else shape
 
 
-def _variables(layer: Any) -> dict[str, np.ndarray]:
+def _variables(where: str, layer: Any) -> dict[str, np.ndarray]:
     """The weights of a Keras layer by name, in Keras' order."""
-    names = [weight.name.rpartition("/")[2].partition(":")[0] for weight in layer.weights]
-    return dict(zip(names, layer.get_weights(), strict=True))
+    names, arrays = _names(layer), layer.get_weights()
+    if len(arrays) != len(names) or len(set(names)) != len(names) or "" in names:
+        raise ValueError(f"{where}: {_described(layer)} must have weights of different names, and one array for each")
+    return {name: view(where, f"{name} of {layer.name}", values) for name, values in zip(names, arrays, strict=True)}
+
+
+def _names(layer: Any) -> list[str]:
+    """The names of a layer's weights without what Keras puts around them; empty where there is none."""
+    return [str(weight.name or "").rpartition("/")[2].partition(":")[0] for weight in layer.weights]
 
 
 def _described(layer: Any) -> str:
-    arrays = ", ".join(f"{name} {tuple(values.shape)}" for name, values in _variables(layer).items())
+    pairs = zip(_names(layer), layer.get_weights(), strict=False)
+    arrays = ", ".join(f"{name} {np.shape(values)}" for name, values in pairs)
     return f"{layer.name} ({type(layer).__name__}: {arrays})"
 
 
@@ -280,7 +294,7 @@ def _check_order(where: str, layers: list[Any]) -> None:
 
 def _order_of_input(where: str, network: Any, layer: Any) -> np.ndarray | None:
     """The number in Keras of each feature that a layer reads; None where ours come in the same order."""
-    if not any(type(other).__name__ == "Flatten" for other in _layers(network)):
+    if not any(type(other).__name__ == "Flatten" for other in _layers(where, network)):
         return None
     try:
         return _order(where, network, layer.input)

@@ -6,6 +6,7 @@ same attributes, or by order. PyTorch itself is not imported; its tensors conver
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from convkit.errors import view
 from convkit.interop.objects import check_foreign, check_model
 from convkit.nn import Module
-from convkit.nn.state import assign, matched
+from convkit.nn.state import assign, checked, matched
 
 __all__ = ["from_torch", "to_torch"]
 
@@ -46,7 +47,7 @@ def from_torch(module: Any, model: Module, *, match: str = "name") -> None:
     >>> from_torch(net, model)
     """
     _check("from_torch", module, model)
-    state = {name: _array("from_torch", name, tensor) for name, tensor in module.state_dict().items()}
+    state = {name: _array("from_torch", name, tensor) for name, tensor in _tensors("from_torch", module).items()}
     assign("from_torch", model.named_state(), state, match)
 
 
@@ -71,7 +72,7 @@ def to_torch(model: Module, module: Any, *, match: str = "name") -> None:
         then stays as it was.
     """
     _check("to_torch", module, model)
-    tensors, own = module.state_dict(), model.named_state()
+    tensors, own = _tensors("to_torch", module), model.named_state()
     pairs = matched("to_torch", own, tensors, match)
     # Tensors make their like of an array; what the model has not (a count of batches) stays as it is.
     new = {other: tensors[other].new_tensor(own[name].value.copy()) for name, other in pairs.items()}
@@ -81,6 +82,15 @@ def to_torch(model: Module, module: Any, *, match: str = "name") -> None:
 def _check(where: str, module: Any, model: Any) -> None:
     check_foreign(where, "module", module, "torch", "Module")
     check_model(where, model)
+
+
+def _tensors(where: str, module: Any) -> Mapping[str, Any]:
+    """The state of a PyTorch module."""
+    tensors = checked(where, module.state_dict())
+    for name, tensor in tensors.items():
+        if not all(hasattr(tensor, word) for word in ("shape", "dtype", "detach", "new_tensor")):
+            raise TypeError(f"{where}: {name} must be a tensor, not {type(tensor).__qualname__}")
+    return tensors
 
 
 def _array(where: str, name: str, tensor: Any) -> np.ndarray:

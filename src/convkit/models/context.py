@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from convkit import nn
+from convkit.errors import integer
 from convkit.models.pixels import lit_pixels
 from convkit.models.registry import Recipe, register
 from convkit.nn.module import Module
@@ -72,13 +73,13 @@ def context_module(
 @register(paper=f"{PAPER}, table 1", dataset=None, parameters=28_392, input_shape=(21, 64, 64))
 def context_basic(*, num_classes: int = 21) -> Module:
     """The basic module on the scores of 21 classes: 28,392 parameters."""
-    return nn.Sequential(*context_module(num_classes))
+    return nn.Sequential(*context_module(integer("context_basic", "num_classes", num_classes, 1)))
 
 
 @register(paper=f"{PAPER}, table 1", dataset=None, parameters=6_803_139, input_shape=(21, 64, 64))
 def context_large(*, num_classes: int = 21) -> Module:
     """The large module on the scores of 21 classes: 6,803,139 parameters."""
-    return nn.Sequential(*context_module(num_classes, LARGE))
+    return nn.Sequential(*context_module(integer("context_large", "num_classes", num_classes, 1), LARGE))
 
 
 class ContextNetwork(Module):

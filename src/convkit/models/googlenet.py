@@ -16,6 +16,7 @@ from typing import Any
 
 from convkit import functional as F
 from convkit import nn
+from convkit.errors import flag
 from convkit.models.blocks import NormalizedConv2d, RectifiedConv2d
 from convkit.models.registry import Recipe, register
 from convkit.nn.module import Module
@@ -125,6 +126,7 @@ class GoogLeNet(Module):
     """
 
     def __init__(self, form: Form, in_channels: int, num_classes: int, auxiliary: bool) -> None:
+        auxiliary = flag("GoogLeNet", "auxiliary", auxiliary)
         narrow, wide = 64 // form.part, 192 // form.part
         self.conv1 = form.conv(in_channels, narrow, 3) if form.small_images else form.conv(in_channels, narrow, 7, 2)
         self.maxpool1 = nn.Sequential() if form.small_images else nn.MaxPool2d(3, 2, ceil_mode=True)

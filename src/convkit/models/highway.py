@@ -25,6 +25,7 @@ from convkit.nn.module import Module
 
 PAPER = "Srivastava, Greff and Schmidhuber 2015, Training very deep networks"
 
+MOST_LAYERS = 10_000  # a hundred times the paper's deepest
 MOST_BIAS = 1e6  # of gates: far beyond where they are open or shut
 
 # Clipped, for with fifty layers one bad batch may undo an epoch.
@@ -70,7 +71,7 @@ def highway_conv(width: int, gate_bias: float) -> Highway:
 @register(paper=f"{PAPER}, section 3.1", dataset="mnist", parameters=284_560, recipe=DENSE)
 def highway_dense(*, depth: int = 50, width: int = 50, gate_bias: float = -4.0) -> Module:
     """A dense layer, highway layers and a last dense layer, 50 in all: 284,560 parameters."""
-    integer("highway_dense", "depth", depth, 2)
+    integer("highway_dense", "depth", depth, 2, MOST_LAYERS)
     _check_gate_bias("highway_dense", gate_bias)
     return nn.Sequential(
         nn.Flatten(),
@@ -84,7 +85,7 @@ def highway_dense(*, depth: int = 50, width: int = 50, gate_bias: float = -4.0) 
 @register(paper=f"{PAPER}, section 3.1", dataset="mnist", parameters=301_831, recipe=DENSE)
 def plain_dense(*, depth: int = 50, width: int = 71) -> Module:
     """Dense layers, 50 in all, with about the parameters of `highway_dense`: 301,831 parameters."""
-    integer("plain_dense", "depth", depth, 2)
+    integer("plain_dense", "depth", depth, 2, MOST_LAYERS)
     hidden = [layer for _ in range(depth - 2) for layer in (nn.Linear(width, width, init="he_normal"), nn.ReLU())]
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, width, init="he_normal"), nn.ReLU(), *hidden, nn.Linear(width, 10)

@@ -16,6 +16,7 @@ from typing import Any
 
 from convkit import functional as F
 from convkit import nn
+from convkit.errors import flag
 from convkit.models.blocks import NormalizedConv2d
 from convkit.models.registry import Recipe, register
 from convkit.nn.module import Module
@@ -203,6 +204,7 @@ class InceptionV3(Module):
     def __init__(
         self, in_channels: int, num_classes: int, auxiliary: bool, part: int = 1, small_images: bool = False
     ) -> None:
+        auxiliary = flag("InceptionV3", "auxiliary", auxiliary)
         n32, n64, n80, n192 = 32 // part, 64 // part, 80 // part, 192 // part
         stride, border = (1, 1) if small_images else (2, 0)
         self.Conv2d_1a_3x3 = NormalizedConv2d(in_channels, n32, 3, stride, border)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from convkit.data import Dataset
+from convkit.errors import integer, is_listing, said
 from convkit.nn import CrossEntropyLoss
 from convkit.nn.module import Module
 
@@ -80,9 +81,11 @@ class ModelEntry:
 
         Raises
         ------
-        ValueError
-            If the network cannot take these images, or has another number of outputs.
+        TypeError, ValueError
+            For a shape and classes that are not integers from 1 on; if the network cannot take these images, or has
+            another number of outputs.
         """
+        shape, classes = _image_shape("build_for", shape), integer("build_for", "classes", classes, 1)
         told["in_channels"] = shape[0]
         if self.targets is None:  # else the outputs are not the data set's classes
             told["num_classes"] = classes
@@ -105,6 +108,16 @@ class ModelEntry:
     def samples(self, dataset: Dataset) -> Dataset | tuple[Any, np.ndarray]:
         """What a trainer of this network is given of a data set."""
         return dataset if self.targets is None else (dataset.images, self.targets(dataset))
+
+
+def _image_shape(where: str, shape: Any) -> tuple[int, ...]:
+    """`shape` as a tuple of ints, of which the first are the channels."""
+    expected = f"{where}: shape must be channels, height and width, not {said(shape)}"
+    if not is_listing(shape):
+        raise TypeError(expected)
+    if len(shape) == 0:
+        raise ValueError(expected)
+    return tuple(integer(where, "shape", size, 1) for size in shape)
 
 
 REGISTRY: dict[str, ModelEntry] = {}

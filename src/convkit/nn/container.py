@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import count
+from typing import Any, overload
 
 from convkit import functional as F
 from convkit.errors import LARGEST_INTEGER, integer, is_listing, said
@@ -25,6 +26,13 @@ class Sequential(Module):
     ------
     TypeError
         For a layer that is no Module.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))
+    >>> model[-1]
+    Linear(3, 1)
+    >>> features = model[:2]  # a Sequential of the same two layers, so with the same parameters
     """
 
     def __init__(self, *layers: Module) -> None:
@@ -38,14 +46,16 @@ class Sequential(Module):
 
     def append(self, layer: Module) -> Sequential:
         """Add a layer behind the last; return the container."""
+        number = self._next()
         if not isinstance(layer, Module):
-            raise TypeError(f"Sequential: layer {self._next()} must be a Module, not {said(layer)}")
-        setattr(self, str(self._next()), layer)
+            raise TypeError(f"Sequential: layer {number} must be a Module, not {said(layer)}")
+        setattr(self, str(number), layer)
         return self
 
     def _next(self) -> int:
-        """The number behind those that layers have for names."""
-        return max((int(name) + 1 for name in self.children() if name.isdecimal()), default=0)
+        """The number behind that of the last layer that has one for its name, or the next one that is free."""
+        last = next((int(name) for name in reversed(self.__dict__) if name.isdecimal()), -1)
+        return next(number for number in count(last + 1) if str(number) not in self.__dict__)
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.children().values())
@@ -53,8 +63,28 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(self.children())
 
-    def __getitem__(self, index: int) -> Module:
-        return list(self.children().values())[index]
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+
+    def __getitem__(self, index: int | slice) -> Module:
+        """The layer at a place, or for a slice a Sequential of the layers there, which are numbered from 0 in it."""
+        layers = list(self)
+        if isinstance(index, slice):
+            return Sequential(*_sliced(layers, index))
+        try:
+            return layers[integer("Sequential", "index", index, -len(layers), len(layers) - 1)]
+        except ValueError as error:
+            raise IndexError(str(error)) from None
+
+
+def _sliced(layers: list[Module], index: slice) -> list[Module]:
+    try:
+        return layers[index]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"Sequential: index must be a slice of integers, its step not 0, not {said(index)}") from None
 
 
 class FeatureExtractor(Module):
@@ -92,22 +122,28 @@ class FeatureExtractor(Module):
             raise TypeError(f"FeatureExtractor: layers must be a name or a sequence of names, not {said(layers)}")
         self.model = model
         self.layers = layers if isinstance(layers, str) else tuple(layers)
-        names = dict(model.modules())
+        self._found()
+
+    def _found(self) -> dict[str, Module]:
+        """The layers asked for by name."""
+        layers = dict(self.model.modules())
         for name in self._names():
-            if name not in names:
-                known = ", ".join(filter(None, names))
+            if name not in layers:
+                known = ", ".join(filter(None, layers))
                 raise ValueError(f"FeatureExtractor: layers: the model has no layer {name!r}, only {known}")
+        return {name: layers[name] for name in self._names()}
 
     def _names(self) -> tuple[str, ...]:
         return (self.layers,) if isinstance(self.layers, str) else self.layers
 
     def forward(self, *inputs: Any) -> Any:
-        self.model(*inputs)
         recorder = active_recorder()
-        assert recorder is not None
-        layers = dict(self.model.modules())
-        for name in self._names():
-            if id(layers[name]) not in recorder.returned:
+        if recorder is None:  # who notes what layers return
+            return self(*inputs)
+        layers = self._found()
+        self.model(*inputs)
+        for name, layer in layers.items():
+            if id(layer) not in recorder.returned:
                 raise ValueError(f"FeatureExtractor: forward did not call the layer {said(name)}")
         results = tuple(recorder.returned[id(layers[name])] for name in self._names())
         return results[0] if isinstance(self.layers, str) else results

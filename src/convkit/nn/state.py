@@ -9,11 +9,13 @@ have the same arrays. Counts of batches may lack on either side: nothing that a 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from convkit.errors import said, view
 from convkit.parameter import Buffer, Parameter, held
@@ -28,19 +30,29 @@ Shapes = dict[str, tuple[int, ...]]  # of a layer's arrays
 
 def assign(where: str, own: Mapping[str, Parameter | Buffer], state: Mapping[str, Any], match: str) -> None:
     """Write a state into parameters and buffers, see `matched`; nothing is written unless everything fits."""
-    if not isinstance(state, Mapping):
-        raise TypeError(f"{where}: state must be a mapping of names to arrays, not {said(state)}")
-    arrays = {name: view(where, name, values) for name, values in state.items()}
+    arrays = {name: view(where, name, values) for name, values in checked(where, state).items()}
     pairs = matched(where, own, arrays, match)
-    targets = [own[name].data for name in pairs]
+    targets = sorted(byte_bounds(own[name].data) for name in pairs)
     ready = {name: _apart(held(where, name, arrays[other], own[name].dtype), targets) for name, other in pairs.items()}
     for name, values in ready.items():
         own[name].assign(values)
 
 
-def _apart(values: np.ndarray, targets: Iterable[np.ndarray]) -> np.ndarray:
-    """Values, or a copy where writing to the targets might change them."""
-    return values.copy() if any(np.may_share_memory(values, target) for target in targets) else values
+def checked(where: str, state: Any) -> Mapping[str, Any]:
+    """A state, if it is a mapping whose keys are strings, else raise."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{where}: state must be a mapping of names to arrays, not {said(state)}")
+    for name in state:
+        if not isinstance(name, str):
+            raise TypeError(f"{where}: names in state must be strings, not {said(name)}")
+    return state
+
+
+def _apart(values: np.ndarray, targets: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Values, or a copy where writing to the targets, sorted pieces of memory without overlap, might change them."""
+    begin, end = byte_bounds(values)
+    before = bisect_left(targets, (end, 0))  # so many begin before the values end
+    return values.copy() if before and targets[before - 1][1] > begin else values
 
 
 def matched(where: str, own: Mapping[str, Any], given: Mapping[str, Any], match: str) -> dict[str, str]:

@@ -7,7 +7,8 @@ nodes by which a file computes shapes leave nothing in the graph.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,11 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import checker, helper, inliner, numpy_helper
 
+from convkit import errors
 from convkit.errors import FLOATS
-from convkit.files import check_regular
+from convkit.files import check_regular, file_path
 from convkit.graph.plan import Plan, spec_of
 from convkit.graph.symbols import Graph, Symbol
-from convkit.graph.trace import model_input
 from convkit.nn.module import OWN_AFFAIRS, Module
 from convkit.onnx.operators import OPERATORS, Operator
 from convkit.ops.base import Operand, Spec, recording
@@ -30,6 +31,12 @@ from convkit.parameter import Buffer, Parameter
 
 # What comes of a node whose inputs or attributes are not what its operator takes.
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+# What a graph may grow to where its functions are put in: a few of them, each of which calls another one twice, would
+# fill any memory.
+MOST_NODES = 100_000
+MOST_BYTES = 2**31
+DEEPEST = 100  # functions that call one another
 
 DTYPES = ("float32", "float64", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -41,7 +48,8 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto, values: Mapping[str, 
     ----------
     source : path or onnx.ModelProto
     values : mapping of input names to arrays, optional
-        What inputs of the file hold that decide the shapes of other arrays; such an input is no input of the module.
+        What inputs of the file hold that decide the shapes of other arrays, in the shapes that the file declares; such
+        an input is no input of the module.
 
     Returns
     -------
@@ -51,17 +59,26 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto, values: Mapping[str, 
 
     Raises
     ------
+    TypeError
+        Where `source` is neither a path nor a model, `values` no mapping, or one of them not what the file declares.
     NotImplementedError
         For operators, attributes and dtypes that convkit has not, by name.
     ValueError
         When the file is damaged, or says that values lie outside of its folder; where an input decides shapes and has
-        no value, where a node reads what nothing before it computes, and where its inputs or attributes do not fit.
+        no value, or `values` do not fit the file's inputs; where a node reads what nothing before it computes, or
+        writes to a name that is taken, and where its inputs or attributes do not fit; and where functions call
+        themselves, or grow to more than 100,000 nodes.
         What depends on the shapes of inputs is found now if the file has them (but for the number of images), and
         otherwise when the module first runs.
     OSError
         When the file cannot be read.
     """
-    return OnnxModule(source if isinstance(source, onnx.ModelProto) else _read(os.fspath(source)), values or {})
+    if not isinstance(source, (str, os.PathLike, onnx.ModelProto)):
+        raise TypeError(f"onnx.load: source must be a path or an onnx.ModelProto, not {type(source).__name__}")
+    if values is not None and not isinstance(values, Mapping):
+        raise TypeError(f"onnx.load: values must be a mapping of input names to arrays, not {type(values).__name__}")
+    proto = source if isinstance(source, onnx.ModelProto) else _read(file_path("onnx.load", "source", source))
+    return OnnxModule(proto, values or {})
 
 
 def _read(path: str) -> onnx.ModelProto:
@@ -129,19 +146,20 @@ class OnnxModule(Module):
         graph = proto.graph
         if len(graph.sparse_initializer):
             raise NotImplementedError("onnx.load: sparse initialisers are not supported")
+        _check_distinct("initialisers", [value.name for value in graph.initializer])
         initializers = {value.name: _array(f"initialiser {value.name}", value) for value in graph.initializer}
-        initializers |= {name: np.asarray(value) for name, value in values.items()}
+        initializers |= _given_values(graph, values)
         self._program = _calls_of(proto)
         known, state = _known_and_state(self._program)
         inputs = [value for value in graph.input if value.name not in initializers]
         if undecided := [value.name for value in inputs if value.name in known]:
             raise ValueError(f"onnx.load: values must hold {', '.join(undecided)}, which shapes depend on")
         self.input_names = tuple(value.name for value in inputs)
-        if len(set(self.input_names)) < len(inputs):
-            raise ValueError(f"onnx.load: inputs must have names of their own, not {', '.join(self.input_names)}")
+        _check_distinct("inputs", self.input_names)
         self.output_names = tuple(value.name for value in graph.output)
         _check_order(self._program, {*initializers, *self.input_names}, self.output_names)
         self._input_dtypes = tuple(_dtype_of(value) for value in inputs)
+        self.integer_inputs = tuple(i for i, dtype in enumerate(self._input_dtypes) if dtype not in FLOATS)
         self._known: dict[str, np.ndarray] = {}
         self._attributes: dict[str, str] = {}  # of initialisers that are parameters or buffers
         for name, array in initializers.items():
@@ -177,6 +195,7 @@ class OnnxModule(Module):
                 raise
 
     def __call__(self, *inputs: Any, training: bool = False) -> Any:
+        self._check_count(inputs)
         try:
             return super().__call__(*inputs, training=training)
         except LookupError as error:  # of NumPy, where values of an input are places in another
@@ -221,10 +240,13 @@ class OnnxModule(Module):
         return graph, _symbol(graph, result)
 
     def _input_spec(self, position: int, array: np.ndarray, dtype: np.dtype[Any]) -> Spec:
-        dtype = self._input_dtypes[position]
-        if dtype in FLOATS:
-            return spec_of(model_input("OnnxModule", array, dtype))
-        return Spec(array.shape, dtype)
+        return spec_of(self.input_array("OnnxModule", position, array, self._input_dtypes[position]))
+
+    def input_array(self, where: str, position: int, array: np.ndarray, dtype: Any = None) -> np.ndarray:
+        """The input at a position as an array that `forward` can be traced for; integers as the file declares them."""
+        if position in self.integer_inputs:
+            return _in_integers(where, f"input {self.input_names[position]}", array, self._input_dtypes[position])
+        return super().input_array(where, position, array, dtype)
 
     def extra_repr(self) -> str:
         return f"{', '.join(self.input_names)} -> {', '.join(self.output_names)}"
@@ -245,6 +267,45 @@ def _symbol(graph: Graph, output: Any) -> Symbol:
     return output if isinstance(output, Symbol) else graph.leaf(output)
 
 
+# --- values of inputs ---------------------------------------------------------------------------------------
+
+
+def _given_values(graph: onnx.GraphProto, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What a user says that inputs hold, as the file declares these."""
+    inputs = {value.name: value for value in graph.input}
+    if unknown := [name for name in values if name not in inputs]:
+        names = ", ".join(map(errors.said, inputs)) or "none"
+        raise ValueError(f"onnx.load: values must be of the file's inputs ({names}), not of {errors.said(unknown[0])}")
+    return {name: _given_value(inputs[name], value) for name, value in values.items()}
+
+
+def _given_value(declared: onnx.ValueInfoProto, value: Any) -> np.ndarray:
+    what, dtype = f"values[{declared.name!r}]", _dtype_of(declared)
+    array = errors.view("onnx.load", what, value)
+    if declared.type.tensor_type.HasField("shape"):
+        axes = declared.type.tensor_type.shape.dim
+        sizes = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in axes)
+        if len(sizes) != array.ndim or any(n not in (None, m) for n, m in zip(sizes, array.shape, strict=True)):
+            raise ValueError(f"onnx.load: {what} must have shape {sizes}, as in the file, not {array.shape}")
+    if dtype not in FLOATS:
+        return _in_integers("onnx.load", what, array, dtype)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        return errors.numbers("onnx.load", what, array).astype(dtype)
+
+
+def _in_integers(where: str, what: str, array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """An array in a dtype of integers or in bool, which must be able to hold every value of it."""
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind not in "biu":
+        raise TypeError(f"{where}: {what} must be {dtype}, not {array.dtype}")
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    for extreme in (int(array.min()), int(array.max())) if array.size else ():
+        if not low <= extreme <= high:
+            raise ValueError(f"{where}: {what} must be {dtype}, from {low} to {high}, not {extreme}")
+    return array.astype(dtype)
+
+
 # --- reading a graph ----------------------------------------------------------------------------------------
 
 
@@ -252,7 +313,8 @@ def _calls_of(proto: onnx.ModelProto) -> list[Call]:
     """The nodes as calls, in the file's order; what is not there is refused, all of it at once."""
     _check_names(proto.graph)
     if proto.functions:
-        proto = inliner.inline_local_functions(proto)
+        proto = _inlined(proto)
+        _check_names(proto.graph)
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 1))
     missing = {
@@ -263,6 +325,68 @@ def _calls_of(proto: onnx.ModelProto) -> list[Call]:
     if missing:
         raise NotImplementedError(f"onnx.load: convkit has no operator {', '.join(sorted(missing))}")
     return [_call_of(node, opset) for node in proto.graph.node]
+
+
+def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its functions put in where they are called."""
+    functions = {_function_name(function): function.node for function in proto.functions}
+    if len(functions) < len(proto.functions):
+        raise ValueError("onnx.load: functions of the file must have names of their own")
+    _check_growth(proto.graph.node, functions)
+    try:
+        return inliner.inline_local_functions(proto)
+    except (checker.ValidationError, RuntimeError) as error:  # as onnx reports what does not fit
+        raise ValueError(f"onnx.load: the functions of the file cannot be put in: {error}") from error
+
+
+def _function_name(called: onnx.NodeProto | onnx.FunctionProto) -> tuple[str, str, str]:
+    """What a function is found by, of itself or of a node that calls it."""
+    name = called.op_type if isinstance(called, onnx.NodeProto) else called.name
+    return "" if called.domain == "ai.onnx" else called.domain, name, getattr(called, "overload", "")
+
+
+def _check_growth(nodes: Iterable[onnx.NodeProto], functions: Mapping[Any, Iterable[onnx.NodeProto]]) -> None:
+    """Refuse functions that call themselves, and a graph that would be too large with all of them put in."""
+    grown: dict[Any, tuple[int, int]] = {}  # of each function the nodes and bytes
+
+    def growth(nodes: Iterable[onnx.NodeProto], callers: tuple[Any, ...]) -> tuple[int, int]:
+        count = size = 0
+        for node in _with_inner(nodes):
+            more = of_call(node, callers) if _function_name(node) in functions else (1, node.ByteSize())
+            count, size = count + more[0], size + more[1]
+        return count, size
+
+    def of_call(node: onnx.NodeProto, callers: tuple[Any, ...]) -> tuple[int, int]:
+        name = _function_name(node)
+        if name in callers:
+            raise ValueError(f"onnx.load: function {node.op_type} calls itself")
+        if len(callers) == DEEPEST:
+            raise ValueError(f"onnx.load: functions call one another more than {DEEPEST} deep")
+        if name not in grown:
+            grown[name] = growth(functions[name], (*callers, name))
+        return grown[name]
+
+    count, size = growth(nodes, ())
+    if count > MOST_NODES or size > MOST_BYTES:
+        raise ValueError(
+            f"onnx.load: with its functions put in, the graph must have at most {MOST_NODES:,} nodes of {MOST_BYTES:,} "
+            "bytes in all, but it has more"
+        )
+
+
+def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Nodes, and those of graphs that are attributes of them."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _with_inner(graph.node)
+
+
+def _check_distinct(what: str, names: Sequence[str]) -> None:
+    counts = Counter(names)
+    if repeated := [name for name in names if counts[name] > 1]:
+        raise ValueError(f"onnx.load: {what} must have names of their own, not {', '.join(repeated)}")
 
 
 def _check_names(graph: onnx.GraphProto) -> None:
@@ -306,9 +430,11 @@ def _array(what: str, tensor: onnx.TensorProto) -> np.ndarray:
     if any(size < 0 for size in tensor.dims):
         raise ValueError(f"onnx.load: {what} claims the impossible shape {tuple(tensor.dims)}")
     try:
-        return numpy_helper.to_array(tensor)
-    except _MISFITS as error:
+        array = numpy_helper.to_array(tensor)
+    except (*_MISFITS, checker.ValidationError, RuntimeError) as error:  # the latter two of values in other files
         raise ValueError(f"onnx.load: {what} is damaged: {error}") from error
+    _check_dtype(what, array.dtype, tensor.data_type)
+    return array
 
 
 def _known_and_state(calls: Sequence[Call]) -> tuple[set[str], set[str]]:
@@ -327,12 +453,15 @@ def _known_and_state(calls: Sequence[Call]) -> tuple[set[str], set[str]]:
 
 
 def _check_order(calls: Sequence[Call], given: set[str], outputs: Sequence[str]) -> None:
-    """Refuse nodes, and outputs of the file, that read what nothing before them computes."""
+    """Refuse nodes, and outputs of the file, that read what nothing before them computes, and names given twice."""
     there = {"", *given}
     for call in calls:
         if absent := [name for name in call.inputs if name not in there]:
             raise ValueError(f"onnx.load: {call.kind} reads {', '.join(absent)}, which nothing before it computes")
-        there.update(call.outputs)
+        for name in filter(None, call.outputs):
+            if name in there:
+                raise ValueError(f"{call} must write to names of its own, but {name} is there already")
+            there.add(name)
     if not outputs:
         raise ValueError("onnx.load: the graph has no outputs")
     if absent := [name for name in outputs if name not in there or not name]:
@@ -361,6 +490,11 @@ def _dtype(what: str, number: int) -> np.dtype[Any]:
         dtype = helper.tensor_dtype_to_np_dtype(number)
     except (KeyError, TypeError):
         raise NotImplementedError(f"onnx.load: {what} is of dtype {number}, which ONNX has not") from None
-    if dtype.name not in DTYPES:
-        raise NotImplementedError(f"onnx.load: {what} is of dtype {dtype}, which convkit has not")
+    _check_dtype(what, dtype, number)
     return dtype
+
+
+def _check_dtype(what: str, dtype: np.dtype[Any], number: int) -> None:
+    if dtype.name not in DTYPES:
+        name = onnx.TensorProto.DataType.Name(number).lower()
+        raise NotImplementedError(f"onnx.load: {what} is of dtype {name}, which convkit has not")

@@ -100,8 +100,21 @@ def cast(x: Any, dtype: Any) -> Any:
     return Apply(lambda a: a.astype(dtype), lambda inputs, outputs, grads: (cast(grads[0], inputs[0].dtype),))(x)
 
 
+def rounded_to(x: Any, dtype: Any) -> Any:
+    """Floats as integers, halves to even ones, and the nearest that there is where the dtype ends; no gradient."""
+    limits = np.iinfo(dtype)
+
+    def rounded(a: np.ndarray) -> np.ndarray:
+        whole = np.rint(a)
+        inside = np.clip(whole, limits.min, limits.max).astype(dtype)
+        # Of 64 bits the largest integer is no float64, and the one above it would wrap around.
+        return np.where(whole >= float(limits.max), np.asarray(limits.max, dtype), inside)
+
+    return Apply(rounded)(x)
+
+
 def linear_along(x: Any, matrix: np.ndarray, axis: int) -> Any:
-    """``y[…, i, …] = Σ_j matrix[i, j] · x[…, j, …]`` along an axis."""
+    """``y[…, i, …] = Σ_j matrix[i, j] · x[…, j, …]`` along an axis of floats."""
 
     def product(a: np.ndarray) -> np.ndarray:
         return np.moveaxis(np.tensordot(a, matrix.astype(a.dtype), (axis, 1)), -1, axis)
@@ -186,6 +199,7 @@ def _reduction(function: Callable[..., Any], axes: tuple[int, ...], slope: Calla
 # function -> the gradients to its inputs, from (inputs, output, gradient to the output), before broadcasting is undone
 _SLOPES: dict[Callable[..., Any], Callable[[Sequence[Any], Any, Any], Sequence[Any]]] = {
     np.exp: lambda inputs, y, grad: (grad * y,),
+    np.expm1: lambda inputs, y, grad: (grad * (y + 1.0),),
     np.log: lambda inputs, y, grad: (divide(grad, inputs[0]),),
     np.sqrt: lambda inputs, y, grad: (Scale(0.5)(divide(grad, y)),),
     np.reciprocal: lambda inputs, y, grad: (Scale(-1.0)(grad * y * y),),
@@ -225,7 +239,12 @@ def divide(a: Any, b: Any) -> Any:
     """``a / b``; of integers, rounded towards zero."""
     if a.dtype.kind == "f":
         return pointwise(np.divide, a, b)
-    return pointwise(lambda a, b: (np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype), a, b)
+    return pointwise(_towards_zero, a, b)
+
+
+def _towards_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    quotient, rest = np.divmod(a, b)
+    return quotient + ((rest != 0) & ((a < 0) != (b < 0))).astype(quotient.dtype)
 
 
 def _chosen(holds: Callable[..., Any], inputs: Sequence[Any], grad: Any) -> Sequence[Any]:

@@ -10,7 +10,7 @@ from convkit.graph.symbols import Node, Symbol
 from convkit.graph.trace import symbols_of
 from convkit.nn import Module
 from convkit.ops.base import Spec
-from convkit.plot.canvas import axes_or_new, label_of, times
+from convkit.plot.canvas import axes_or_new, check_axes, check_module, input_sizes, label_of, times
 from convkit.plot.layout import layered
 
 if TYPE_CHECKING:
@@ -72,15 +72,17 @@ def graph(
 
     Raises
     ------
-    ValueError
-        For a missing `input_shape`, one that does not fit the model, and a `depth` below 1.
+    TypeError, ValueError
+        For arguments that cannot be; a missing `input_shape`, one that does not fit the model, and a `depth` below 1.
     ImportError
         Where matplotlib is missing; the message names the pip command.
     """
-    shape = input_shape or model.input_shape
-    if shape is None:
+    check_module("graph", model)
+    check_axes("graph", ax)
+    shape = input_sizes("graph", model, input_shape)
+    if not shape:
         raise ValueError("graph: input_shape is needed, as in plot.graph(model, (1, 28, 28))")
-    boxes = _boxes(model, tuple(shape), None if depth is None else integer("graph", "depth", depth, 1))
+    boxes = _boxes(model, shape, None if depth is None else integer("graph", "depth", depth, 1))
     edges = [(read, place) for place, box in enumerate(boxes) for read in box.reads]
     places, routes = layered(len(boxes), edges)
 
@@ -90,16 +92,16 @@ def graph(
     levels = max(level for _, level in places) + 1
     letters = max(len(line) for box in boxes for line in box.lines())
     place_width = max(1.0, LETTER * FONT / 72 * letters / BOX[0])  # inches
-    ax = axes_or_new("graph", ax, (place_width * (right - left) + 0.2, LEVEL * levels + 0.2))
-    ax.set(xlim=(left, right), ylim=(levels - 0.5, -0.5))
-    ax.set_axis_off()
-    for route in routes.values():
-        _draw_route(ax, route)
-    corners = ax.get_window_extent()
-    across, down = 72 * corners.width / ax.figure.dpi, 72 * corners.height / ax.figure.dpi  # points
-    fontsize = min(FONT, 0.36 * BOX[1] * down / levels, BOX[0] * across / (right - left) / letters / LETTER)
-    for box, place in zip(boxes, places, strict=True):
-        _draw_box(ax, box, place, fontsize)
+    with axes_or_new("graph", ax, (place_width * (right - left) + 0.2, LEVEL * levels + 0.2)) as ax:
+        ax.set(xlim=(left, right), ylim=(levels - 0.5, -0.5))
+        ax.set_axis_off()
+        for route in routes.values():
+            _draw_route(ax, route)
+        corners = ax.get_window_extent()
+        across, down = 72 * corners.width / ax.figure.dpi, 72 * corners.height / ax.figure.dpi  # points
+        fontsize = min(FONT, 0.36 * BOX[1] * down / levels, BOX[0] * across / (right - left) / letters / LETTER)
+        for box, place in zip(boxes, places, strict=True):
+            _draw_box(ax, box, place, fontsize)
     return ax
 
 

@@ -1,10 +1,14 @@
-"""Where pictures are drawn: matplotlib, imported when the first one is."""
+"""Where pictures are drawn: matplotlib, imported when the first one is; and what all of them check before."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from convkit.errors import require
+import numpy as np
+
+from convkit.errors import integers, is_listing, require, said, view
 from convkit.nn import Module
 
 if TYPE_CHECKING:
@@ -12,18 +16,66 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def axes_or_new(function: str, ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """The Axes given, or those of a new figure of this size in inches."""
-    return ax if ax is not None else figure_or_new(function, None, size).add_subplot()
+def check_axes(function: str, ax: Any) -> None:
+    """Refuse what is neither None nor Axes."""
+    if ax is not None and not isinstance(ax, require("matplotlib.axes", "plot", f"plot.{function}").Axes):
+        raise TypeError(f"{function}: ax must be matplotlib Axes, not {said(ax)}")
 
 
-def figure_or_new(function: str, figure: Figure | None, size: tuple[float, float]) -> Figure:
-    """The figure given, or a new one of this size in inches."""
+def check_layer(function: str, model: Any, layer: Any) -> None:
+    """Refuse what is no Module, and what cannot be the name of one of its layers."""
+    check_module(function, model)
+    if not isinstance(layer, str):
+        raise TypeError(f"{function}: layer must be the name of one, not {said(layer)}")
+
+
+def check_module(function: str, model: Any) -> None:
+    """Refuse what is no Module."""
+    if not isinstance(model, Module):
+        raise TypeError(f"{function}: model must be a Module, not {said(model)}")
+
+
+def input_sizes(function: str, model: Module, input_shape: Any) -> tuple[int, ...]:
+    """The shape of one input, as given or as the model names it; empty where neither does."""
+    shape = model.input_shape if input_shape is None else input_shape
+    if shape is None:
+        return ()
+    if not is_listing(shape):
+        raise TypeError(f"{function}: input_shape must be the sizes of one input's axes, not {said(shape)}")
+    return integers(function, "input_shape", shape, len(shape), 1)
+
+
+def real_numbers(function: str, argument: str, value: Any) -> np.ndarray:
+    """`value` as an array of float64, in which differences and magnitudes do not wrap around."""
+    array = view(function, argument, value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{function}: {argument} must be numbers, not {array.dtype}")
+    return array.astype(np.float64)
+
+
+@contextmanager
+def axes_or_new(function: str, ax: Axes | None, size: tuple[float, float]) -> Iterator[Axes]:
+    """The Axes given, or those of a new figure of this size in inches, which is closed where drawing fails."""
+    if ax is not None:
+        yield ax
+        return
+    with figure_or_new(function, None, size) as figure:
+        yield figure.add_subplot()
+
+
+@contextmanager
+def figure_or_new(function: str, figure: Figure | None, size: tuple[float, float]) -> Iterator[Figure]:
+    """The figure given, or a new one of this size in inches, which is closed where drawing fails."""
     if figure is not None:
-        return figure
+        yield figure
+        return
     pyplot = require("matplotlib.pyplot", "plot", f"plot.{function}")
     new: Figure = pyplot.figure(figsize=size, layout="constrained")
-    return new
+    try:
+        yield new
+    except BaseException:
+        pyplot.close(new)
+        raise
 
 
 def label_of(name: str, module: Module) -> str:

@@ -8,12 +8,15 @@ import numpy as np
 
 from convkit import functional as F
 from convkit.errors import integer, require
+from convkit.geometry import check_volume
 from convkit.graph import value_and_grad
 from convkit.nn import FeatureExtractor, Module
-from convkit.plot.canvas import axes_or_new, label_of, times
+from convkit.plot.canvas import axes_or_new, check_axes, check_layer, input_sizes, label_of, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_MAX_SEED = 2**64 - 1
 
 
 def receptive_field(
@@ -42,7 +45,7 @@ def receptive_field(
     samples : int
         Inputs; rectifiers and max pooling let each see another part of the field.
     seed : int
-        Of the inputs.
+        Of the inputs, from 0 to 2**64 - 1.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default a new figure.
 
@@ -52,9 +55,9 @@ def receptive_field(
 
     Raises
     ------
-    ValueError
-        For a missing `input_shape`, one of other than 2 or 3 axes, a name that the model has not, and a layer that
-        depends on no input.
+    TypeError, ValueError
+        For arguments that cannot be; a missing `input_shape`, one of other than 2 or 3 axes, a name that the model has
+        not, and a layer that returns several arrays or depends on no input.
     ImportError
         Where matplotlib is missing; the message names the pip command.
 
@@ -63,35 +66,40 @@ def receptive_field(
     Luo, Li, Urtasun and Zemel 2016, "Understanding the effective receptive field in deep convolutional neural
     networks", section 2.
     """
-    shape = tuple(input_shape or model.input_shape or ())
+    check_layer("receptive_field", model, layer)
+    check_axes("receptive_field", ax)
+    shape = input_sizes("receptive_field", model, input_shape)
     if len(shape) not in (2, 3):
         raise ValueError(f"receptive_field: input_shape must be (C, H, W) or (C, L), not {shape}")
-    x = np.random.default_rng(seed).normal(size=(integer("receptive_field", "samples", samples, 1), *shape))
+    size = (integer("receptive_field", "samples", samples, 1), *shape)
+    check_volume("receptive_field", size, "the inputs")
+    x = np.random.default_rng(integer("receptive_field", "seed", seed, 0, _MAX_SEED)).normal(size=size)
     strength = _strength(FeatureExtractor(model, layer), x)
     if not strength.any():
         raise ValueError(f"receptive_field: the middle of layer {layer!r} depends on no input")
     low, high = zip(*[(int(places.min()), int(places.max())) for places in np.nonzero(strength)], strict=True)
     extent = [last - first + 1 for first, last in zip(low, high, strict=True)]
 
-    if strength.ndim == 1:
-        ax = axes_or_new("receptive_field", ax, (6, 3))
-        ax.axvspan(low[0] - 0.5, high[0] + 0.5, alpha=0.15)
-        ax.bar(range(len(strength)), strength, width=0.8)
-        ax.set(xlabel="position", ylabel="strength, relative")
-    else:
-        ax = axes_or_new("receptive_field", ax, (4.5, 4.5))
-        power = require("matplotlib.colors", "plot", "plot.receptive_field").PowerNorm(0.5, 0, 1)
-        ax.imshow(strength, cmap="magma", norm=power, interpolation="nearest")
-        rectangle = require("matplotlib.patches", "plot", "plot.receptive_field").Rectangle
-        corner = (low[1] - 0.5, low[0] - 0.5)
-        ax.add_patch(rectangle(corner, extent[1], extent[0], fill=False, edgecolor="tab:cyan", linewidth=1.5))
-    ax.set_title(f"{label_of(layer, dict(model.modules())[layer])}, {times(*extent)} of {times(*shape[1:])}")
+    with axes_or_new("receptive_field", ax, (6, 3) if strength.ndim == 1 else (4.5, 4.5)) as ax:
+        if strength.ndim == 1:
+            ax.axvspan(low[0] - 0.5, high[0] + 0.5, alpha=0.15)
+            ax.bar(range(len(strength)), strength, width=0.8)
+            ax.set(xlabel="position", ylabel="strength, relative")
+        else:
+            power = require("matplotlib.colors", "plot", "plot.receptive_field").PowerNorm(0.5, 0, 1)
+            ax.imshow(strength, cmap="magma", norm=power, interpolation="nearest")
+            rectangle = require("matplotlib.patches", "plot", "plot.receptive_field").Rectangle
+            corner = (low[1] - 0.5, low[0] - 0.5)
+            ax.add_patch(rectangle(corner, extent[1], extent[0], fill=False, edgecolor="tab:cyan", linewidth=1.5))
+        ax.set_title(f"{label_of(layer, dict(model.modules())[layer])}, {times(*extent)} of {times(*shape[1:])}")
     return ax
 
 
 def _strength(extractor: FeatureExtractor, x: np.ndarray) -> np.ndarray:
     """Mean magnitude of the gradient of the middle to x (N, C, *size), as shares of the largest: (*size,)."""
     maps = extractor(x)
+    if not isinstance(maps, np.ndarray):
+        raise ValueError(f"receptive_field: layer {extractor.layers!r} returns {len(maps)} arrays, not maps")
     middle = np.zeros_like(maps)
     centre = (..., *(size // 2 for size in maps.shape[2:]))
     middle[centre] = 1

@@ -11,7 +11,7 @@ from convkit.data import Dataset, PictureFiles
 from convkit.errors import integer, view
 from convkit.nn import ConvTranspose2d, FeatureExtractor, Module
 from convkit.parameter import Parameter
-from convkit.plot.canvas import axes_or_new, label_of, times
+from convkit.plot.canvas import axes_or_new, check_axes, check_layer, label_of, real_numbers, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ def filters(layer: Module | Parameter | np.ndarray, ax: Axes | None = None) -> A
     """Draw the kernels of a convolutional layer: a row for each output channel, a column for each input channel.
 
     Kernels of one input channel are laid out in a square, those of three as colour images (grey is zero).  All share
-    one scale, with zero in its middle.
+    one scale, with zero in its middle, as far as the largest finite weight; NaN is left out.
 
     Parameters
     ----------
@@ -41,21 +41,27 @@ def filters(layer: Module | Parameter | np.ndarray, ax: Axes | None = None) -> A
     Raises
     ------
     TypeError
-        For a module without a weight.
+        For a module without a weight, weights that are not numbers, and Axes that are none.
     ValueError
-        For weights of other than 3 or 4 axes, such as a dense layer's.
+        For weights of other than 3 or 4 axes, such as a dense layer's, and empty ones.
     ImportError
         Where matplotlib is missing; the message names the pip command.
     """
+    check_axes("filters", ax)
     weight = _kernels(layer)
     outputs, inputs = weight.shape[:2]
-    limit = float(np.abs(weight).max(initial=0.0)) or 1.0
+    limit = float(np.abs(weight).max(initial=0.0, where=np.isfinite(weight))) or 1.0
     if inputs == 3:
-        tiles = np.moveaxis(0.5 + weight / (2 * limit), 1, -1)  # (O, kh, kw, 3)
-        return _draw("filters", ax, tiles, _square(outputs))
+        tiles = np.moveaxis(_colours(weight / limit), 1, -1)  # (O, kh, kw, 3)
+        columns = _square(outputs)
+        with axes_or_new("filters", ax, _inches(tiles, columns)) as ax:
+            _draw(ax, tiles, columns)
+        return ax
+    tiles = weight.reshape(-1, *weight.shape[2:])
     columns = inputs if inputs > 1 else _square(outputs)
-    ax = _draw("filters", ax, weight.reshape(-1, *weight.shape[2:]), columns, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    ax.figure.colorbar(ax.images[0], ax=ax, shrink=0.7)
+    with axes_or_new("filters", ax, _inches(tiles, columns)) as ax:
+        _draw(ax, tiles, columns, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.figure.colorbar(ax.images[0], ax=ax, shrink=0.7)
     return ax
 
 
@@ -80,23 +86,28 @@ def feature_maps(model: Module, layer: str, image: Any, ax: Axes | None = None) 
 
     Raises
     ------
-    ValueError
-        For a name that the model has not, an image that it does not take, and a layer that returns no maps.
+    TypeError, ValueError
+        For arguments that cannot be; a name that the model has not, an image that it does not take, and a layer that
+        returns no maps.
     ImportError
         Where matplotlib is missing; the message names the pip command.
     """
+    check_layer("feature_maps", model, layer)
+    check_axes("feature_maps", ax)
     maps = FeatureExtractor(model, layer)(view("feature_maps", "image", image)[np.newaxis])
     if not isinstance(maps, np.ndarray) or maps.ndim not in (3, 4):
         returned = f"shape {maps.shape}" if isinstance(maps, np.ndarray) else f"{len(maps)} arrays"
         raise ValueError(f"feature_maps: layer {layer!r} returns {returned}, not maps (1, C, H, W) or (1, C, L)")
     channels = maps.shape[1]
-    if maps.ndim == 3:
-        ax = axes_or_new("feature_maps", ax, (6, 1 + 0.25 * channels))
-        ax.imshow(maps[0], aspect="auto", interpolation="nearest")
-        ax.set(xlabel="position", ylabel="channel", yticks=range(channels))
-    else:
-        ax = _draw("feature_maps", ax, maps[0], _square(channels), vmin=maps.min(), vmax=maps.max())
-    ax.set_title(f"{label_of(layer, dict(model.modules())[layer])}, {times(*maps.shape[1:])}")
+    columns = _square(channels)
+    size = (6, 1 + 0.25 * channels) if maps.ndim == 3 else _inches(maps[0], columns)
+    with axes_or_new("feature_maps", ax, size) as ax:
+        if maps.ndim == 3:
+            ax.imshow(maps[0], aspect="auto", interpolation="nearest")
+            ax.set(xlabel="position", ylabel="channel", yticks=range(channels))
+        else:
+            _draw(ax, maps[0], columns, vmin=maps.min(), vmax=maps.max())
+        ax.set_title(f"{label_of(layer, dict(model.modules())[layer])}, {times(*maps.shape[1:])}")
     return ax
 
 
@@ -111,7 +122,7 @@ def mistakes(model: Module | np.ndarray, dataset: Dataset, count: int = 12, ax: 
     model : Module or array (N, classes)
         A classifier, or its scores (logits or probabilities) for all images.
     dataset : Dataset
-        Images and their labels.
+        Images of 1, 3 or 4 channels and their labels.
     count : int
         How many images to draw at most.
     ax : matplotlib.axes.Axes, optional
@@ -124,16 +135,17 @@ def mistakes(model: Module | np.ndarray, dataset: Dataset, count: int = 12, ax: 
     Raises
     ------
     TypeError
-        Where `dataset` is no Dataset.
+        Where `dataset` is no Dataset, scores are not numbers, or Axes are none.
     ValueError
-        For scores that are not one for each image and class, and a `count` below 1.
+        For images that cannot be drawn, scores that are not one for each image and class, and a `count` below 1.
     ImportError
         Where matplotlib is missing; the message names the pip command.
     """
-    if not isinstance(dataset, Dataset):
-        raise TypeError(f"mistakes: dataset must be a Dataset, not {type(dataset).__name__}")
+    check_axes("mistakes", ax)
+    _check_drawable(dataset)
     count = integer("mistakes", "count", count, 1)
-    scores = _scores(model, dataset.images) if isinstance(model, Module) else view("mistakes", "scores", model)
+    scores = _scores(model, dataset.images) if isinstance(model, Module) else model
+    scores = real_numbers("mistakes", "scores", scores)
     expected = (len(dataset), len(dataset.classes))
     if scores.shape != expected:
         raise ValueError(f"mistakes: scores must have shape (images, classes) = {expected}, not {scores.shape}")
@@ -147,15 +159,28 @@ def mistakes(model: Module | np.ndarray, dataset: Dataset, count: int = 12, ax: 
     columns = min(6, max(len(worst), 1))
     height, width = tiles.shape[1:3]
     gap = (height // 2, width // 5)  # the upper one holds two lines of text
-    ax = _draw("mistakes", ax, tiles, columns, gap, inches=1.2, cmap="gray", vmin=0, vmax=255)
-    for place, sample in enumerate(worst):
-        row, column = divmod(place, columns)
-        top, middle = row * (height + gap[0]) - 1, column * (width + gap[1]) + width / 2 - 0.5
-        text = f"{dataset.classes[dataset.labels[sample]]}\n→ {dataset.classes[taken_for[sample]]}"
-        ax.text(middle, top, text, ha="center", va="bottom", fontsize=8)
-    if not len(worst):
-        ax.set_title(f"no mistake among {len(dataset):,} images")
+    with axes_or_new("mistakes", ax, _inches(tiles, columns, gap, side=1.2)) as ax:
+        _draw(ax, tiles, columns, gap, cmap="gray", vmin=0, vmax=255)
+        for place, sample in enumerate(worst):
+            row, column = divmod(place, columns)
+            top, middle = row * (height + gap[0]) - 1, column * (width + gap[1]) + width / 2 - 0.5
+            text = f"{dataset.classes[dataset.labels[sample]]}\n→ {dataset.classes[taken_for[sample]]}"
+            ax.text(middle, top, text, ha="center", va="bottom", fontsize=8)
+        if not len(worst):
+            ax.set_title(f"no mistake among {len(dataset):,} images")
     return ax
+
+
+def _check_drawable(dataset: Any) -> None:
+    """Refuse what is no Dataset, and images that are no pictures."""
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"mistakes: dataset must be a Dataset, not {type(dataset).__name__}")
+    channels, *size = dataset.images.shape[1:]
+    if channels not in (1, 3, 4) or 0 in size:
+        came = f"shape {dataset.images.shape}"
+        raise ValueError(f"mistakes: dataset must hold images (N, C, H, W) of 1, 3 or 4 channels, not of {came}")
+    if not dataset.classes:
+        raise ValueError("mistakes: dataset must have classes")
 
 
 def _kernels(layer: Module | Parameter | np.ndarray) -> np.ndarray:
@@ -163,9 +188,11 @@ def _kernels(layer: Module | Parameter | np.ndarray) -> np.ndarray:
     held = getattr(layer, "weight", None) if isinstance(layer, Module) else layer
     if held is None:
         raise TypeError(f"filters: {type(layer).__name__} has no weight to draw")
-    weight = view("filters", "weight", held.value if isinstance(held, Parameter) else held)
+    weight = real_numbers("filters", "weight", held.value if isinstance(held, Parameter) else held)
     if weight.ndim not in (3, 4):
         raise ValueError(f"filters: weight must have shape (O, I, kh, kw) or (O, I, k), not {weight.shape}")
+    if not weight.size:
+        raise ValueError(f"filters: weight must hold kernels, but is of shape {weight.shape}")
     if isinstance(layer, ConvTranspose2d):
         weight = weight.swapaxes(0, 1)  # from (I, O, kh, kw)
     return weight if weight.ndim == 4 else weight[:, :, np.newaxis]
@@ -180,28 +207,32 @@ def _square(count: int) -> int:
     return max(ceil(sqrt(count)), 1)
 
 
-def _draw(
-    function: str,
-    ax: Axes | None,
-    tiles: np.ndarray,
-    columns: int,
-    gap: tuple[int, int] = (1, 1),
-    inches: float = 0.8,
-    **how: Any,
-) -> Axes:
-    """Draw tiles (count, h, w) or, in colour, (count, h, w, 3) row by row."""
-    rows = max(ceil(len(tiles) / columns), 1)
+def _colours(values: np.ndarray) -> np.ndarray:
+    """Values from -1 to 1 as shares of a colour: 0 is grey, NaN white, what lies beyond is cut off."""
+    return np.where(np.isnan(values), 1.0, np.clip(0.5 + values / 2, 0, 1))
+
+
+def _inches(tiles: np.ndarray, columns: int, gap: tuple[int, int] = (1, 1), side: float = 0.8) -> tuple[float, float]:
+    """Width and height of a figure for tiles (count, h, w, …), each `side` wide if there is room."""
     height, width = tiles.shape[1:3]
-    across, down = inches * columns, inches * rows * (height + gap[0]) / (width + gap[1])
+    across, down = side * columns, side * _rows(tiles, columns) * (height + gap[0]) / (width + gap[1])
     scale = min(1, LARGEST / max(across, down))
-    ax = axes_or_new(function, ax, (max(scale * across, 3), max(scale * down, 1.5)))
-    ax.imshow(_mosaic(tiles, rows, columns, gap), interpolation="nearest", **how)
+    return max(scale * across, 3), max(scale * down, 1.5)
+
+
+def _draw(ax: Axes, tiles: np.ndarray, columns: int, gap: tuple[int, int] = (1, 1), **how: Any) -> None:
+    """Draw tiles (count, h, w) or, in colour, (count, h, w, 3) row by row."""
+    ax.imshow(_mosaic(tiles, columns, gap), interpolation="nearest", **how)
     ax.set_axis_off()
-    return ax
 
 
-def _mosaic(tiles: np.ndarray, rows: int, columns: int, gap: tuple[int, int]) -> np.ndarray:
+def _rows(tiles: np.ndarray, columns: int) -> int:
+    return max(ceil(len(tiles) / columns), 1)
+
+
+def _mosaic(tiles: np.ndarray, columns: int, gap: tuple[int, int]) -> np.ndarray:
     """One array of all tiles: gaps are NaN, which is not drawn, or white between colours."""
+    rows = _rows(tiles, columns)
     height, width, *colours = tiles.shape[1:]
     step = (height + gap[0], width + gap[1])
     empty = 1.0 if colours else np.nan

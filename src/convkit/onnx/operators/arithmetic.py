@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from math import erf, prod
+from math import erf, frexp, prod
 from typing import Any
 
 import numpy as np
 
 from convkit import functional as F
-from convkit.onnx.operators.table import axes_of, axis_of, constant, is_float, number_or, operator
+from convkit.onnx.operators.table import axes_of, axis_of, constant, is_float, number_or, operator, single
 from convkit.ops import array
 from convkit.ops.activation import Map
 from convkit.ops.shape import Reshape
@@ -46,20 +46,33 @@ operator("Mul")(_arithmetic(F.multiply, np.multiply))
 @operator("Div")
 def div(a: Any, b: Any, *, broadcast: int = 0, axis: int | None = None) -> Any:
     b = _broadcast(a, b, broadcast, axis)
-    divisor = constant(b)
-    if is_float(a, b) and divisor is not None and divisor.ndim == 0 and divisor != 0:
-        return F.multiply(a, 1 / float(divisor))
-    return array.divide(a, b)
+    factor = _exact_reciprocal(constant(b)) if is_float(a, b) else None
+    return array.divide(a, b) if factor is None else F.multiply(a, factor)
+
+
+def _exact_reciprocal(divisor: np.ndarray | None) -> float | None:
+    """1 / divisor of a single number, where multiplying by it is the same as dividing, else None.
+
+    So it is of powers of two alone: 49 · (1 / 49) is not 1, which a Floor behind it would make 0.
+    """
+    if divisor is None or divisor.ndim or abs(frexp(divisor.item())[0]) != 0.5:
+        return None
+    factor, limits = 1 / divisor.item(), np.finfo(divisor.dtype)
+    return factor if limits.tiny <= abs(factor) <= limits.max else None
 
 
 @operator("Pow")
 def power(a: Any, b: Any, *, broadcast: int = 0, axis: int | None = None) -> Any:
     b = _broadcast(a, b, broadcast, axis)
-    exponent = constant(b)
-    if exponent is not None and exponent.size == 1 and exponent.item() == 2 and is_float(a):
+    if is_float(a) and _is_two(constant(b), len(a.shape)):
         return F.multiply(a, a)
     result = array.pointwise(np.power, a, b)
     return result if result.dtype == a.dtype else array.cast(result, a.dtype)
+
+
+def _is_two(exponent: np.ndarray | None, ndim: int) -> bool:
+    """Whether it is a 2 that gives what has `ndim` axes no further ones."""
+    return exponent is not None and exponent.size == 1 and exponent.ndim <= ndim and exponent.item() == 2
 
 
 @operator("Max")
@@ -124,7 +137,8 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 @operator("Clip", known="min max")
 def clip(x: Any, min: Any = None, max: Any = None) -> Any:
-    low, high = (None if bound is None else np.asarray(bound) for bound in (min, max))
+    bounds = {"min": min, "max": max}
+    low, high = (None if bound is None else single("Clip", name, bound) for name, bound in bounds.items())
     if is_float(x) and low is not None and high is not None and low < high:
         return F.hardtanh(x, float(low), float(high))
     x = x if low is None else array.pointwise(np.maximum, x, low.astype(x.dtype))
@@ -158,7 +172,10 @@ def selu(x: Any, *, alpha: float = 1.6732632423543772, gamma: float = 1.05070098
 
 @operator("Celu")
 def celu(x: Any, *, alpha: float = 1.0) -> Any:
-    return F.multiply(F.elu(F.multiply(x, 1 / alpha)), alpha)
+    if alpha > 0:
+        return F.multiply(F.elu(F.multiply(x, 1 / alpha)), alpha)
+    below = F.multiply(array.pointwise(np.expm1, F.multiply(x, 1 / alpha)), alpha)
+    return F.add(F.relu(x), array.pointwise(np.minimum, below, np.zeros((), x.dtype)))
 
 
 @operator("HardSigmoid")
@@ -185,9 +202,13 @@ def shrink(x: Any, *, bias: float = 0.0, lambd: float = 0.5) -> Any:
 
 
 @operator("PRelu")
-def prelu(x: Any, slope: Any) -> Any:
-    # relu(x) - slope · relu(-x), so that slopes broadcast as in ONNX; one for each channel was (C,) before opset 7
-    if len(slope.shape) == 1 and len(x.shape) > 1 and slope.shape[0] == x.shape[1]:
+def prelu(x: Any, slope: Any, *, opset: int) -> Any:
+    """relu(x) - slope · relu(-x), so that slopes broadcast as in ONNX.
+
+    Slopes (C,) belonged to channels before opset 7, and still do in files where they do not fit the last axis.
+    """
+    for_channels = len(slope.shape) == 1 and len(x.shape) > 1 and slope.shape[0] == x.shape[1]
+    if for_channels and (opset < 7 or slope.shape[0] not in (1, x.shape[-1])):
         slope = Reshape((slope.shape[0], *(1,) * (len(x.shape) - 2)))(slope)
     return F.subtract(F.relu(x), F.multiply(slope, F.relu(F.multiply(x, -1.0))))
 
@@ -241,6 +262,17 @@ def _log_sum_exp(x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     return Reshape(tuple(kept))(result)
 
 
+def _in_floats(reduction: Reduction) -> Reduction:
+    """A reduction of floats; of integers it is computed in float64 and cut to theirs."""
+
+    def reduce(x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+        if is_float(x):
+            return reduction(x, axes, keepdims)
+        return array.cast(reduction(array.cast(x, np.float64), axes, keepdims), x.dtype)
+
+    return reduce
+
+
 REDUCTIONS: dict[str, Reduction] = {
     "ReduceSum": array.reduce_sum,
     "ReduceMean": array.reduce_mean,
@@ -248,10 +280,12 @@ REDUCTIONS: dict[str, Reduction] = {
     "ReduceMax": lambda x, axes, keepdims: array.reduce_extreme(x, True, axes, keepdims),
     "ReduceMin": lambda x, axes, keepdims: array.reduce_extreme(x, False, axes, keepdims),
     "ReduceL1": lambda x, axes, keepdims: array.reduce_sum(array.pointwise(np.abs, x), axes, keepdims),
-    "ReduceL2": lambda x, axes, keepdims: array.pointwise(np.sqrt, array.reduce_sum(_square(x), axes, keepdims)),
+    "ReduceL2": _in_floats(
+        lambda x, axes, keepdims: array.pointwise(np.sqrt, array.reduce_sum(F.multiply(x, x), axes, keepdims))
+    ),
     "ReduceSumSquare": lambda x, axes, keepdims: array.reduce_sum(_square(x), axes, keepdims),
-    "ReduceLogSum": lambda x, axes, keepdims: array.pointwise(np.log, array.reduce_sum(x, axes, keepdims)),
-    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceLogSum": _in_floats(lambda x, axes, keepdims: array.pointwise(np.log, array.reduce_sum(x, axes, keepdims))),
+    "ReduceLogSumExp": _in_floats(_log_sum_exp),
 }
 
 for _name, _reduction in REDUCTIONS.items():

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
+from convkit import errors
 from convkit import functional as F
-from convkit.onnx.operators.table import axes_of, axis_of, integers, is_float, operator, pairs
+from convkit.onnx.operators.table import axes_of, axis_of, integers, is_float, operator, pairs, single
 from convkit.ops import array
 from convkit.ops.shape import Reshape
 
@@ -47,7 +48,9 @@ def size_of(x: Any) -> Any:
 
 @operator("Range", known="start limit delta")
 def range_of(start: Any, limit: Any, delta: Any, *, stash_type: int = 1) -> Any:
-    return np.arange(start, limit, delta, dtype=np.asarray(start).dtype)
+    given = {"start": start, "limit": limit, "delta": delta}
+    numbers: list[Any] = [single("Range", name, value)[()] for name, value in given.items()]
+    return np.arange(*numbers, dtype=numbers[0].dtype)
 
 
 @operator("Identity")
@@ -81,13 +84,17 @@ def reshape(x: Any, shape: Any, *, allowzero: int = 0) -> Any:
 
 @operator("Flatten")
 def flatten(x: Any, *, axis: int = 1) -> Any:
-    first = axis + len(x.shape) if axis < 0 else axis
+    ndim = len(x.shape)
+    first = errors.integer("Flatten", "axis", axis, -ndim, ndim)
+    first += ndim if first < 0 else 0
     return Reshape((prod(x.shape[:first]), prod(x.shape[first:])))(x)
 
 
 @operator("Squeeze", known="axes")
 def squeeze(x: Any, axes: Any = None) -> Any:
     dropped = [i for i, n in enumerate(x.shape) if n == 1] if axes is None else axes_of(axes, len(x.shape))
+    if any(x.shape[i] != 1 for i in dropped):
+        raise ValueError(f"Squeeze: axes must be those of size 1 of shape {tuple(x.shape)}, not {integers(axes)}")
     return Reshape(tuple(n for i, n in enumerate(x.shape) if i not in dropped))(x)
 
 
@@ -119,7 +126,9 @@ def tile(x: Any, repeats: Any) -> Any:
 
 @operator("DepthToSpace")
 def depth_to_space(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
-    (n, c, h, w), r = x.shape, blocksize
+    n, c, h, w, r = _planes_and_block("DepthToSpace", x, blocksize, mode)
+    if c % r**2:
+        raise ValueError(f"DepthToSpace: blocksize must be one whose square divides the {c} channels of x, not {r}")
     if mode == "CRD":
         cells = array.transpose(Reshape((n, c // r**2, r, r, h, w))(x), (0, 1, 4, 2, 5, 3))
     else:
@@ -129,10 +138,19 @@ def depth_to_space(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
 
 @operator("SpaceToDepth")
 def space_to_depth(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
-    (n, c, h, w), r = x.shape, blocksize
+    n, c, h, w, r = _planes_and_block("SpaceToDepth", x, blocksize, mode)
+    if h % r or w % r:
+        raise ValueError(f"SpaceToDepth: blocksize must divide {h} and {w}, the size of x, which {r} does not")
     order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
     cells = array.transpose(Reshape((n, c, h // r, r, w // r, r))(x), order)
     return Reshape((n, c * r**2, h // r, w // r))(cells)
+
+
+def _planes_and_block(function: str, x: Any, blocksize: Any, mode: Any) -> tuple[int, ...]:
+    """The shape (N, C, H, W) of x and the size of blocks, if these and the mode are what ONNX has."""
+    errors.dimensions(function, "x", x, 4, "(N, C, H, W)")
+    errors.one_of(function, "mode", mode, ("DCR", "CRD"))
+    return (*x.shape, errors.integer(function, "blocksize", blocksize, 1))
 
 
 # --- parts and their union ----------------------------------------------------------------------------------
@@ -146,11 +164,15 @@ def concat(*parts: Any, axis: int = 1) -> Any:
 @operator("Split", known="split")
 def split(x: Any, split: Any = None, *, axis: int = 0, num_outputs: int | None = None, outputs: int) -> Any:
     axis = axis_of(axis, len(x.shape))
+    n = x.shape[axis]
     if split is None:
         count = num_outputs or outputs
-        chunk = -(-x.shape[axis] // count)
-        split = [min(chunk, x.shape[axis] - i * chunk) for i in range(count)]
-    ends = np.cumsum([0, *integers(split)])
+        chunk = -(-n // count)
+        split = [min(chunk, n - i * chunk) for i in range(count)]
+    parts = integers(split)
+    if min(parts, default=0) < 0 or sum(parts) != n:
+        raise ValueError(f"Split: split must be sizes from 0 on that make {n}, that of axis {axis}, not {parts}")
+    ends = np.cumsum([0, *parts])
     before = (slice(None),) * axis
     return tuple(array.pick(x, (*before, slice(lo, hi))) for lo, hi in pairwise(ends))
 
@@ -175,9 +197,22 @@ def gather(x: Any, indices: Any, *, axis: int = 0) -> Any:
 
 @operator("GatherElements")
 def gather_elements(x: Any, indices: Any, *, axis: int = 0) -> Any:
-    return array.Apply(
-        lambda a, places: np.take_along_axis(a, np.where(places < 0, places + a.shape[axis], places), axis)
-    )(x, indices)
+    along = axis_of(axis, len(x.shape))
+    n, shape = x.shape[along], tuple(indices.shape)
+    if len(shape) != len(x.shape) or any(m > x.shape[i] for i, m in enumerate(shape) if i != along):
+        raise ValueError(
+            f"GatherElements: indices must have {len(x.shape)} axes, each but axis {along} of at most the size that it "
+            f"has in {tuple(x.shape)}, not shape {shape}"
+        )
+    within = tuple(slice(None if i == along else m) for i, m in enumerate(shape))
+
+    def taken(a: np.ndarray, places: np.ndarray) -> np.ndarray:
+        if places.size and not -n <= places.min() <= places.max() < n:
+            wrong = places.min() if places.min() < -n else places.max()
+            raise ValueError(f"GatherElements: indices must be from {-n} to {n - 1}, not {wrong}")
+        return np.take_along_axis(a[within], np.where(places < 0, places + n, places), along)
+
+    return array.Apply(taken)(x, indices)
 
 
 @operator("GatherND", known="indices")
@@ -191,10 +226,13 @@ def gather_nd(x: Any, indices: Any, *, batch_dims: int = 0) -> Any:
 @operator("Pad", known="pads constant_value axes")
 def pad(x: Any, pads: Any = None, constant_value: Any = None, axes: Any = None, *, mode: Any = "constant",
         value: float = 0.0) -> Any:  # fmt: skip
+    errors.one_of("Pad", "mode", mode, ("constant", "reflect", "edge", "wrap"))
     padding = [(0, 0)] * len(x.shape)
     chosen = range(len(x.shape)) if axes is None else axes_of(axes, len(x.shape))
     for axis, pair in zip(chosen, pairs(integers(pads)), strict=True):
         padding[axis] = pair
+    if any(max(-lo, 0) + max(-hi, 0) > n for n, (lo, hi) in zip(x.shape, padding, strict=True)):
+        raise ValueError(f"Pad: pads must not remove more than x of shape {tuple(x.shape)} has, as {padding} would")
     if any(lo < 0 or hi < 0 for lo, hi in padding):
         cut = tuple(slice(max(-lo, 0), n - max(-hi, 0)) for n, (lo, hi) in zip(x.shape, padding, strict=True))
         x, padding = array.pick(x, cut), [(max(lo, 0), max(hi, 0)) for lo, hi in padding]
@@ -222,24 +260,32 @@ def _constant_pad(x: Any, padding: Sequence[tuple[int, int]], value: Any) -> Any
 
 @operator("Trilu", known="k")
 def trilu(x: Any, k: Any = 0, *, upper: int = 1) -> Any:
-    return array.Apply(lambda a: (np.triu if upper else np.tril)(a, int(k)))(x)
+    diagonal = int(single("Trilu", "k", k))
+    return array.Apply(lambda a: (np.triu if upper else np.tril)(a, diagonal))(x)
 
 
 @operator("CumSum", known="axis")
 def cum_sum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
-    along = int(axis)
+    along = axis_of(single("CumSum", "axis", axis), len(x.shape))
 
     def sums(a: np.ndarray) -> np.ndarray:
         a = np.flip(a, along) if reverse else a
-        result = np.cumsum(a, along, a.dtype) - (a if exclusive else 0)
+        result = np.cumsum(_moved_on(a, along) if exclusive else a, along, a.dtype)
         return np.flip(result, along) if reverse else result
 
     return array.Apply(sums)(x)
 
 
+def _moved_on(a: np.ndarray, axis: int) -> np.ndarray:
+    """Each value one place further, 0 at the first, without the last."""
+    moved = np.zeros(a.shape, a.dtype)
+    np.moveaxis(moved, axis, 0)[1:] = np.moveaxis(a, axis, 0)[:-1]
+    return moved
+
+
 @operator("OneHot", known="depth")
 def one_hot(indices: Any, depth: Any, values: Any, *, axis: int = -1) -> Any:
-    size = int(np.asarray(depth).item())
+    size = int(single("OneHot", "depth", depth))
 
     def rows(places: np.ndarray, off_on: np.ndarray) -> np.ndarray:
         along = axis_of(axis, places.ndim + 1)
@@ -258,7 +304,7 @@ def eye_like(x: Any, *, dtype: int | None = None, k: int = 0) -> Any:
 
 @operator("TopK", known="k")
 def top_k(x: Any, k: Any, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> Any:
-    count = int(np.asarray(k).item())
+    count = int(single("TopK", "k", k))
 
     def best(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # Of equal values the first comes first, so the largest are sought from the end on.

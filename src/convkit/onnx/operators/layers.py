@@ -9,8 +9,8 @@ import numpy as np
 
 from convkit import errors
 from convkit import functional as F
-from convkit.onnx.operators.pooling import windows_of
-from convkit.onnx.operators.table import axes_of, axis_of, integers, of_rank, operator, pairs, sizes
+from convkit.onnx.operators.pooling import AUTO_PADS, windows_of
+from convkit.onnx.operators.table import axes_of, axis_of, integers, of_rank, operator, pairs, single, sizes
 from convkit.ops import array
 from convkit.ops.base import is_training
 from convkit.ops.norm import BatchNorm
@@ -19,12 +19,21 @@ from convkit.ops.shape import Reshape
 # --- convolution --------------------------------------------------------------------------------------------
 
 
+def _kernel_size(function: str, kernel_shape: Any, weight: Any) -> tuple[int, ...]:
+    """The spatial size of a weight, if the attribute, where it is there, says the same."""
+    size = sizes(weight)
+    if kernel_shape and tuple(kernel_shape) != size:
+        raise ValueError(f"{function}: kernel_shape must be that of the weight, {size}, not {tuple(kernel_shape)}")
+    return size
+
+
 @operator("Conv")
 def conv(
     x: Any, weight: Any, bias: Any = None, *, kernel_shape: Any = None, strides: Any = None, pads: Any = None,
     dilations: Any = None, group: int = 1, auto_pad: str = "NOTSET",
 ) -> Any:  # fmt: skip
-    windows = windows_of(x, kernel_shape or sizes(weight), strides, pads, dilations, auto_pad)
+    kernel = _kernel_size("Conv", kernel_shape, weight)
+    windows = windows_of("Conv", x, kernel, strides, pads, dilations, auto_pad)
     function = of_rank("conv", windows.rank)
     return function(x, weight, bias, windows.stride, windows.padding, windows.dilation, group)
 
@@ -35,7 +44,8 @@ def conv_transpose(
     dilations: Any = None, group: int = 1, auto_pad: str = "NOTSET", output_padding: Any = None,
     output_shape: Any = None,
 ) -> Any:  # fmt: skip
-    kernel = tuple(kernel_shape or sizes(weight))
+    errors.one_of("ConvTranspose", "auto_pad", auto_pad, AUTO_PADS)
+    kernel = _kernel_size("ConvTranspose", kernel_shape, weight)
     rank = len(kernel)
     strides, dilations = tuple(strides or [1] * rank), tuple(dilations or [1] * rank)
     whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(sizes(x), strides, dilations, kernel, strict=True)]
@@ -180,7 +190,7 @@ def local_response_normalization(
 def dropout(
     x: Any, ratio: Any = 0.5, training_mode: Any = False, *, seed: int | None = None, is_test: int = 0, outputs: int
 ) -> Any:
-    share = float(np.asarray(ratio))
+    share = float(single("Dropout", "ratio", ratio))
     if np.asarray(training_mode) and share and not is_training():
         raise NotImplementedError(
             "onnx.load: a Dropout with training_mode, but for a ratio of 0, runs in training only"

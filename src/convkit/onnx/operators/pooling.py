@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -15,16 +16,21 @@ from convkit.onnx.operators.table import integers, is_float, of_rank, operator, 
 from convkit.ops import array, pool
 from convkit.ops.shape import Pad, Reshape
 
+AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
-def windows_of(x: Any, kernel_shape: Sequence[int], strides: Any, pads: Any, dilations: Any, auto_pad: str) -> Windows:
+
+def windows_of(
+    function: str, x: Any, kernel_shape: Sequence[int], strides: Any, pads: Any, dilations: Any, auto_pad: str
+) -> Windows:
     """The windows that the attributes describe; SAME_UPPER and SAME_LOWER give ceil(n / stride) outputs."""
+    errors.one_of(function, "auto_pad", auto_pad, AUTO_PADS)
     rank = len(kernel_shape)
     strides, dilations = strides or [1] * rank, dilations or [1] * rank
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         padding: Any = "same"
     else:
         padding = pairs(pads) if pads and auto_pad == "NOTSET" else 0
-    found = geometry.windows("windows", sizes(x), tuple(kernel_shape), strides, padding, dilations)
+    found = geometry.windows(function, sizes(x), tuple(kernel_shape), strides, padding, dilations)
     if auto_pad == "SAME_LOWER":
         turned = tuple((hi, lo) for lo, hi in found.padding)
         found = Windows(found.kernel_size, found.stride, turned, found.dilation)
@@ -37,14 +43,15 @@ def max_pool(
     auto_pad: str = "NOTSET", ceil_mode: int = 0, storage_order: int = 0, outputs: int,
 ) -> Any:  # fmt: skip
     if not is_float(x):
-        pooled = max_pool(array.cast(x, np.float64), kernel_shape=kernel_shape, strides=strides, pads=pads,
-                          dilations=dilations, auto_pad=auto_pad, ceil_mode=ceil_mode, outputs=1)  # fmt: skip
-        return array.cast(pooled, x.dtype)
-    windows = windows_of(x, kernel_shape, strides, pads, dilations, auto_pad)
+        y, *places = max_pool(array.cast(x, np.float64), kernel_shape=kernel_shape, strides=strides, pads=pads,
+                              dilations=dilations, auto_pad=auto_pad, ceil_mode=ceil_mode,
+                              storage_order=storage_order, outputs=outputs)  # fmt: skip
+        return (array.cast(y, x.dtype), *places)
+    windows = windows_of("MaxPool", x, kernel_shape, strides, pads, dilations, auto_pad)
     _check_padding("MaxPool", windows)
     counted = "int64" if outputs > 1 or prod(sizes(x)) > np.iinfo(np.int32).max else "int32"
     y, places = pool.MaxPool(windows, bool(ceil_mode), counted)(x)
-    return (y, _whole_places(places, sizes(x), storage_order)) if outputs > 1 else y
+    return (y, _whole_places(places, sizes(x), storage_order)) if outputs > 1 else (y,)
 
 
 def _check_padding(name: str, windows: Windows) -> None:
@@ -74,11 +81,24 @@ def max_unpool(
     rank = len(kernel_shape)
     windows = Windows(tuple(kernel_shape), tuple(strides or [1] * rank), pairs(pads or [0] * 2 * rank), (1,) * rank)
     size = geometry.transposed_output_size("MaxUnpool", sizes(x), windows, (0,) * rank)
-    y = pool.MaxUnpool(size)(x, array.Apply(lambda a: a % prod(size))(indices))
+    shape = (*x.shape[:2], *size)
+    # Places count over the whole array, which is thus one plane.
+    row = Reshape((1, 1, prod(x.shape)))
+    y = Reshape(shape)(pool.MaxUnpool((prod(shape),))(row(x), row(_checked_places(indices, prod(shape)))))
     if output_shape is None:
         return y
     wider = [(0, n - m) for n, m in zip(integers(output_shape), y.shape, strict=True)]
     return Pad(tuple(wider))(y)
+
+
+def _checked_places(indices: Any, count: int) -> Any:
+    def checked(places: np.ndarray) -> np.ndarray:
+        if places.size and not 0 <= places.min() <= places.max() < count:
+            wrong = places.min() if places.min() < 0 else places.max()
+            raise ValueError(f"MaxUnpool: indices must be from 0 to {count - 1}, not {wrong}")
+        return places
+
+    return array.Apply(checked)(indices)
 
 
 @operator("AveragePool")
@@ -86,21 +106,24 @@ def average_pool(
     x: Any, *, kernel_shape: Sequence[int], strides: Any = None, pads: Any = None, dilations: Any = None,
     auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
 ) -> Any:  # fmt: skip
-    windows = windows_of(x, kernel_shape, strides, pads, dilations, auto_pad)
+    windows = windows_of("AveragePool", x, kernel_shape, strides, pads, dilations, auto_pad)
     _check_padding("AveragePool", windows)
     if set(windows.dilation) == {1}:
         return pool.AvgPool(windows, bool(ceil_mode), bool(count_include_pad))(x)
-    ones = np.ones((1, 1, *sizes(x)), x.dtype)
-    if count_include_pad:
-        ones = np.pad(ones, ((0, 0), (0, 0), *windows.padding), constant_values=1)
-        counts = _window_sums(ones, Windows(*_without_padding(windows)), ceil_mode)
-    else:
-        counts = _window_sums(ones, windows, ceil_mode)
-    return F.multiply(_window_sums(x, windows, ceil_mode), 1 / np.maximum(counts, 1))
+    sums = _window_sums(x, windows, ceil_mode)
+    return F.multiply(sums, (1 / _counts(sizes(x), sizes(sums), windows, bool(count_include_pad))).astype(x.dtype))
 
 
-def _without_padding(windows: Windows) -> tuple[Any, ...]:
-    return windows.kernel_size, windows.stride, ((0, 0),) * windows.rank, windows.dilation
+def _counts(size: Sequence[int], out: Sequence[int], windows: Windows, padding_counts: bool) -> np.ndarray:
+    """How many values each of the `out` windows averages over, at least 1, padding among them where it counts."""
+    counts = []
+    for n, m, (lo, hi), k, s, d in zip(
+        size, out, windows.padding, windows.kernel_size, windows.stride, windows.dilation, strict=True
+    ):
+        places = (np.arange(m) * s - lo)[:, None] + np.arange(k) * d
+        first, end = (-lo, n + hi) if padding_counts else (0, n)
+        counts.append(((places >= first) & (places < end)).sum(1))
+    return np.maximum(reduce(np.multiply.outer, counts), 1)
 
 
 def _window_sums(x: Any, windows: Windows, ceil_mode: int) -> Any:
@@ -119,7 +142,7 @@ def lp_pool(
     x: Any, *, kernel_shape: Sequence[int], p: float = 2, strides: Any = None, pads: Any = None, dilations: Any = None,
     auto_pad: str = "NOTSET", ceil_mode: int = 0,
 ) -> Any:  # fmt: skip
-    windows = windows_of(x, kernel_shape, strides, pads, dilations, auto_pad)
+    windows = windows_of("LpPool", x, kernel_shape, strides, pads, dilations, auto_pad)
     return _root(_window_sums(_to_power(x, p), windows, ceil_mode), p)
 
 

@@ -7,8 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from convkit.onnx.operators.table import axes_of, integers, operator
+from convkit import errors
+from convkit.onnx.operators.table import axes_of, integers, is_float, operator
 from convkit.ops import array
+
+# What the attributes may be.
+WORDS = {
+    "mode": ("nearest", "linear", "cubic"),
+    "coordinate_transformation_mode": (
+        "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+        "tf_half_pixel_for_nn", "tf_crop_and_resize",
+    ),
+    "nearest_mode": ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"),
+    "keep_aspect_ratio_policy": ("stretch", "not_larger", "not_smaller"),
+}  # fmt: skip
 
 
 @operator("Resize", known="roi scales sizes")
@@ -20,17 +32,26 @@ def resize(
 ) -> Any:  # fmt: skip
     if opset < 11:  # (x, scales), and pixels lie at their corners
         return upsample(x, roi, mode=mode)
+    given = (mode, coordinate_transformation_mode, nearest_mode, keep_aspect_ratio_policy)
+    for name, word in zip(WORDS, given, strict=True):
+        errors.one_of("Resize", name, word, WORDS[name])
+    dtype = x.dtype
+    if mode != "nearest" and not is_float(x):  # integers are rounded once, after all axes
+        if dtype.kind == "b":
+            raise TypeError(f"Resize: x must be numbers where mode is {mode!r}, not bool")
+        x = array.cast(x, np.float64)
     chosen = tuple(range(len(x.shape))) if axes is None else axes_of(axes, len(x.shape))
     before = [x.shape[axis] for axis in chosen]
     if sizes is not None and len(sizes):
-        factors = [m / n for m, n in zip(integers(sizes), before, strict=True)]
+        wanted = [errors.integer("Resize", "sizes", n, 0) for n in integers(sizes)]
+        factors = [m / n for m, n in zip(wanted, before, strict=True)]
         if keep_aspect_ratio_policy != "stretch":
             factors = [(min if keep_aspect_ratio_policy == "not_larger" else max)(factors)] * len(factors)
             after = [int(np.floor(n * f + 0.5)) for n, f in zip(before, factors, strict=True)]
         else:
-            after = integers(sizes)
+            after = wanted
     else:
-        factors = [float(f) for f in np.ravel(scales)]
+        factors = [errors.positive("Resize", "scales", float(f)) for f in np.ravel(scales)]
         after = [int(np.floor(n * f)) for n, f in zip(before, factors, strict=True)]
     crop = [(0.0, 1.0)] * len(chosen)
     if coordinate_transformation_mode == "tf_crop_and_resize":
@@ -45,11 +66,12 @@ def resize(
             x = _resampled(x, axis, places, factor, *how)
     if coordinate_transformation_mode == "tf_crop_and_resize":
         x = _extrapolated(x, chosen, before, positions, extrapolation_value)
-    return x
+    return x if x.dtype == dtype else array.rounded_to(x, dtype)
 
 
 @operator("Upsample", known="scales")
 def upsample(x: Any, scales: Any = None, *, mode: str = "nearest") -> Any:
+    errors.one_of("Upsample", "mode", mode, ("nearest", "linear"))
     return resize(
         x, None, scales, mode=mode, coordinate_transformation_mode="asymmetric", nearest_mode="floor", opset=11
     )
@@ -60,6 +82,8 @@ def _positions(where: str, n: int, m: int, factor: float, part: tuple[float, flo
     i = np.arange(m)
     if where == "asymmetric":
         return i / factor
+    if where == "tf_half_pixel_for_nn":
+        return (i + 0.5) / factor
     if where == "align_corners":
         return i * ((n - 1) / (n * factor - 1)) if n * factor != 1 else np.zeros(m)
     if where == "tf_crop_and_resize":
@@ -118,4 +142,5 @@ def _extrapolated(
     for axis, n, p in zip(axes, before, positions, strict=True):
         shape = [-1 if i == axis else 1 for i in range(len(x.shape))]
         inside = inside & ((p >= 0) & (p <= n - 1)).reshape(shape)
-    return array.pointwise(np.where, inside, x, np.full((), value, x.dtype))
+    fill = array.rounded_to(np.asarray(value, float), x.dtype) if x.dtype.kind in "iu" else np.full((), value, x.dtype)
+    return array.pointwise(np.where, inside, x, fill)

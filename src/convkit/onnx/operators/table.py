@@ -76,6 +76,14 @@ def integers(values: Any) -> list[int]:
     return [int(value) for value in np.ravel(values)]
 
 
+def single(function: str, argument: str, value: Any) -> np.ndarray:
+    """A known input of one value, which files may give any number of axes, as an array without any."""
+    array = np.asarray(value)
+    if array.size != 1:
+        raise ValueError(f"{function}: {argument} must be one value, not an array of shape {array.shape}")
+    return array.reshape(())
+
+
 def axis_of(axis: Any, ndim: int) -> int:
     """An axis counted from the front."""
     if not -ndim <= axis < ndim:
