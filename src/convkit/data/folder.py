@@ -72,10 +72,10 @@ def image_folder(
     >>> test = data.image_folder("pets/test", 128, classes=train.classes)
     >>> trainer.fit(train, validation=test, epochs=10, augment=[data.RandomHorizontalFlip()])
     """
-    require("PIL.Image", "images", "image_folder")
     form = picture_form("image_folder", "size", size, resize, channels)
     folder = Path(os.path.expanduser(file_path("image_folder", "path", path)))
     given = None if classes is None else class_names("image_folder", classes)
+    require("PIL.Image", "images", "image_folder")
     folders = _class_folders(folder)
     names = [one.name for one in folders] if given is None else list(given)
     if unknown := [one.name for one in folders if one.name not in names]:
