@@ -541,6 +541,35 @@ def test_a_layer_called_on_a_constant_is_trained_and_followed(constant: np.ndarr
     assert gradient_error(Embedding(constant).astype("float64"), nn.MSELoss(), np.ones((2, 2)), np.zeros((2, 2))) < 1e-6
 
 
+def test_dropout_of_a_constant_is_drawn_anew_in_training_and_left_out_in_inference() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return x + self.drop(np.ones((1, 64), np.float32))
+
+    model, x = Net(), np.zeros((1, 64), np.float32)
+    np.testing.assert_array_equal(model(x), np.ones((1, 64)))
+    one, other = model(x, training=True), model(x, training=True)
+    assert set(np.unique(one)) == {0, 2} and not np.array_equal(one, other)
+
+
+def test_a_loss_that_notes_something_about_itself_is_traced_once() -> None:
+    class Noting(nn.CrossEntropyLoss):
+        traced = 0
+
+        def __call__(self, logits, labels):
+            self.traced += 1
+            return super().__call__(logits, labels)
+
+    loss = Noting()
+    step = ck.compile_step(nn.Linear(2, 2), loss, optim.SGD(0.1))
+    for _ in range(3):
+        step(np.ones((2, 2), "f4"), [0, 1])
+    assert loss.traced == 1
+
+
 def test_a_module_without_inputs_is_called_and_used() -> None:
     class Position(nn.Module):
         def __init__(self) -> None:

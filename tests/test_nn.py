@@ -286,7 +286,7 @@ def test_a_slice_of_a_sequential_is_one_of_the_same_layers(places: slice) -> Non
 def test_a_sequential_has_no_layer_at_other_places(index: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"^Sequential: {message}"):
         nn.Sequential(nn.ReLU(), nn.Tanh(), nn.ReLU())[index]
-    with pytest.raises(IndexError, match="^Sequential: index must be at most -1, not 0"):
+    with pytest.raises(IndexError, match="^Sequential: index must choose a layer, but there are none"):
         nn.Sequential()[0]
     assert isinstance(nn.Sequential(nn.ReLU(), nn.Tanh())[np.int8(-1)], nn.Tanh)
 
@@ -306,6 +306,19 @@ def calls_of(run: Callable[[], Any]) -> int:
     finally:
         sys.setprofile(before)
     return calls
+
+
+def test_layers_are_numbered_by_their_places_among_named_ones() -> None:
+    model = nn.Sequential(nn.Linear(2, 3))
+    model.head = nn.ReLU()
+    model.append(nn.Linear(3, 1)).append(nn.Tanh())
+    assert [name for name, _ in model.modules()] == ["", "0", "head", "2", "3"]
+
+
+def test_names_that_layers_of_one_s_own_are_likely_to_use_are_free() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    model._modules, model._constants = [nn.Linear(2, 2)], (1, 2)
+    assert list(model.parameters()) == ["0.weight", "0.bias", "_modules.0.weight", "_modules.0.bias"]
 
 
 def appended(layers: list[nn.Module]) -> nn.Sequential:

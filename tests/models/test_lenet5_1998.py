@@ -227,6 +227,15 @@ def test_equation_9_weighs_the_right_class_against_all_and_rubbish(j: float) -> 
     assert models.MAPCriterion(j)(-y, labels) == pytest.approx(expected, rel=1e-13)
 
 
+def test_another_penalty_of_rubbish_is_followed() -> None:
+    y, labels = np.random.default_rng(8).random((6, 10)) * 40, np.array([2, 7, 1, 8, 2, 8])
+    criterion = models.MAPCriterion(1.0)
+    loss = ck.value_and_grad(nn.Flatten(), criterion)
+    loss(-y, labels)
+    criterion.rubbish_penalty = 30.0
+    assert loss(-y, labels)[0] == pytest.approx(criterion(-y, labels), rel=1e-12)
+
+
 def test_a_label_behind_the_last_class_stands_for_rubbish() -> None:
     y = np.random.default_rng(9).random((1, 10)) * 40
     expected = 12.0 + np.log(np.exp(-12.0) + np.exp(-y).sum())

@@ -227,6 +227,14 @@ def test_what_depends_on_the_size_of_the_batch_is_refused(function: Callable[[An
     assert not list(tmp_path.iterdir())
 
 
+def test_a_forward_that_goes_by_the_size_of_the_batch_is_refused(tmp_path: Path) -> None:
+    model = Function(lambda x: F.relu(x) if x.shape[0] > 2 else F.tanh(F.relu(x)))
+    with pytest.raises(
+        ValueError, match=r"^onnx\.save: what Function\.forward does depends on how many images a batch"
+    ):
+        ck_onnx.save(model, tmp_path / "model.onnx", (2, 3))
+
+
 def test_what_the_checker_finds_is_a_value_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(export.ENTRIES, elementwise.Relu, lambda entry, op: entry.emit("Relu", alpha=1.0))
     with pytest.raises(ValueError, match=r"^onnx\.save: the file of ReLU would not be valid: .*alpha") as caught:

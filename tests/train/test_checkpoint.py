@@ -187,6 +187,23 @@ def test_a_training_run_that_is_not_whole_is_refused(make_model: Make, train_set
             trainer().fit(train_set, epochs=2, resume=path, verbose=0)
 
 
+def test_a_run_whose_slots_the_optimiser_cannot_hold_is_refused(
+    make_model: Make, train_set: data.Dataset, tmp_path: Path
+) -> None:
+    def trainer() -> ck.Trainer:
+        return ck.Trainer(make_model(), nn.CrossEntropyLoss(), optim.SGD(0.1, momentum=0.9))
+
+    path = tmp_path / "run"
+    trainer().fit(train_set, epochs=1, checkpoint=path, verbose=0)
+    arrays = load_file(path)
+    arrays["step/velocity/0.bias"] = np.full(4, 1e300)
+    rewrite(path, metadata(path), arrays)
+    with pytest.raises(
+        ValueError, match=r"resume: .*run is of another network or optimiser: .*velocity/0\.bias must be"
+    ):
+        trainer().fit(train_set, epochs=2, resume=path, verbose=0)
+
+
 @pytest.mark.parametrize(("dtype", "size"), [("C64", 8), ("F8_E4M3", 1), ("Q7", 4)])
 def test_values_that_parameters_cannot_have_are_refused(
     make_model: Make, tmp_path: Path, dtype: str, size: int

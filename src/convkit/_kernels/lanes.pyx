@@ -137,7 +137,7 @@ cdef void clear_columns(int64_t rows, int64_t row_bytes, int64_t kept_bytes, cha
 
 
 cdef class ClearMissing(Kernel):
-    """x (blocks, *rest, lanes), in place: zeros again for all but the first `images`, which the last block lacks."""
+    """x (blocks, *rest, lanes), in place: zeros for what the last block has in the place of images behind so many."""
     cdef object arrays
     cdef char *start        # of the last block
     cdef int64_t rows, row_bytes, kept_bytes

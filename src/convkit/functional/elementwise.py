@@ -352,7 +352,7 @@ def _dropout(function: str, argument: str, x: Any, p: float, seed: int | None) -
 def _dropped(function: str, dropping: type[Dropout | ChannelDropout], x: Any, p: float, seed: int | None) -> Any:
     op = dropping(errors.share(function, "p", p))
     recorder = active_recorder()
-    if recorder is not None and isinstance(x, Operand):
+    if recorder is not None:
         return op(x, recorder.random_state()) if recorder.training else x
     drawn = int(generator().integers(2**62)) if seed is None else errors.integer(function, "seed", seed, 0)
     return op(x, np.array([drawn, 0, 0], np.int64))

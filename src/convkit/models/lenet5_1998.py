@@ -18,6 +18,7 @@ from convkit import functional as F
 from convkit import nn
 from convkit.errors import positive
 from convkit.models.registry import Recipe, register
+from convkit.nn.loss import Loss
 from convkit.nn.module import Module
 from convkit.ops.shape import Scatter
 from convkit.seeding import generator
@@ -184,7 +185,7 @@ class MLECriterion:
         return F.nll_loss(outputs, labels)
 
 
-class MAPCriterion:
+class MAPCriterion(Loss):
     """The mean over a batch of y_D + log(exp(-j) + Σ_i exp(-y_i)) (equation 9), from outputs -y.
 
     y_D is the penalty of the right class.  This is the cross-entropy of the classes and of one more, that of

@@ -36,8 +36,8 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Module) -> None:
-        for layer in layers:
-            self.append(layer)
+        for number, layer in enumerate(layers, len(self)):
+            self._add(number, layer)
 
     def forward(self, x: Any) -> Any:
         for layer in self:
@@ -46,16 +46,15 @@ class Sequential(Module):
 
     def append(self, layer: Module) -> Sequential:
         """Add a layer behind the last; return the container."""
-        number = self._next()
+        last = next((name for name, value in reversed(self.__dict__.items()) if isinstance(value, Module)), "-1")
+        start = int(last) + 1 if last.removeprefix("-").isdecimal() else len(self)
+        self._add(next(number for number in count(start) if str(number) not in self.__dict__), layer)
+        return self
+
+    def _add(self, number: int, layer: Module) -> None:
         if not isinstance(layer, Module):
             raise TypeError(f"Sequential: layer {number} must be a Module, not {said(layer)}")
         setattr(self, str(number), layer)
-        return self
-
-    def _next(self) -> int:
-        """The number behind that of the last layer that has one for its name, or the next one that is free."""
-        last = next((int(name) for name in reversed(self.__dict__) if name.isdecimal()), -1)
-        return next(number for number in count(last + 1) if str(number) not in self.__dict__)
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.children().values())
@@ -74,6 +73,8 @@ class Sequential(Module):
         layers = list(self)
         if isinstance(index, slice):
             return Sequential(*_sliced(layers, index))
+        if not layers:
+            raise IndexError("Sequential: index must choose a layer, but there are none")
         try:
             return layers[integer("Sequential", "index", index, -len(layers), len(layers) - 1)]
         except ValueError as error:

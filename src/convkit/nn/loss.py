@@ -9,17 +9,20 @@ import numpy as np
 from convkit import functional as F
 from convkit.errors import integer, number, numbers, share, view
 from convkit.functional.operands import converted
-from convkit.ops.base import Operand
+from convkit.ops.base import Operand, active_recorder
 from convkit.parameter import structure
 
 
 class Loss:
-    """What losses share: plans made before an attribute was set to something else are not used any more."""
+    """What losses share: plans made before an attribute was set to something else are not used any more.
+
+    What a loss notes about itself while it is traced is no such change.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         changed = getattr(self, name, value) is not value  # what has not been there, no plan has seen
         super().__setattr__(name, value)
-        if changed:
+        if changed and active_recorder() is None:
             structure.bump()
 
 

@@ -103,7 +103,7 @@ class Module:
         if self.integer_inputs:
             arrays = [self.input_array(type(self).__name__, i, array) for i, array in enumerate(arrays)]
         if recorder is not None:  # constants of the graph, which lead to parameters all the same
-            return self._record(recorder, self._constants(arrays))
+            return self._record(recorder, _as_traced(self, arrays))
         if training is not False:
             training = flag(type(self).__name__, "training", training)
         key = (training, *[(array.shape, array.dtype) for array in arrays])
@@ -120,11 +120,6 @@ class Module:
             return result
         finally:
             recorder.scope = outer
-
-    def _constants(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Inputs as `trace` would give them to `forward`, but as arrays."""
-        name, dtype = type(self).__name__, self.dtype_for(arrays)
-        return tuple(scaled(self.input_array(name, i, array, dtype), dtype) for i, array in enumerate(arrays))
 
     def _make_plan(self, arrays: Sequence[np.ndarray], training: bool) -> Plan:
         dtype = self.dtype_for(arrays)
@@ -155,15 +150,7 @@ class Module:
 
     def modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all within it, with dotted names; this one's name is empty."""
-        return self._modules(prefix, ())
-
-    def _modules(self, prefix: str, around: tuple[Module, ...]) -> Iterator[tuple[str, Module]]:
-        name = prefix.removesuffix(".")
-        if self in around:
-            raise ValueError(f"{type(around[0]).__name__}: {name} is a module that holds itself")
-        yield name, self
-        for child_name, child in self.children().items():
-            yield from child._modules(f"{prefix}{child_name}.", (*around, self))
+        return _walk(self, prefix, ())
 
     def _named(self, kind: Kind) -> Iterator[tuple[str, Any]]:
         for prefix, module in self.modules():
@@ -271,6 +258,22 @@ class Module:
     def extra_repr(self) -> str:
         """The arguments to show in `repr`."""
         return ""
+
+
+def _as_traced(module: Module, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Inputs as `trace` would give them to `forward`, but as arrays."""
+    name, dtype = type(module).__name__, module.dtype_for(arrays)
+    return tuple(scaled(module.input_array(name, i, array, dtype), dtype) for i, array in enumerate(arrays))
+
+
+def _walk(module: Module, prefix: str, around: tuple[Module, ...]) -> Iterator[tuple[str, Module]]:
+    """A module and all within it; `around` are those that it is in."""
+    name = prefix.removesuffix(".")
+    if module in around:
+        raise ValueError(f"{type(around[0]).__name__}: {name} is a module that holds itself")
+    yield name, module
+    for child_name, child in module.children().items():
+        yield from _walk(child, f"{prefix}{child_name}.", (*around, module))
 
 
 def _members(attributes: dict[str, Any], kind: Kind) -> Iterator[tuple[str, Any]]:

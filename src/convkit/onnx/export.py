@@ -73,6 +73,8 @@ class _Writer:
         (self.graph, self.outputs), (other, self.other_outputs) = (
             self._trace(model, (n, *input_shape)) for n in BATCHES
         )
+        if len(self.graph.nodes) != len(other.nodes):
+            raise ValueError(f"onnx.save: what {self.title}.forward does depends on how many images a batch has")
         self.others = dict(zip(self.graph.nodes, other.nodes, strict=True))
         self.names: dict[Symbol, str] = {}
         self.nodes: list[onnx.NodeProto] = []

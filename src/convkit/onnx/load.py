@@ -202,7 +202,6 @@ class OnnxModule(Module):
             raise ValueError(f"OnnxModule: inputs do not fit: {error}") from error
 
     def _make_plan(self, arrays: Sequence[np.ndarray], training: bool) -> Plan:
-        self._check_count(arrays)
         for position, array in enumerate(arrays):
             self._input_spec(position, array, self.dtype)
         with _explained("OnnxModule", arrays):

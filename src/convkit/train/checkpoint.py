@@ -254,7 +254,7 @@ class Checkpoints:
         state = {name.removeprefix(_STEP): value for name, value in arrays.items() if name.startswith(_STEP)}
         try:
             step.load_state_dict(state)
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"resume: {os.fspath(found)} is of another network or optimiser: {error}") from error
         _fill("resume", found, model, arrays)
         self.own = {Path(found).absolute(), before.absolute()}

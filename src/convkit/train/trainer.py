@@ -213,10 +213,10 @@ class Trainer:
                     row["seconds"] = time.perf_counter() - began
                     self.history.rows.append(row)
                     self.epoch, self.batch, self._means = self.epoch + 1, 0, self._no_means()
+                    show.epoch_end(row)
                     self._tell("on_epoch_end", row)
                     if checkpoint is not None:
                         self.save_checkpoint(checkpoint)
-                    show.epoch_end(row)
             except KeyboardInterrupt:
                 if interruption.forced:
                     raise
