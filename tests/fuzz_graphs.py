@@ -350,13 +350,15 @@ def examine(program: Program, rng: np.random.Generator, counts: Counter[str]) ->
     """What is wrong with a program for certain, or also when its arrays have their values in another order."""
     threads, winograd = ck.get_num_threads(), ck.get_winograd()
     ck.set_winograd(program.winograd)
-    with mock.patch("convkit.graph.step.Plan", WatchedPlan), mock.patch("convkit.nn.module.Plan", WatchedPlan):
-        found = list(defects(program, counts))
-        for _ in range(SHUFFLES if found and not any(certain for certain, _ in found) else 0):
-            other = replace(program, inputs=shuffled(program.inputs, rng), owned=shuffled(program.owned, rng))
-            found = found if list(defects(other, Counter())) else []
-    ck.set_num_threads(threads)
-    ck.set_winograd(winograd)
+    try:
+        with mock.patch("convkit.graph.step.Plan", WatchedPlan), mock.patch("convkit.nn.module.Plan", WatchedPlan):
+            found = list(defects(program, counts))
+            for _ in range(SHUFFLES if found and not any(certain for certain, _ in found) else 0):
+                other = replace(program, inputs=shuffled(program.inputs, rng), owned=shuffled(program.owned, rng))
+                found = found if list(defects(other, Counter())) else []
+    finally:
+        ck.set_num_threads(threads)
+        ck.set_winograd(winograd)
     counts.update(programs=1, defects=bool(found))
     return [what for _, what in found]
 

@@ -247,7 +247,7 @@ def lane_conv(adjoint: bool, source: str, bias: str | None) -> Operation:
 
 
 def lane_conv_weight_grad(details: Details, rotating: list[Named]) -> list[Call]:
-    op = lanes.LaneWeightGrad(windows(details), details["groups"], len(rotating[0]["x"]))
+    op = lanes.LaneWeightGrad(windows(details), details["groups"])
     inputs = [entered(named, "grad", "x") for named in rotating]
     weight = np.zeros(op.infer(*inputs[0])[0].shape, np.float32)
     return [then(weight, op.bind(pair, (weight, None)).run) for pair in inputs]

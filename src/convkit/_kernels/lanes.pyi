@@ -16,9 +16,6 @@ class ToLanes(Reader):
 class FromLanes(Kernel):
     def __init__(self, x: Array, y: Array) -> None: ...
 
-class ClearMissing(Kernel):
-    def __init__(self, x: Array, images: int) -> None: ...
-
 class LaneConvolution(Kernel):
     def __init__(
         self,

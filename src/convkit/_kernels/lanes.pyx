@@ -129,32 +129,6 @@ cdef class FromLanes(Transposition):
         self.entering = False
 
 
-cdef void clear_columns(int64_t rows, int64_t row_bytes, int64_t kept_bytes, char *start) noexcept nogil:
-    cdef int64_t row
-    cdef int threads = threads_for(16.0 * rows)
-    for row in prange(rows, num_threads=threads, schedule="static"):
-        memset(start + row * row_bytes + kept_bytes, 0, row_bytes - kept_bytes)
-
-
-cdef class ClearMissing(Kernel):
-    """x (blocks, *rest, lanes), in place: zeros for what the last block has in the place of images behind so many."""
-    cdef object arrays
-    cdef char *start        # of the last block
-    cdef int64_t rows, row_bytes, kept_bytes
-
-    def __init__(self, x, int64_t images):
-        cdef int64_t before = x.shape[0] - 1, lanes = x.shape[-1], item_bytes = x.itemsize
-        self.arrays = x
-        self.rows = product(x.shape[1:-1])
-        self.row_bytes = lanes * item_bytes
-        self.kept_bytes = (images - before * lanes) * item_bytes
-        self.start = <char *>address(x) + before * self.rows * self.row_bytes
-
-    cdef int execute(self) except -1 nogil:
-        clear_columns(self.rows, self.row_bytes, self.kept_bytes, self.start)
-        return 0
-
-
 # --- pooling ------------------------------------------------------------------------------------
 
 cdef struct Pooling:

@@ -124,7 +124,7 @@ def kernels_to_measure() -> Iterator[tuple[str, Callable[[], None], int, int]]:
         parts: tuple[tuple[str, Primitive, Specs], ...] = (
             ("forward", forward, (x, weight, None)),
             ("gradient of x", LaneConvolution(windows, 1, (size, size), adjoint=True), (y, weight, None)),
-            ("gradient of weight", LaneWeightGrad(windows, 1, BATCH), (y, x)),
+            ("gradient of weight", LaneWeightGrad(windows, 1), (y, x)),
         )
         for part, op, inputs in parts:
             yield f"{name}: {part}", bound(op, inputs), op.flops(inputs, op.infer(*inputs)), 0

@@ -23,6 +23,7 @@ def differentiate(graph: Graph, loss: Symbol, wrt: Sequence[Symbol]) -> list[Sym
         Where the loss depends on one of `wrt` through what has no gradient, such as targets or class weights.
     """
     active = depending_on(graph, wrt)
+    recorded = len(graph.nodes)
     gradients: dict[Symbol, Symbol] = {loss: graph.leaf(np.ones((), loss.dtype))}
     with recording(graph):
         for node in reversed(list(graph.nodes)):
@@ -40,6 +41,7 @@ def differentiate(graph: Graph, loss: Symbol, wrt: Sequence[Symbol]) -> list[Sym
                         )
                     earlier = gradients.get(symbol)
                     gradients[symbol] = gradient if earlier is None else Add()(earlier, gradient)
+    graph.gradients.update(graph.nodes[recorded:])
     return [gradients.get(symbol) for symbol in wrt]
 
 

@@ -93,8 +93,9 @@ class _Rewriter:
         """Whether a node moves its inputs to lanes if they are not there."""
         if isinstance(node.op, (Convolution, ConvTranspose)):
             return _fills_lanes(node.inputs[0]) and _has_table(node)
-        if isinstance(node.op, ConvolutionWeightGrad):
-            return _fills_lanes(node.inputs[0])
+        if isinstance(node.op, ConvolutionWeightGrad):  # a sum over all lanes: true gradients are 0 in empty ones
+            x = node.inputs[0]
+            return _fills_lanes(x) and (_has_no_empty_lanes(x) or node in self.graph.gradients)
         if isinstance(node.op, MaxPoolGrad):
             return node.inputs[1] in self.lanes
         if isinstance(node.op, ActivationGrad):
@@ -215,8 +216,7 @@ def _convolution(node: Node) -> Rewrite:
 
 def _weight_grad(node: Node) -> Rewrite:
     op: Any = node.op
-    assert node.inputs[0] is not None
-    return LaneWeightGrad(op.windows, op.groups, node.inputs[0].shape[0]), (0, 1), ()
+    return LaneWeightGrad(op.windows, op.groups), (0, 1), ()
 
 
 def _max_pool(node: Node) -> Rewrite:

@@ -65,6 +65,7 @@ class Graph:
         self.nodes: list[Node] = []
         self.inputs: list[Symbol] = []
         self.updates: dict[Buffer, Symbol] = {}  # what buffers hold when the graph has run
+        self.gradients: set[Node] = set()  # the nodes that are there by differentiation
         self.scope: tuple[int, ...] = ()
         self.returned: dict[int, Any] = {}  # by a module's id, what its `forward` returned, the last time it ran
         self._leaves: dict[int, tuple[Any, Symbol]] = {}  # by id, with what keeps the id from being reused

@@ -14,7 +14,7 @@ import numpy as np
 
 from convkit import geometry, winograd
 from convkit._kernels import lanes as kernels
-from convkit._kernels.core import Kernel, Series
+from convkit._kernels.core import Kernel
 from convkit._kernels.row_winograd import RowWinogradConvolution
 from convkit._kernels.wide import WideWeightGrad
 from convkit._kernels.winograd import WinogradConvolution, WinogradWeightGrad
@@ -250,11 +250,10 @@ class LaneConvolution(Primitive):
 
 @dataclass(frozen=True)
 class LaneWeightGrad(Primitive):
-    """(grad_output, x) -> (grad_weight, grad_bias) of a convolution, sums over so many images."""
+    """(grad_output, x) -> (grad_weight, grad_bias) of a convolution."""
 
     windows: Windows
     groups: int
-    images: int
     optional = (1,)
 
     def infer(self, grad: Any, x: Any) -> tuple[Spec, ...]:
@@ -264,13 +263,6 @@ class LaneWeightGrad(Primitive):
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Kernel:
         grad, x = inputs
         grad_weight, grad_bias = outputs
-        sums = self._sums(grad, x, grad_weight, grad_bias)
-        if self.images == x.shape[0] * x.shape[-1]:
-            return sums
-        return Series([kernels.ClearMissing(grad, self.images), kernels.ClearMissing(x, self.images), sums])
-
-    def _sums(self, grad: Any, x: Any, grad_weight: Any, grad_bias: Any) -> Kernel:
-        """The sums over all lanes."""
         w = self.windows
         ins, outs = x.shape[1] // self.groups, grad.shape[1] // self.groups
         if winograd.suits(w, ins, outs, winograd.Rule.least_for_sums, grad.shape[2:-1]):
