@@ -360,7 +360,7 @@ def test_labels_that_are_written_to_while_they_are_read_crash_nothing(run_apart:
                 labels[10000:] = 1
 
         logits, labels, done = np.zeros((20000, 10), "f4"), np.zeros(20000, np.int64), []
-        writer = threading.Thread(target=write)
+        writer = threading.Thread(target=write, daemon=True)
         writer.start()
         end = time.monotonic() + 1
         while time.monotonic() < end:
@@ -368,7 +368,7 @@ def test_labels_that_are_written_to_while_they_are_read_crash_nothing(run_apart:
                 try:
                     function(logits, labels)
                 except ValueError as error:
-                    assert "label 17179869184 is none of the 10 classes" in str(error)
+                    assert "is none of the 10 classes" in str(error)
         done.append(True)
         writer.join()
         """
