@@ -85,6 +85,19 @@ def threaded() -> Iterator[Threaded]:
     ck.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 300 training and 100 test images from the sample, as IDX files."""
+    from convkit import data
+
+    folder = tmp_path_factory.mktemp("data")
+    for split, prefix, count in (("train", "train", 300), ("test", "t10k", 100)):
+        part = data.fashion_mnist(split, "sample")[:count]  # type: ignore[arg-type]
+        data.write_idx(folder / f"{prefix}-images-idx3-ubyte", part.images[:, 0])
+        data.write_idx(folder / f"{prefix}-labels-idx1-ubyte", part.labels.astype(np.uint8))
+    return folder
+
+
 @pytest.fixture
 def run_apart() -> Callable[..., None]:
     """Run a script in a process of its own, which may crash, hang or ask for all memory without harm.

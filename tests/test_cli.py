@@ -34,17 +34,6 @@ SMALL = "fashion-cnn-small"
 
 
 @pytest.fixture(scope="module")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of 300 training and 100 test images from the sample, as IDX files."""
-    folder = tmp_path_factory.mktemp("data")
-    for split, prefix, count in (("train", "train", 300), ("test", "t10k", 100)):
-        part = data.fashion_mnist(split, "sample")[:count]  # type: ignore[arg-type]
-        data.write_idx(folder / f"{prefix}-images-idx3-ubyte", part.images[:, 0])
-        data.write_idx(folder / f"{prefix}-labels-idx1-ubyte", part.labels.astype(np.uint8))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def run_folder(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of six epochs."""
     folder = tmp_path_factory.mktemp("runs") / "whole"

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import convkit as ck
-from convkit import data
 from convkit.cli import main, training
 from convkit.train import BestCheckpoint, CSVLog, progress
 
@@ -23,17 +21,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = "fashion-cnn-small"
 EPOCHS = 4
 posix = pytest.mark.skipif(os.name != "posix", reason="shells and pipes of POSIX")
-
-
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of 300 training and 100 test images from the sample, as IDX files."""
-    folder = tmp_path_factory.mktemp("data")
-    for split, prefix, count in (("train", "train", 300), ("test", "t10k", 100)):
-        part = data.fashion_mnist(split, "sample")[:count]  # type: ignore[arg-type]
-        data.write_idx(folder / f"{prefix}-images-idx3-ubyte", part.images[:, 0])
-        data.write_idx(folder / f"{prefix}-labels-idx1-ubyte", part.labels.astype(np.uint8))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -268,14 +255,14 @@ def refuse_links(*arguments: object) -> None:
 def test_a_folder_is_claimed_where_files_can_have_one_name_only_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
-    from convkit.cli.folders import claim
+    from convkit.files import write_new
 
     if not links:
         monkeypatch.setattr(os, "link", refuse_links)
     path = tmp_path / "config.json"
-    claim(path, "first")
+    write_new(path, "first")
     with pytest.raises(FileExistsError) as error:
-        claim(path, "second")
+        write_new(path, "second")
     assert error.value.filename == str(path)
     assert contents(tmp_path) == {"config.json": b"first"}
 

@@ -73,6 +73,13 @@ def sizes(function: str, argument: str, value: Any, count: int) -> tuple[int, ..
     return integers(function, argument, value, count, 0)
 
 
+def axis_sizes(function: str, argument: str, value: Any, minimum: int) -> tuple[int, ...]:
+    """`value`, the shape of one input of however many axes, as a tuple of ints."""
+    if not is_listing(value):
+        raise TypeError(f"{function}: {argument} must be the sizes of one input's axes, not {said(value)}")
+    return integers(function, argument, value, len(value), minimum)
+
+
 def flag(where: str, argument: str, value: Any) -> bool:
     """`value` as a bool, where it is one or the number 0 or 1."""
     if isinstance(value, (bool, np.bool_)) or (isinstance(value, (int, np.integer)) and value in (0, 1)):
@@ -179,6 +186,24 @@ def numbers(function: str, argument: str, value: Any) -> np.ndarray:
     if result.dtype.kind not in "iuf":
         raise TypeError(f"{function}: {argument} must be integers or floats, not {result.dtype}")
     return result
+
+
+def converted(values: Any, dtype: Any) -> np.ndarray:
+    """Numbers in another dtype; those that it cannot hold are infinite there, of which NumPy would warn."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values).astype(dtype, copy=False)
+
+
+def held(where: str, argument: str, values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """`values` in a dtype, the same array where they have it; what it cannot hold is refused, not made infinite."""
+    expected = f"{where}: {argument} must be of numbers that {dtype} can hold"
+    if not np.can_cast(values.dtype, dtype, "same_kind"):
+        raise TypeError(f"{expected}, not {values.dtype}")
+    try:
+        with np.errstate(over="raise", under="ignore"):
+            return values.astype(dtype, copy=False)
+    except FloatingPointError:
+        raise TypeError(f"{expected}, up to {np.finfo(dtype).max:.3g}, not larger ones") from None
 
 
 def same_dtype(function: str, **operands: Any) -> None:

@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -70,17 +70,28 @@ def write_whole(path: FilePath, content: bytes | str, previous: FilePath | None 
     OSError
         When the file cannot be written; `filename` is `path`.
     """
-    if not Path(path).name:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
-        _write(path, content, previous)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+    def take_name(temporary: Path, path: Path) -> None:
+        if previous is not None and path.exists():
+            _give_second_name(path, Path(previous))
+        os.replace(temporary, path)
+
+    _write(path, content, take_name)
+
+
+def write_new(path: FilePath, content: bytes | str) -> None:
+    """Write a file that must not be there yet, as `write_whole` does: of several processes that come at once, one can.
+
+    Where files can have one name only, the file may be seen empty for a moment.
+
+    Raises
+    ------
+    FileExistsError
+        When it is there.
+    OSError
+        When it cannot be written; `filename` is `path`.
+    """
+    _write(path, content, _take_free_name)
 
 
 def parse_json(text: str) -> Any:
@@ -119,20 +130,38 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
-def _write(path: Path, content: bytes | str, previous: FilePath | None) -> None:
-    temporary = temporary_beside(path)
+def _write(path: FilePath, content: bytes | str, take_name: Callable[[Path, Path], None]) -> None:
+    """Bring the content to the disk in a temporary file beside `path`, whose name that file takes then."""
+    if not Path(path).name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    path = Path(path)
     try:
-        with open(temporary, "xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            _give_second_name(path, Path(previous))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        temporary = temporary_beside(path)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            take_name(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _take_free_name(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
         raise
-    _sync_folder(path.parent)
+    except OSError:  # where files can have one name only
+        path.open("x").close()
+        os.replace(temporary, path)
 
 
 def _give_second_name(path: Path, other: Path) -> None:

@@ -41,18 +41,6 @@ class _Structure:
 structure = _Structure()
 
 
-def held(where: str, argument: str, values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """`values` in a dtype, the same array where they have it; what it cannot hold is refused, not made infinite."""
-    expected = f"{where}: {argument} must be of numbers that {dtype} can hold"
-    if not np.can_cast(values.dtype, dtype, "same_kind"):
-        raise TypeError(f"{expected}, not {values.dtype}")
-    try:
-        with np.errstate(over="raise", under="ignore"):
-            return values.astype(dtype, copy=False)
-    except FloatingPointError:
-        raise TypeError(f"{expected}, up to {np.finfo(dtype).max:.3g}, not larger ones") from None
-
-
 class _Owned(Operand):
     """An array owned by a model, read through `value` and written through `assign`."""
 
@@ -93,7 +81,7 @@ class _Owned(Operand):
         where = f"{type(self).__name__} {self.name!r}.assign"
         new = errors.view(where, "values", values.value if isinstance(values, _Owned) else values)
         errors.shape(where, "values", new, self.shape)
-        np.copyto(self._data, held(where, "values", new, self.dtype))
+        np.copyto(self._data, errors.held(where, "values", new, self.dtype))
         structure.count_write()
 
     def place(self, storage: np.ndarray) -> None:

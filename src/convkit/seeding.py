@@ -10,6 +10,7 @@ import numpy as np
 
 from convkit.errors import integer
 
+LARGEST_KEY = 2**64 - 1  # of what shuffles, and of seeds that draw one thing
 _LARGEST_SEED = 2**128 - 1  # secrets.randbits(128) is what NumPy advises for seeds
 
 _generator = np.random.Generator(np.random.Philox(0))

@@ -7,11 +7,10 @@ line of ``log.csv``, so a folder that holds more than these, but no checkpoint, 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from convkit.cli.output import note
-from convkit.files import temporary_beside
+from convkit.files import write_new
 from convkit.train.checkpoint import previous_of
 
 CONFIG = "config.json"
@@ -52,42 +51,9 @@ def new_folder(out: str | None, model: str) -> Path:
 def take(folder: Path, settings: str) -> None:
     """Make a folder that of a new run, whose settings it then holds; ValueError where another was faster."""
     try:
-        claim(folder / CONFIG, settings)
+        write_new(folder / CONFIG, settings)
     except FileExistsError:
         raise ValueError(f"--out: {folder} holds a run that was begun meanwhile; name another folder") from None
-
-
-def claim(path: Path, content: str) -> None:
-    """Write a file that must not be there yet, so that at any time it is there with all of its content or not at all.
-
-    Raises
-    ------
-    FileExistsError
-        When it is there: of several processes that come at once, one succeeds.
-    OSError
-        When it cannot be written; `filename` is `path`.
-    """
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        _give_new_name(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _give_new_name(temporary: Path, path: Path) -> None:
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # where files can have one name only
-        path.open("x").close()
-        os.replace(temporary, path)
 
 
 def refuse_lost(folder: Path) -> None:

@@ -26,8 +26,8 @@ from convkit.data.augment import Augmentation, apply, check_augment
 from convkit.data.dataset import Dataset
 from convkit.data.pictures import PictureFiles
 from convkit.errors import flag, integer, view
+from convkit.seeding import LARGEST_KEY
 
-_MAX_KEY = 2**64 - 1
 _AHEAD = 2  # batches that wait, made, while one is trained on
 
 Batch = tuple[np.ndarray, ...]
@@ -83,7 +83,7 @@ class Batches:
         self.size = len(self.arrays[0])
         self.batch_size = integer("Batches", "batch_size", batch_size, 1)
         self.shuffle = flag("Batches", "shuffle", shuffle)
-        self.seed = integer("Batches", "seed", seed, 0, _MAX_KEY)
+        self.seed = integer("Batches", "seed", seed, 0, LARGEST_KEY)
         self.drop_last = flag("Batches", "drop_last", drop_last)
         self.augment = check_augment("Batches", augment)
         if self.augment and len(self.arrays) != 2:
@@ -99,7 +99,7 @@ class Batches:
 
     def order(self, epoch: int) -> np.ndarray:
         """The sample indices of an epoch in the order they are served, int64 of shape (size,)."""
-        epoch = integer("Batches", "epoch", epoch, 0, _MAX_KEY)
+        epoch = integer("Batches", "epoch", epoch, 0, LARGEST_KEY)
         if not self.shuffle:
             return np.arange(self.size)
         numbers = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)).random_raw(self.size)

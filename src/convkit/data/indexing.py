@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 
-def pick(function: str, array: np.ndarray, index: Any) -> np.ndarray:
+def pick(function: str, array: Any, index: Any) -> Any:
     """``array[index]``, else raise an IndexError, or a TypeError, that names the function."""
     try:
-        picked: np.ndarray = array[index]
+        picked = array[index]
     except (IndexError, TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else IndexError
         raise kind(f"{function}: index must choose among {len(array)} images, but {error}") from None
@@ -19,7 +19,8 @@ def pick(function: str, array: np.ndarray, index: Any) -> np.ndarray:
 
 def chosen(function: str, count: int, index: Any) -> np.ndarray:
     """The numbers (n,) of the samples, out of `count`, that a number, slice, mask or array of indices chooses."""
-    numbers = np.atleast_1d(pick(function, np.arange(count), index))
+    places = range(count) if isinstance(index, slice) else np.arange(count)
+    numbers = np.atleast_1d(np.asarray(pick(function, places, index), np.intp))
     if numbers.ndim != 1:
         raise IndexError(f"{function}: index must choose samples in one row, not of shape {numbers.shape}")
     return numbers

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convkit import errors
-from convkit.functional.operands import axis_of, converted, operand, operands
+from convkit.functional.operands import axis_of, operand, operands
 from convkit.ops.base import Operand
 from convkit.ops.loss import (
     Counted,
@@ -370,7 +370,7 @@ def _grad_of_loss(function: str, grad_output: Any, loss: Any) -> np.ndarray:
     """The gradient to a loss as an array of its shape and dtype; one number serves all."""
     grad = errors.numbers(function, "grad_output", grad_output)
     if grad.ndim == 0:
-        return np.full(loss.shape, converted(grad, loss.dtype))
+        return np.full(loss.shape, errors.converted(grad, loss.dtype))
     grad = errors.array(function, "grad_output", grad)
     errors.same_dtype(function, loss=loss, grad_output=grad)
     errors.shape(function, "grad_output", grad, tuple(loss.shape))

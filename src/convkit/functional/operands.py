@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from convkit import errors
 from convkit.ops.base import Operand
 
@@ -27,12 +25,6 @@ def operands(function: str, optional: str = "", **values: Any) -> list[Any]:
     }
     errors.same_dtype(function, **ready)
     return list(ready.values())
-
-
-def converted(values: Any, dtype: Any) -> np.ndarray:
-    """Numbers in another dtype; those that it cannot hold are infinite there, of which NumPy would warn."""
-    with np.errstate(over="ignore"):
-        return np.asarray(values).astype(dtype, copy=False)
 
 
 def axis_of(function: str, argument: str, axis: Any, ndim: int) -> int:

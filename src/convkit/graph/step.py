@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from convkit._kernels import update as kernels
-from convkit.errors import FLOATS, flag, integer, number, real, said, shape, view
+from convkit.errors import FLOATS, flag, held, integer, number, real, said, shape, view
 from convkit.graph.differentiate import differentiate
 from convkit.graph.diverged import first_not_finite
 from convkit.graph.memory import ALIGNMENT, aligned_empty
@@ -21,7 +21,7 @@ from convkit.graph.rewrite import reorder
 from convkit.graph.symbols import Graph, Symbol
 from convkit.graph.trace import symbols_of, target_input, trace
 from convkit.ops.base import Spec
-from convkit.parameter import Parameter, held, structure
+from convkit.parameter import Parameter, structure
 
 if TYPE_CHECKING:
     from convkit.nn.module import Module

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import FLOATS, view, whole_numbers
+from convkit.errors import FLOATS, converted, view, whole_numbers
 from convkit.graph.symbols import Graph, Symbol
 from convkit.ops.base import Spec, recording
 from convkit.ops.elementwise import ScaleImages
@@ -20,7 +20,7 @@ def model_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
         return array
     if array.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(f"{name}: inputs must be float32, float64 or uint8 images, not {array.dtype}")
-    return _converted(array, dtype)
+    return converted(array, dtype)
 
 
 def target_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
@@ -30,12 +30,7 @@ def target_input(name: str, values: Any, dtype: np.dtype[Any]) -> np.ndarray:
         return whole_numbers(name, "targets", array, kinds="iub")
     if array.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(f"{name}: targets must be integers or floats, not {array.dtype}")
-    return _converted(array, dtype)
-
-
-def _converted(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
-        return array.astype(dtype, copy=False)
+    return converted(array, dtype)
 
 
 def trace(

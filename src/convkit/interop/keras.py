@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from convkit import nn
-from convkit.errors import view
+from convkit.errors import held, view
 from convkit.interop.objects import check_foreign, check_model
-from convkit.parameter import Buffer, Parameter, held
+from convkit.parameter import Buffer, Parameter
 
 __all__ = ["from_keras", "to_keras"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from convkit.errors import view
 from convkit.interop.objects import check_foreign, check_model
 from convkit.nn import Module
-from convkit.nn.state import assign, checked, matched
+from convkit.nn.state import assign, check_state, matched
 
 __all__ = ["from_torch", "to_torch"]
 
@@ -86,7 +86,7 @@ def _check(where: str, module: Any, model: Any) -> None:
 
 def _tensors(where: str, module: Any) -> Mapping[str, Any]:
     """The state of a PyTorch module."""
-    tensors = checked(where, module.state_dict())
+    tensors = check_state(where, module.state_dict())
     for name, tensor in tensors.items():
         if not all(hasattr(tensor, word) for word in ("shape", "dtype", "detach", "new_tensor")):
             raise TypeError(f"{where}: {name} must be a tensor, not {type(tensor).__qualname__}")

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from convkit import functional as F
 from convkit.errors import LARGEST_INTEGER, integer, is_listing, said
-from convkit.nn.module import Module
+from convkit.nn.module import Module, check_module
 from convkit.ops.base import active_recorder
 
 
@@ -117,8 +117,7 @@ class FeatureExtractor(Module):
     """
 
     def __init__(self, model: Module, layers: str | Sequence[str]) -> None:
-        if not isinstance(model, Module):
-            raise TypeError(f"FeatureExtractor: model must be a Module, not {said(model)}")
+        check_module("FeatureExtractor", model)
         if not isinstance(layers, str) and not (is_listing(layers) and all(isinstance(n, str) for n in layers)):
             raise TypeError(f"FeatureExtractor: layers must be a name or a sequence of names, not {said(layers)}")
         self.model = model

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import integer, is_listing, number, numbers, said
-from convkit.functional.operands import converted
+from convkit.errors import converted, integer, is_listing, number, numbers, said
 from convkit.geometry import check_volume
 from convkit.seeding import generator
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from convkit import functional as F
-from convkit.errors import integer, number, numbers, share, view
-from convkit.functional.operands import converted
+from convkit.errors import converted, integer, number, numbers, share, view
 from convkit.ops.base import Operand, active_recorder
 from convkit.parameter import structure
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.errors import FLOATS, flag, view, whole_numbers
+from convkit.errors import FLOATS, flag, held, said, view, whole_numbers
 from convkit.graph.plan import Plan, PlanCache, spec_of
 from convkit.graph.rewrite import reorder
 from convkit.graph.symbols import Graph
@@ -15,7 +15,7 @@ from convkit.graph.trace import model_input, scaled, symbols_of, trace
 from convkit.nn.state import assign
 from convkit.nn.summary import summarize
 from convkit.ops.base import Operand, Spec, active_recorder
-from convkit.parameter import Buffer, Parameter, held, structure
+from convkit.parameter import Buffer, Parameter, structure
 
 Kind = type | tuple[type, ...]
 
@@ -258,6 +258,12 @@ class Module:
     def extra_repr(self) -> str:
         """The arguments to show in `repr`."""
         return ""
+
+
+def check_module(where: str, model: Any) -> None:
+    """Refuse what is no Module."""
+    if not isinstance(model, Module):
+        raise TypeError(f"{where}: model must be a Module, not {said(model)}")
 
 
 def _as_traced(module: Module, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from convkit.errors import said, view
-from convkit.parameter import Buffer, Parameter, held
+from convkit.errors import held, said, view
+from convkit.parameter import Buffer, Parameter
 
 COUNT = "num_batches_tracked"
 MATCHES = ("name", "order")
@@ -30,7 +30,7 @@ Shapes = dict[str, tuple[int, ...]]  # of a layer's arrays
 
 def assign(where: str, own: Mapping[str, Parameter | Buffer], state: Mapping[str, Any], match: str) -> None:
     """Write a state into parameters and buffers, see `matched`; nothing is written unless everything fits."""
-    arrays = {name: view(where, name, values) for name, values in checked(where, state).items()}
+    arrays = {name: view(where, name, values) for name, values in check_state(where, state).items()}
     pairs = matched(where, own, arrays, match)
     targets = sorted(byte_bounds(own[name].data) for name in pairs)
     ready = {name: _apart(held(where, name, arrays[other], own[name].dtype), targets) for name, other in pairs.items()}
@@ -38,7 +38,7 @@ def assign(where: str, own: Mapping[str, Parameter | Buffer], state: Mapping[str
         own[name].assign(values)
 
 
-def checked(where: str, state: Any) -> Mapping[str, Any]:
+def check_state(where: str, state: Any) -> Mapping[str, Any]:
     """A state, if it is a mapping whose keys are strings, else raise."""
     if not isinstance(state, Mapping):
         raise TypeError(f"{where}: state must be a mapping of names to arrays, not {said(state)}")

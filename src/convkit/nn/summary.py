@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convkit.errors import integers, is_listing, said
+from convkit.errors import axis_sizes
 from convkit.graph.trace import symbols_of
 from convkit.ops.base import Spec
 
@@ -21,9 +21,7 @@ def summarize(model: Module, input_shape: Sequence[int]) -> str:
 
     What a layer computes that `forward` makes and drops again is put down to the layer whose `forward` that is.
     """
-    if not is_listing(input_shape):
-        raise TypeError(f"summary: input_shape must be the sizes of one input's axes, not {said(input_shape)}")
-    input_shape = integers("summary", "input_shape", input_shape, len(input_shape), 0)
+    input_shape = axis_sizes("summary", "input_shape", input_shape, 0)
     graph, result = model.trace((Spec((1, *input_shape), model.dtype),))
     modules = {id(module): (name, module) for name, module in model.modules()}
     outputs: dict[int, tuple[int, ...]] = {}

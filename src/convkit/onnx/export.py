@@ -319,7 +319,7 @@ def _max_pool(entry: Entry, op: pool.MaxPool) -> None:
 
 
 def _in_whole(places: str) -> str:
-    """The name of places as the file counts them, over the whole array, for those that we count within a plane."""
+    """The name of what MaxPool writes: places within the whole array, of which Mod makes ours, within a plane."""
     return f"{places}_whole"
 
 

@@ -288,8 +288,7 @@ def _given_value(declared: onnx.ValueInfoProto, value: Any) -> np.ndarray:
             raise ValueError(f"onnx.load: {what} must have shape {sizes}, as in the file, not {array.shape}")
     if dtype not in FLOATS:
         return _in_integers("onnx.load", what, array, dtype)
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
-        return errors.numbers("onnx.load", what, array).astype(dtype)
+    return errors.converted(errors.numbers("onnx.load", what, array), dtype)
 
 
 def _in_integers(where: str, what: str, array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

@@ -9,8 +9,9 @@ from convkit.errors import integer, require
 from convkit.graph.symbols import Node, Symbol
 from convkit.graph.trace import symbols_of
 from convkit.nn import Module
+from convkit.nn.module import check_module
 from convkit.ops.base import Spec
-from convkit.plot.canvas import axes_or_new, check_axes, check_module, input_sizes, label_of, times
+from convkit.plot.canvas import axes_or_new, check_axes, input_sizes, label_of, times
 from convkit.plot.layout import layered
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convkit.errors import integers, is_listing, require, said, view
+from convkit.errors import axis_sizes, require, said, view
 from convkit.nn import Module
+from convkit.nn.module import check_module
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,20 +30,12 @@ def check_layer(function: str, model: Any, layer: Any) -> None:
         raise TypeError(f"{function}: layer must be the name of one, not {said(layer)}")
 
 
-def check_module(function: str, model: Any) -> None:
-    """Refuse what is no Module."""
-    if not isinstance(model, Module):
-        raise TypeError(f"{function}: model must be a Module, not {said(model)}")
-
-
 def input_sizes(function: str, model: Module, input_shape: Any) -> tuple[int, ...]:
     """The shape of one input, as given or as the model names it; empty where neither does."""
     shape = model.input_shape if input_shape is None else input_shape
     if shape is None:
         return ()
-    if not is_listing(shape):
-        raise TypeError(f"{function}: input_shape must be the sizes of one input's axes, not {said(shape)}")
-    return integers(function, "input_shape", shape, len(shape), 1)
+    return axis_sizes(function, "input_shape", shape, 1)
 
 
 def real_numbers(function: str, argument: str, value: Any) -> np.ndarray:

@@ -12,11 +12,10 @@ from convkit.geometry import check_volume
 from convkit.graph import value_and_grad
 from convkit.nn import FeatureExtractor, Module
 from convkit.plot.canvas import axes_or_new, check_axes, check_layer, input_sizes, label_of, times
+from convkit.seeding import LARGEST_KEY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_MAX_SEED = 2**64 - 1
 
 
 def receptive_field(
@@ -73,7 +72,7 @@ def receptive_field(
         raise ValueError(f"receptive_field: input_shape must be (C, H, W) or (C, L), not {shape}")
     size = (integer("receptive_field", "samples", samples, 1), *shape)
     check_volume("receptive_field", size, "the inputs")
-    x = np.random.default_rng(integer("receptive_field", "seed", seed, 0, _MAX_SEED)).normal(size=size)
+    x = np.random.default_rng(integer("receptive_field", "seed", seed, 0, LARGEST_KEY)).normal(size=size)
     strength = _strength(FeatureExtractor(model, layer), x)
     if not strength.any():
         raise ValueError(f"receptive_field: the middle of layer {layer!r} depends on no input")

@@ -25,10 +25,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit._version import __version__
-from convkit.errors import said
 from convkit.files import FilePath, check_regular, file_path, parse_json, write_whole
 from convkit.nn.init import at_most
-from convkit.nn.module import Module
+from convkit.nn.module import Module, check_module
 from convkit.nn.state import arranged
 
 if TYPE_CHECKING:
@@ -262,8 +261,7 @@ class Checkpoints:
 
 
 def _check_arguments(function: str, model: Any, path: Any) -> None:
-    if not isinstance(model, Module):
-        raise TypeError(f"{function}: model must be a Module, not {said(model)}")
+    check_module(function, model)
     file_path(function, "path", path)
 
 

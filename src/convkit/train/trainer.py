@@ -23,7 +23,7 @@ from convkit.files import FilePath, file_path
 from convkit.graph.step import compile_step
 from convkit.graph.trace import target_input
 from convkit.interrupt import Interruption
-from convkit.nn.module import Module
+from convkit.nn.module import Module, check_module
 from convkit.optim import Optimizer
 from convkit.train.callbacks import Callback, check_callbacks
 from convkit.train.checkpoint import Checkpoints
@@ -492,8 +492,7 @@ class Trainer:
 
 
 def _check_parts(model: Any, loss: Any, optimizer: Any) -> None:
-    if not isinstance(model, Module):
-        raise TypeError(f"Trainer: model must be a Module, not {said(model)}")
+    check_module("Trainer", model)
     if isinstance(loss, type) or not callable(loss):
         raise TypeError(f"Trainer: loss must be a function of outputs and targets, not {said(loss)}")
     if not isinstance(optimizer, Optimizer):
