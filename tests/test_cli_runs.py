@@ -120,21 +120,37 @@ def test_a_home_folder_is_found_by_all_commands(
 
 
 @posix
+def test_a_run_has_its_folder_in_the_home_folder(
+    data_folder: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(elsewhere)
+    assert main([*new_run(data_folder, "unused"), "--out=~/run"]) == 0
+    assert main(["train", SMALL, "--resume=~/run", "--epochs", str(EPOCHS), "--quiet"]) == 0
+    assert results(home / "run") == results(whole) and not list(elsewhere.iterdir())
+
+
+@posix
 @pytest.mark.parametrize(
-    "words",
+    ("words", "option"),
     [
-        ["train", SMALL, "--epochs", "1"],
-        ["train", "resnet20", "--dataset", "folder", "--epochs", "1"],
-        ["evaluate", "best.safetensors"],
-        ["evaluate", "best.safetensors", "--dataset", "folder"],
+        (["train", SMALL, "--epochs", "1"], "--data"),
+        (["train", "resnet20", "--dataset", "folder", "--epochs", "1"], "--data"),
+        (["train", SMALL, "--epochs", "1"], "--out"),
+        (["train", SMALL], "--resume"),
+        (["evaluate", "best.safetensors"], "--data"),
+        (["evaluate", "best.safetensors", "--dataset", "folder"], "--data"),
     ],
 )
 def test_the_home_of_nobody_is_refused(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], option: str
 ) -> None:
     monkeypatch.chdir(run)
-    line = refusal([*words, "--data=~nouser/x"], capsys)
-    assert line == f"convkit {words[0]}: --data: ~nouser/x begins with a home folder that is not known"
+    line = refusal([*words, f"{option}=~nouser/x"], capsys)
+    assert line == f"convkit {words[0]}: argument {option}: ~nouser/x begins with a home folder that is not known"
 
 
 # --- a folder is one run's ---
@@ -244,6 +260,33 @@ def test_of_two_runs_with_one_folder_the_second_is_refused(
     monkeypatch.setattr(training, "load", load)
     line = refusal([*new_run(data_folder, folder), "--seed", "3"], capsys)
     assert line == f"convkit train: --out: {folder} holds a run that was begun meanwhile; name another folder"
+
+
+@posix
+@pytest.mark.parametrize("option", ["--out", "--resume"])
+def test_one_run_at_a_time_trains_in_a_folder(
+    data_folder: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+) -> None:
+    """A second one would write its own epochs over those of the first, and between the lines of its log."""
+    folder, real, lines = tmp_path / "run", BestCheckpoint.on_epoch_end, []
+
+    def on_epoch_end(self: BestCheckpoint, *arguments: Any) -> None:
+        monkeypatch.setattr(BestCheckpoint, "on_epoch_end", real)
+        lines.append(refusal(going_on(folder), capsys))
+        real(self, *arguments)
+
+    if option == "--resume":
+        assert main([*new_run(data_folder, folder), "--epochs", "2"]) == 0
+    monkeypatch.setattr(BestCheckpoint, "on_epoch_end", on_epoch_end)
+    words = new_run(data_folder, folder) if option == "--out" else [*going_on(folder), "--epochs", str(EPOCHS)]
+    assert main(words) == 0
+    assert lines == [f"convkit train: --resume: another process is training in {folder}"]
+    assert (results(folder), log_of(folder)) == (results(whole), log_of(whole))
     assert (results(folder), log_of(folder)) == (results(whole), log_of(whole))
 
 

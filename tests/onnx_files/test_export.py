@@ -255,6 +255,37 @@ def test_a_model_without_a_shape_needs_one(tmp_path: Path) -> None:
         ck_onnx.save(nn.ReLU(), tmp_path / "model.onnx")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("model", "model.onnx", (3,)), TypeError, "onnx.save: model must be a Module, not 'model'"),
+        ((nn.ReLU(), 3, (3,)), TypeError, "onnx.save: path must be a path, as a str or os.PathLike, not 3"),
+        (
+            (nn.ReLU(), "model.onnx", 3),
+            TypeError,
+            "onnx.save: input_shape must be the sizes of one input's axes, not 3",
+        ),
+        ((nn.ReLU(), "model.onnx", "28"), TypeError, "onnx.save: input_shape must be .*, not '28'"),
+        ((nn.ReLU(), "model.onnx", (3, 0)), ValueError, "onnx.save: input_shape must be at least 1, not 0"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[Any, ...], error: type[Exception], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=f"^{message}$"):
+        ck_onnx.save(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("input_shape", [(), [4], np.array([4, 5])])
+def test_shapes_of_inputs_of_any_kind(tmp_path: Path, input_shape: Any) -> None:
+    """One that is empty, of a single number, was taken for none, and an array of two for neither true nor false."""
+    ck_onnx.save(nn.ReLU(), tmp_path / "model.onnx", input_shape)
+    x = np.float32([-1, 1]).reshape(2, *(1 for _ in input_shape)) * np.ones((2, *input_shape), np.float32)
+    np.testing.assert_array_equal(ck_onnx.load(tmp_path / "model.onnx")(x), np.maximum(x, 0))
+
+
 def in_onnxruntime(model: nn.Module, x: np.ndarray, folder: Path) -> np.ndarray:
     python = os.environ.get("CONVKIT_ORT_PYTHON")
     if not python:

@@ -24,6 +24,7 @@ from convkit.cli.names import (
     count,
     dataset,
     decay,
+    folder_path,
     model_entry,
     optimizer,
     path,
@@ -115,7 +116,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--data",
         metavar="auto|sample|DIR",
-        type=path,
+        type=folder_path,
         help="where the data set is: search for it and download it (auto, the default), the small sample "
         "that comes with convkit, or a folder; with --dataset folder the one that has folders train and test, and "
         "these a folder of pictures for each class",
@@ -163,8 +164,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--seed", metavar="N", type=seed, help="what weights, order, dropout and augmentation are drawn from"
     )
-    command.add_argument("--out", metavar="DIR", type=path, help="the run's folder (default: runs/MODEL-1, -2, …)")
-    command.add_argument("--resume", metavar="DIR", type=path, help="go on with the run of this folder")
+    command.add_argument(
+        "--out", metavar="DIR", type=folder_path, help="the run's folder (default: runs/MODEL-1, -2, …)"
+    )
+    command.add_argument("--resume", metavar="DIR", type=folder_path, help="go on with the run of this folder")
     command.add_argument("--quiet", action="store_true", help="say nothing but errors and notes")
     _add_threads(command)
     command.set_defaults(run=train)
@@ -179,7 +182,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--dataset", metavar="NAME", type=dataset, help="by default the one whose classes the weights name"
     )
-    command.add_argument("--data", metavar="auto|sample|DIR", type=path, default="auto", help="where the data set is")
+    command.add_argument(
+        "--data", metavar="auto|sample|DIR", type=folder_path, default="auto", help="where the data set is"
+    )
     command.add_argument("--batch-size", metavar="N", type=count, default=256, help="images looked at together")
     _add_threads(command)
     command.set_defaults(run=evaluate)

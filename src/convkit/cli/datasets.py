@@ -41,11 +41,9 @@ def load(
     Raises
     ------
     ValueError
-        For a folder that is not named, is in a home folder that is not known, or has no part for the split.
+        For a folder that is not named, or has no part for the split.
     """
-    if source not in ("auto", "sample"):
-        source = str(expanded(source))
-    elif name == FOLDER:
+    if name == FOLDER and source in ("auto", "sample"):
         raise ValueError("--dataset folder: --data must name the folder, with folders train and test of pictures in it")
     if name != FOLDER:
         return data.load(name, split, source, fallback_to_sample=fallback_to_sample)
@@ -55,14 +53,6 @@ def load(
             mode = "L" if channels == 1 else "RGB"
             return data.image_folder(place, (height, width), channels=mode, classes=classes), ""
     raise ValueError(f"--data: {source} should hold a folder {' or '.join(_PARTS[split])}, but holds none")
-
-
-def expanded(source: str) -> Path:
-    """The folder that was named, with the user's own or another's home for ~; ValueError for one of nobody."""
-    try:
-        return Path(source).expanduser()
-    except RuntimeError:
-        raise ValueError(f"--data: {source} begins with a home folder that is not known") from None
 
 
 def shape_of_pictures(entry: ModelEntry, size: int | None) -> tuple[int, int, int]:

@@ -1,17 +1,26 @@
 """The folder of a run: what is in it, who may begin there, and who may go on.
 
 ``config.json`` makes a folder one run's: it appears when training begins, whole, and of two processes that want the
-folder one gets it. Until the first checkpoint is there, a run writes no more than that, ``best.safetensors`` and one
-line of ``log.csv``, so a folder that holds more than these, but no checkpoint, has lost it.
+folder one gets it; on POSIX systems the folder is also locked while one trains there. Until the first checkpoint is
+there, a run writes no more than that, ``best.safetensors`` and one line of ``log.csv``, so a folder that holds more
+than these, but no checkpoint, has lost it.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from convkit.cli.output import note
 from convkit.files import write_new
 from convkit.train.checkpoint import previous_of
+
+if sys.platform != "win32":
+    import fcntl
 
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.safetensors"
@@ -54,6 +63,24 @@ def take(folder: Path, settings: str) -> None:
         write_new(folder / CONFIG, settings)
     except FileExistsError:
         raise ValueError(f"--out: {folder} holds a run that was begun meanwhile; name another folder") from None
+
+
+@contextmanager
+def alone_in(folder: Path, option: str) -> Iterator[None]:
+    """Let no other process train in a folder; the lock goes with the process, however that ends. Windows has none."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno == errno.EWOULDBLOCK:  # others come of file systems that cannot lock
+                raise ValueError(f"{option}: another process is training in {folder}") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def refuse_lost(folder: Path) -> None:

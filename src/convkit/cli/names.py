@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterable
 
 from convkit import data, optim
@@ -105,6 +106,14 @@ def path(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError(f"must be a path, not {text!r}")
     return text
+
+
+def folder_path(text: str) -> str:
+    """A path, with the user's own or another's home folder for ~, which a shell leaves as it is behind a =."""
+    place = os.path.expanduser(path(text))
+    if place.startswith("~"):
+        raise argparse.ArgumentTypeError(f"{text} begins with a home folder that is not known")
+    return place
 
 
 def count(text: str) -> int:

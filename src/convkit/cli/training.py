@@ -20,7 +20,7 @@ from typing import Any
 import convkit as ck
 from convkit import optim
 from convkit._version import __version__
-from convkit.cli.datasets import FOLDER, expanded, load, shape_of_pictures
+from convkit.cli.datasets import FOLDER, load, shape_of_pictures
 from convkit.cli.folders import (
     BEST,
     CHECKPOINT,
@@ -28,6 +28,7 @@ from convkit.cli.folders import (
     CURVES,
     LAST,
     LOG,
+    alone_in,
     checkpoint_in,
     new_folder,
     refuse_lost,
@@ -42,8 +43,8 @@ from convkit.cli.names import (
     count,
     dataset,
     decay,
+    folder_path,
     optimizer,
-    path,
     rate,
     schedule,
     seed,
@@ -87,7 +88,7 @@ class Config:
 PARSERS: dict[str, Callable[[str], Any]] = {
     "model": str,
     "dataset": dataset,
-    "data": path,
+    "data": folder_path,
     "epochs": count,
     "batch_size": count,
     "lr": rate,
@@ -137,26 +138,27 @@ def train(options: argparse.Namespace) -> int:
         images = f"{len(train_set):,} training and {len(test_set):,} test images"
         say(f"{config.dataset}: {images} from {train_set.source}")
     model.classes = list(train_set.classes)
-    history = trainer.fit(
-        entry.samples(train_set),
-        validation=entry.samples(test_set),
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        augment=chain,
-        callbacks=[
-            _Settings(folder, config, new=options.resume is None),
-            BestCheckpoint(folder / BEST, "val_accuracy"),
-            CSVLog(folder / LOG),
-        ],
-        checkpoint=folder / CHECKPOINT,
-        resume=None if options.resume is None else checkpoint_in(folder),
-        verbose=0 if options.quiet else 1,
-    )
-    with trainer.averaged():
-        ck.save(model, folder / LAST)
-    if len(history) and find_spec("matplotlib"):
-        _draw(history, folder / CURVES)
+    with alone_in(folder, "--out" if options.resume is None else "--resume"):
+        history = trainer.fit(
+            entry.samples(train_set),
+            validation=entry.samples(test_set),
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            augment=chain,
+            callbacks=[
+                _Settings(folder, config, new=options.resume is None),
+                BestCheckpoint(folder / BEST, "val_accuracy"),
+                CSVLog(folder / LOG),
+            ],
+            checkpoint=folder / CHECKPOINT,
+            resume=None if options.resume is None else checkpoint_in(folder),
+            verbose=0 if options.quiet else 1,
+        )
+        with trainer.averaged():
+            ck.save(model, folder / LAST)
+        if len(history) and find_spec("matplotlib"):
+            _draw(history, folder / CURVES)
     if history.interrupted:
         note(f"go on with: convkit train {config.model} --resume {folder}")
         return 130
@@ -274,5 +276,5 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     names = [field.name for field in fields(Config) if field.name != "model"]
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     if given.get("data", "auto") not in ("auto", "sample"):
-        given["data"] = str(expanded(given["data"]).absolute())  # a run may be resumed from elsewhere
+        given["data"] = str(Path(given["data"]).absolute())  # a run may be resumed from elsewhere
     return given

@@ -16,12 +16,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from convkit.errors import integer
-from convkit.files import write_whole
+from convkit.errors import axis_sizes
+from convkit.files import file_path, write_whole
 from convkit.geometry import Pairs, Windows, transposed_output_size
 from convkit.graph.symbols import Graph, Node, Symbol
 from convkit.graph.trace import symbols_of
-from convkit.nn.module import Module
+from convkit.nn.module import Module, check_module
 from convkit.ops import activation, conv, elementwise, linear, loss, norm, pool, resize, shape
 from convkit.ops.base import Primitive, Spec
 from convkit.parameter import Buffer, Parameter
@@ -46,22 +46,26 @@ def save(model: Module, path: str | os.PathLike[str], input_shape: Sequence[int]
 
     Raises
     ------
+    TypeError
+        Where `model` is no Module, `path` no path, or `input_shape` no sequence of integers.
     ValueError
         Without an input shape; for ops that ONNX has no operator for and what depends on how many images a batch has,
         by name; and where `onnx.checker` finds fault with the file.
     OSError
         When the file cannot be written; a file that was there stays as it was.
     """
-    given = input_shape or model.input_shape
+    check_module("onnx.save", model)
+    place = file_path("onnx.save", "path", path)
+    given = model.input_shape if input_shape is None else input_shape
     if given is None:
         raise ValueError("onnx.save: input_shape is needed, as in save(model, path, (1, 28, 28))")
-    one = tuple(integer("onnx.save", "input_shape", n, 1) for n in given)
+    one = axis_sizes("onnx.save", "input_shape", given, 1)
     proto = _Writer(model, one).write()
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ValueError(f"onnx.save: the file of {type(model).__name__} would not be valid: {error}") from error
-    write_whole(path, proto.SerializeToString())
+    write_whole(place, proto.SerializeToString())
 
 
 class _Writer:
