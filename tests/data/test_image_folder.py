@@ -6,6 +6,7 @@ import os
 import struct
 import sys
 import threading
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -378,6 +379,20 @@ def test_pieces_of_a_picture_without_content_are_damage(pets: Path) -> None:
     (pets / "cat" / "a.png").write_bytes(content[:-12] + piece + content[-12:])
     with pytest.raises(ValueError, match=r"cat/a\.png is a damaged picture: "):
         image_folder(pets, 16).images[0]
+
+
+def test_a_piece_that_says_it_is_huge_takes_no_memory(pets: Path) -> None:
+    path = pets / "cat" / "a.png"
+    content = path.read_bytes()
+    place = content.index(b"IDAT") - 4
+    path.write_bytes(content[:place] + struct.pack(">I", 2**31 - 1) + content[place + 4 :])
+    image_folder(pets, 16).images[1]  # whatever reading needs once
+    tracemalloc.start()
+    try:
+        image_folder(pets, 16).images[0]
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # An array that is not there -----------------------------------------------------------------------

@@ -7,6 +7,7 @@ the one that is trained on. Pillow, of the extra ``images``, decodes.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -188,23 +189,23 @@ def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | Non
     """
     image_module = require("PIL.Image", "images", "reading pictures")
     check_regular(path)
-    with open(path, "rb") as file:  # raises Python's own clear errors for what is missing, forbidden or a folder
-        try:
-            with image_module.open(file, formats=formats) as picture:
-                most = image_module.MAX_IMAGE_PIXELS
-                if most is not None and prod(picture.size) > most:  # where Pillow warns: a few bytes claim gigabytes
-                    came = f"{picture.height} × {picture.width} pixels"
-                    raise image_module.DecompressionBombError(f"{came}, the limit being {most} pixels")
-                picture.load()
-                upright = _upright(image_module, picture)
-                return _opaque(image_module, _eight_bits(image_module, upright)).convert(mode)
-        except image_module.DecompressionBombError as error:
-            raise ValueError(f"{os.fspath(path)} is too large a picture: {error}") from error
-        except image_module.UnidentifiedImageError as error:
-            kinds = f"a {' or '.join(formats)} file" if formats else "a picture that Pillow reads"
-            raise ValueError(f"{os.fspath(path)} is not {kinds}") from error
-        except _DAMAGE as error:
-            raise ValueError(f"{os.fspath(path)} is a damaged picture: {error}") from error
+    content = Path(path).read_bytes()  # of which Pillow cannot ask for more than there is, whatever a header says
+    try:
+        with image_module.open(io.BytesIO(content), formats=formats) as picture:
+            most = image_module.MAX_IMAGE_PIXELS
+            if most is not None and prod(picture.size) > most:  # where Pillow warns: a few bytes claim gigabytes
+                came = f"{picture.height} × {picture.width} pixels"
+                raise image_module.DecompressionBombError(f"{came}, the limit being {most} pixels")
+            picture.load()
+            upright = _upright(image_module, picture)
+            return _opaque(image_module, _eight_bits(image_module, upright)).convert(mode)
+    except image_module.DecompressionBombError as error:
+        raise ValueError(f"{os.fspath(path)} is too large a picture: {error}") from error
+    except image_module.UnidentifiedImageError as error:
+        kinds = f"a {' or '.join(formats)} file" if formats else "a picture that Pillow reads"
+        raise ValueError(f"{os.fspath(path)} is not {kinds}") from error
+    except _DAMAGE as error:
+        raise ValueError(f"{os.fspath(path)} is a damaged picture: {error}") from error
 
 
 def _upright(image_module: Any, picture: Any) -> Any:
