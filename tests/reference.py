@@ -436,12 +436,16 @@ def _logistic(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
+def _one_plus_tanh(u: float) -> float:
+    return 1 + math.tanh(u) if u > -1 else 2 * math.exp(2 * u) / (1 + math.exp(2 * u))  # where the two cancel
+
+
 def _gelu_tanh(x: float) -> float:
-    return math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    return 0.5 * x * _one_plus_tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
 
 
 def _gelu_tanh_slope(x: float) -> float:
-    t = _gelu_tanh(x)
+    t = math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
 
 
@@ -459,15 +463,15 @@ SCALAR_ACTIVATIONS: dict[str, tuple[Callable[..., float], Callable[..., float]]]
         lambda x: x * _normal_distribution(x),
         lambda x: _normal_distribution(x) + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi),
     ),
-    "gelu_tanh": (lambda x: 0.5 * x * (1 + _gelu_tanh(x)), _gelu_tanh_slope),
+    "gelu_tanh": (_gelu_tanh, _gelu_tanh_slope),
     "silu": (lambda x: x * _logistic(x), lambda x: _logistic(x) * (1 + x * (1 - _logistic(x)))),
     "softplus": (
         lambda x, beta=1.0, threshold=20.0: x if beta * x > threshold else math.log1p(math.exp(beta * x)) / beta,
         lambda x, beta=1.0, threshold=20.0: 1.0 if beta * x > threshold else _logistic(beta * x),
     ),
-    "hardsigmoid": (lambda x: min(max(x / 6 + 0.5, 0.0), 1.0), lambda x: 1 / 6 if -3 < x < 3 else 0.0),
+    "hardsigmoid": (lambda x: min(max((x + 3) / 6, 0.0), 1.0), lambda x: 1 / 6 if -3 < x < 3 else 0.0),
     "hardswish": (
-        lambda x: x * min(max(x / 6 + 0.5, 0.0), 1.0),
+        lambda x: x * min(max((x + 3) / 6, 0.0), 1.0),
         lambda x: 0.0 if x <= -3 else 1.0 if x >= 3 else x / 3 + 0.5,
     ),
     "hardtanh": (

@@ -533,6 +533,21 @@ def test_other_pictures_are_brought_into_shape(tmp_path: Path) -> None:
     assert read_pictures(names[:1], (3, 10, 20))[1].shape == (1, 3, 10, 20)
 
 
+@pytest.mark.parametrize("size", [(64, 200), (200, 64), (50, 50)])
+def test_pictures_are_seen_as_in_training(tmp_path: Path, size: tuple[int, int]) -> None:
+    """They were squeezed into the network's form, of which a folder's pictures are cut out."""
+    images = pytest.importorskip("PIL.Image")
+    from convkit.cli.pictures import read_pictures
+
+    (tmp_path / "pets" / "cat").mkdir(parents=True)
+    path = tmp_path / "pets" / "cat" / "a.png"
+    images.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+    for channels, mode in ((3, "RGB"), (1, "L")):
+        _, seen = read_pictures([str(path)], (channels, 32, 24))
+        trained = data.image_folder(tmp_path / "pets", (32, 24), channels=mode).images[:]
+        np.testing.assert_array_equal(seen, trained)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

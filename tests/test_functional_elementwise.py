@@ -138,6 +138,9 @@ def test_dropout_draws_from_its_seed() -> None:
     np.testing.assert_array_equal(y, F.dropout(x, 0.3, seed=1))
     assert (y != F.dropout(x, 0.3, seed=2)).any()
     np.testing.assert_array_equal(F.dropout_backward(x, 0.3, seed=1), y)  # the same mask, the same scale
+    for backward in (F.dropout_backward, F.dropout2d_backward):  # of no seed, the mask would be another
+        with pytest.raises(TypeError, match=f"^{backward.__name__}: seed must be an integer, not None$"):
+            backward(np.ones((2, 3, 4), np.float32), seed=None)
     assert (F.dropout(x, 0.3) != F.dropout(x, 0.3)).any()
     ones = np.ones((50, 60))
     single = F.dropout(ones.astype(np.float32), 0.3, seed=1)

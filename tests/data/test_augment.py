@@ -428,6 +428,9 @@ def test_labels_that_mixup_cannot_blend() -> None:
         MixUp(3)(images, np.array([1, 2, 3]), generator)
     with pytest.raises(ValueError, match=r"MixUp: labels must be .* not float64 of shape \(3, 4\)"):
         MixUp(3)(images, np.zeros((3, 4)), generator)
+    for value in (7.0, -0.1, np.nan):
+        with pytest.raises(ValueError, match="MixUp: labels must be probabilities, from 0 to 1, and not NaN"):
+            MixUp(3)(images, np.full((3, 3), value), generator)
 
 
 def test_a_shift_or_crop_larger_than_the_image() -> None:

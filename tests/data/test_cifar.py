@@ -365,3 +365,11 @@ def test_a_mirror_that_gives_something_else_is_not_believed(tmp_path: Path, mirr
     with pytest.raises(DataNotFound, match=r"cifar-10-binary\.tar\.gz: not the published file"):
         cifar10("train")
     assert not list((tmp_path / "cache" / "convkit" / "cifar10").iterdir())
+
+
+@pytest.mark.parametrize("function", [cifar10, cifar100])
+def test_errors_say_which_set_and_what_there_is_of_it(function: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{function.__name__}: split must be 'train' or 'test', not 'val'$"):
+        function("val")
+    with pytest.raises(DataNotFound, match=r": source must be 'auto' or a folder, but there is no folder sampel$"):
+        function("train", "sampel")

@@ -452,6 +452,14 @@ def test_arguments_that_cannot_be_are_named(arguments: tuple[Any, ...], error: t
         load(*arguments)
 
 
+@pytest.mark.parametrize("function", [fashion_mnist, mnist])
+def test_errors_name_the_function_that_was_called(function: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{function.__name__}: split must be 'train' or 'test', not 'val'$"):
+        function("val")
+    with pytest.raises(TypeError, match=f"^{function.__name__}: source must be a path"):
+        function("train", 3)
+
+
 def test_labels_that_cifar100_has_not_are_named() -> None:
     with pytest.raises(ValueError, match=r"cifar100: labels must be 'fine' or 'coarse', not array\("):
         sources.cifar100("train", labels=np.zeros(2))  # type: ignore[arg-type]

@@ -40,6 +40,7 @@ def test_top_one_is_accuracy_on_random_scores() -> None:
 def test_undefined_scores_are_never_right() -> None:
     broken = np.full((3, 3), np.nan)
     assert not TopK(2)(broken, np.arange(3)).any()
+    assert not TopK(2)(np.array([[np.nan, 1, 2]]), np.array([0])).any()
     assert not Accuracy()(broken, np.arange(3)).any()
 
 

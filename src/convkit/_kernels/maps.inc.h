@@ -54,16 +54,17 @@ ALWAYS_INLINE REAL NAME(gelu_slope)(REAL x)
     return (REAL)0.5 * NAME(erfc_of)(x * (REAL)-SQRT_HALF) + x * density;
 }
 
-ALWAYS_INLINE REAL NAME(gelu_tanh)(REAL x)
+/* What takes the place of Φ(x), (1 + tanh u) / 2 = σ(2u), which below 0 has no terms that cancel. */
+ALWAYS_INLINE REAL NAME(gelu_tanh_share)(REAL x)
 {
-    return NAME(tanh_of)((REAL)SQRT_2_OVER_PI * (x + (REAL)GELU_CUBE * x * x * x));
+    return NAME(sigmoid_of)((REAL)(2 * SQRT_2_OVER_PI) * (x + (REAL)GELU_CUBE * x * x * x));
 }
 
 ALWAYS_INLINE REAL NAME(gelu_tanh_slope)(REAL x)
 {
-    REAL t = NAME(gelu_tanh)(x);
-    REAL inner = (REAL)SQRT_2_OVER_PI * (1 + 3 * (REAL)GELU_CUBE * x * x);
-    return (REAL)0.5 * (1 + t) + (REAL)0.5 * x * (1 - t * t) * inner;
+    REAL s = NAME(gelu_tanh_share)(x);
+    REAL inner = (REAL)(2 * SQRT_2_OVER_PI) * (1 + 3 * (REAL)GELU_CUBE * x * x);
+    return s + x * (s * (1 - s)) * inner;
 }
 
 ALWAYS_INLINE REAL NAME(silu_slope)(REAL x)
@@ -86,7 +87,7 @@ ALWAYS_INLINE REAL NAME(softplus_slope)(REAL x, REAL p, REAL q)
     return t > q ? (REAL)1 : NAME(sigmoid_of)(t);
 }
 
-ALWAYS_INLINE REAL NAME(hard_sigmoid)(REAL x) { return NAME(clamp)(x / 6 + (REAL)0.5, 0, 1); }
+ALWAYS_INLINE REAL NAME(hard_sigmoid)(REAL x) { return NAME(clamp)(x + 3, 0, 6) / 6; }
 
 ALWAYS_INLINE REAL NAME(hard_swish_slope)(REAL x)
 {
@@ -121,7 +122,7 @@ ACTIVATION(elu, NAME(elu_of)(x, p, 1), NAME(elu_slope)(x, p, 1))
 ACTIVATION(selu, NAME(elu_of)(x, (REAL)SELU_ALPHA, (REAL)SELU_SCALE),
            NAME(elu_slope)(x, (REAL)SELU_ALPHA, (REAL)SELU_SCALE))
 ACTIVATION(gelu, NAME(gelu_of)(x), NAME(gelu_slope)(x))
-ACTIVATION(gelu_by_tanh, (REAL)0.5 * x * (1 + NAME(gelu_tanh)(x)), NAME(gelu_tanh_slope)(x))
+ACTIVATION(gelu_by_tanh, x *NAME(gelu_tanh_share)(x), NAME(gelu_tanh_slope)(x))
 ACTIVATION(silu, x * NAME(sigmoid_of)(x), NAME(silu_slope)(x))
 ACTIVATION(softplus, NAME(softplus_of)(x, p, q), NAME(softplus_slope)(x, p, q))
 ACTIVATION(hard_sigmoid_map, NAME(hard_sigmoid)(x), x > -3 && x < 3 ? (REAL)1 / 6 : (REAL)0)

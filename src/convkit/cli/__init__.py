@@ -198,8 +198,9 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         description="Name what is in pictures: for each one a line with the likeliest classes and their "
         "probabilities. Pictures are PNG, JPEG or whatever else Pillow reads, or IDX files of one or many. "
         "A picture is turned upright, laid on white where it is transparent, converted to the network's "
-        "colours (grey for the networks of MNIST) and resized to its input. MNIST and Fashion-MNIST show "
-        "light things on black: for dark ones on white add --invert. IDX files are taken as they are.",
+        "colours (grey for the networks of MNIST), and its middle resized to the network's input. MNIST and "
+        "Fashion-MNIST show light things on black: for dark ones on white add --invert. IDX files are taken as they "
+        "are.",
     )
     command.add_argument(
         "file", metavar="MODEL-FILE", type=path, help="weights of `convkit train`: best.safetensors, for example"

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convkit.data import read_idx
-from convkit.data.pictures import decode
-from convkit.errors import require
+from convkit.data.pictures import read_picture
 from convkit.files import check_regular
 
 # How IDX files begin, plain and compressed; no picture does.
@@ -23,7 +22,8 @@ def read_pictures(paths: Sequence[str], shape: tuple[int, ...], invert: bool = F
     paths : sequence of str
         The files. An IDX file holds one picture (H, W), many (N, H, W), or many with channels (N, C, H, W),
         of uint8 and of the right size. What Pillow reads is turned upright (by its EXIF tag), laid on white
-        where it is transparent, converted to grey or to RGB, and resized, whatever its proportions were.
+        where it is transparent, converted to grey or to RGB, and made what `convkit.data.image_folder` makes of it:
+        its shorter side resized, its middle cut out.
     shape : tuple of int
         Channels (1 or 3), height and width that the network wants.
     invert : bool
@@ -56,7 +56,8 @@ def read_pictures(paths: Sequence[str], shape: tuple[int, ...], invert: bool = F
             images.append(found)
         else:
             names.append(path)
-            images.append(_from_picture(path, shape))
+            image = read_picture(path, (shape[1], shape[2]), None, "L" if shape[0] == 1 else "RGB")
+            images.append(image[None])
     joined = np.concatenate(images)
     return names, 255 - joined if invert else joined
 
@@ -68,11 +69,3 @@ def _from_idx(path: str, shape: tuple[int, ...]) -> np.ndarray:
         size = " × ".join(map(str, shape))
         raise ValueError(f"{path}: expected uint8 pictures of {size}, got {array.dtype} of shape {array.shape}")
     return array.reshape(-1, *shape)
-
-
-def _from_picture(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    channels, height, width = shape
-    picture = decode(path, "L" if channels == 1 else "RGB")
-    lanczos = require("PIL.Image", "images", "reading pictures").Resampling.LANCZOS
-    pixels = np.asarray(picture.resize((width, height), lanczos)).reshape(1, height, width, channels)
-    return pixels.transpose(0, 3, 1, 2)

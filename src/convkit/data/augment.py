@@ -333,7 +333,7 @@ class MixUp:
     ------
     TypeError, ValueError
         For numbers out of range; when called, for labels that are neither integers from 0 to classes - 1 nor rows
-        of probabilities.
+        of floats from 0 to 1.
 
     References
     ----------
@@ -371,6 +371,8 @@ class MixUp:
             rows[np.arange(len(labels)), labels] = 1
             return rows
         if labels.dtype.kind == "f" and labels.shape[1:] == (self.classes,):
+            if not ((labels >= 0) & (labels <= 1)).all():
+                raise ValueError("MixUp: labels must be probabilities, from 0 to 1, and not NaN")
             return labels.astype(np.float32, copy=False)
         raise ValueError(
             f"MixUp: labels must be integers (N,) or probabilities (N, {self.classes}), "

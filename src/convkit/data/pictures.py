@@ -137,16 +137,7 @@ class PictureFiles:
 
     def _decoded(self, path: Path) -> np.ndarray:
         """One image (C, H, W)."""
-        picture = decode(path, self.channels, FORMATS)
-        height, width = self.crop
-        resized = _covering(picture.height, picture.width, self.crop, self.resize)
-        if prod(resized) > _MOST_PIXELS:
-            came = f"{picture.height} × {picture.width} pixels"
-            raise ValueError(f"{path} of {came} is too narrow: it would have to be made {resized[0]} × {resized[1]}")
-        left, top = round((resized[1] - width) / 2), round((resized[0] - height) / 2)
-        bilinear = require("PIL.Image", "images", "reading pictures").Resampling.BILINEAR
-        picture = picture.resize(resized[::-1], bilinear).crop((left, top, left + width, top + height))
-        return np.asarray(picture).reshape(height, width, -1).transpose(2, 0, 1)
+        return read_picture(path, self.crop, self.resize, self.channels, FORMATS)
 
 
 def picture_form(
@@ -164,6 +155,30 @@ def _paths(value: Any) -> list[Path]:
     if isinstance(value, (str, bytes, os.PathLike)) or not np.iterable(value):
         raise TypeError(f"PictureFiles: paths must be a sequence of paths, not {said(value)}")
     return [Path(file_path("PictureFiles", f"paths[{place}]", path)) for place, path in enumerate(value)]
+
+
+def read_picture(
+    path: str | os.PathLike[str],
+    crop: tuple[int, int],
+    resize: int | None,
+    channels: str,
+    formats: Sequence[str] | None = None,
+) -> np.ndarray:
+    """One image (C, H, W) of uint8: the middle of a picture whose shorter side was resized.
+
+    Arguments as of `PictureFiles` and `decode`, errors as of `decode`, and ValueError for a picture so narrow that it
+    would become huge.
+    """
+    picture = decode(path, channels, formats)
+    height, width = crop
+    resized = _covering(picture.height, picture.width, crop, resize)
+    if prod(resized) > _MOST_PIXELS:
+        came = f"{picture.height} × {picture.width} pixels"
+        raise ValueError(f"{path} of {came} is too narrow: it would have to be made {resized[0]} × {resized[1]}")
+    left, top = round((resized[1] - width) / 2), round((resized[0] - height) / 2)
+    bilinear = require("PIL.Image", "images", "reading pictures").Resampling.BILINEAR
+    picture = picture.resize(resized[::-1], bilinear).crop((left, top, left + width, top + height))
+    return np.asarray(picture).reshape(height, width, -1).transpose(2, 0, 1)
 
 
 def decode(path: str | os.PathLike[str], mode: str, formats: Sequence[str] | None = None) -> Any:

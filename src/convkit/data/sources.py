@@ -136,6 +136,8 @@ def fashion_mnist(split: Split, source: str | os.PathLike[str] = "auto") -> Data
 
     Raises
     ------
+    TypeError, ValueError
+        If the split is unknown, or `source` no path.
     DataNotFound
         If it is nowhere.
     IdxError
@@ -146,7 +148,7 @@ def fashion_mnist(split: Split, source: str | os.PathLike[str] = "auto") -> Data
     Xiao, Rasul, Vollgraf 2017: Fashion-MNIST: a novel image dataset for benchmarking machine learning
     algorithms. arXiv:1708.07747.
     """
-    return load("fashion-mnist", split, source)[0]
+    return _loaded("fashion_mnist", "fashion-mnist", split, source)[0]
 
 
 def mnist(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
@@ -166,6 +168,8 @@ def mnist(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
 
     Raises
     ------
+    TypeError, ValueError
+        If the split is unknown, or `source` no path.
     DataNotFound
         If it is nowhere.
     IdxError
@@ -176,7 +180,7 @@ def mnist(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
     LeCun, Bottou, Bengio, Haffner 1998: Gradient-based learning applied to document recognition,
     section III.A.
     """
-    return load("mnist", split, source)[0]
+    return _loaded("mnist", "mnist", split, source)[0]
 
 
 def cifar10(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
@@ -199,6 +203,8 @@ def cifar10(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
 
     Raises
     ------
+    TypeError, ValueError
+        If the split is unknown, or `source` no path.
     DataNotFound
         If it is nowhere.
     CifarError
@@ -208,7 +214,7 @@ def cifar10(split: Split, source: str | os.PathLike[str] = "auto") -> Dataset:
     ----------
     Krizhevsky 2009: Learning multiple layers of features from tiny images. Technical report, University of Toronto.
     """
-    return load("cifar10", split, source)[0]
+    return _loaded("cifar10", "cifar10", split, source)[0]
 
 
 def cifar100(
@@ -233,8 +239,8 @@ def cifar100(
 
     Raises
     ------
-    ValueError
-        For other `labels`.
+    TypeError, ValueError
+        If the split or `labels` are unknown, or `source` is no path.
     DataNotFound
         If it is nowhere.
     CifarError
@@ -245,7 +251,7 @@ def cifar100(
     Krizhevsky 2009: Learning multiple layers of features from tiny images. Technical report, University of Toronto.
     """
     one_of("cifar100", "labels", labels, ("fine", "coarse"))
-    return load("cifar100" if labels == "fine" else "cifar100-coarse", split, source)[0]
+    return _loaded("cifar100", "cifar100" if labels == "fine" else "cifar100-coarse", split, source)[0]
 
 
 def load(
@@ -282,11 +288,19 @@ def load(
     IdxError, CifarError
         If a file is damaged.
     """
-    collection = COLLECTIONS.get(name.replace("_", "-")) if isinstance(name, str) else None
-    if collection is None:
+    known = name.replace("_", "-") if isinstance(name, str) else ""
+    if known not in COLLECTIONS:
         raise ValueError(f"load: name must be one of {', '.join(COLLECTIONS)}, not {said(name)}")
-    one_of("load", "split", split, tuple(_PREFIXES))
-    folder = file_path("load", "source", source)
+    return _loaded("load", known, split, source, fallback_to_sample)
+
+
+def _loaded(
+    function: str, name: str, split: Split, source: str | os.PathLike[str], fallback_to_sample: bool = False
+) -> tuple[Dataset, str]:
+    """What `load` returns, for the function that was called."""
+    collection = COLLECTIONS[name]
+    one_of(function, "split", split, tuple(_PREFIXES))
+    folder = file_path(function, "source", source)
     if source == "sample":
         return _sample(collection, split), ""
     if source != "auto":
@@ -390,9 +404,8 @@ def _advice(collection: Collection, looked: list[str]) -> str:
 
 def _from_given(folder: Path, collection: Collection, split: Split) -> Dataset:
     if not folder.is_dir():
-        raise DataNotFound(
-            f"{collection.name}: source must be 'auto', 'sample' or a folder, but there is no folder {folder}"
-        )
+        known = "'auto', 'sample' or a folder" if collection.sampled else "'auto' or a folder"
+        raise DataNotFound(f"{collection.name}: source must be {known}, but there is no folder {folder}")
     return collection.read(folder, split)
 
 

@@ -16,6 +16,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     ----------
     x : array of float32 or float64, any shape
     negative_slope : float
+        Finite, and not negative.
 
     Returns
     -------
@@ -62,6 +63,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     ----------
     x : array of float32 or float64, any shape
     alpha : float
+        Finite, and not negative.
 
     Returns
     -------
@@ -195,8 +197,9 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     ----------
     x : array of float32 or float64, any shape
     beta : float
-        Above 0.
+        Finite, and above 0.
     threshold : float
+        Finite, and not negative.
 
     Returns
     -------
@@ -329,6 +332,7 @@ def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
     ----------
     x : array of float32 or float64, any shape
     min_val, max_val : float
+        The first below the second.
 
     Returns
     -------

@@ -290,6 +290,7 @@ def dropout_backward(grad_output: Any, p: float = 0.5, *, seed: int) -> Any:
     TypeError, ValueError
         As `dropout`.
     """
+    seed = errors.integer("dropout_backward", "seed", seed, 0)
     return _dropout("dropout_backward", "grad_output", grad_output, p, seed)
 
 
@@ -335,6 +336,7 @@ def dropout2d_backward(grad_output: Any, p: float = 0.5, *, seed: int) -> Any:
     TypeError, ValueError
         As `dropout2d`.
     """
+    seed = errors.integer("dropout2d_backward", "seed", seed, 0)
     return _channel_dropout("dropout2d_backward", "grad_output", grad_output, p, seed)
 
 

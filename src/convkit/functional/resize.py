@@ -165,7 +165,7 @@ def interpolate(
     linear = _is_linear(function, "x", x.shape, mode, align_corners)
     rank = len(x.shape) - 2
     if (size is None) == (scale_factor is None):
-        raise ValueError(f"{function}: one of size and scale_factor must be given, not both")
+        raise ValueError(f"{function}: exactly one of size and scale_factor must be given")
     if size is not None:
         out = errors.integers(function, "size", size, rank, 1)
     else:

@@ -56,7 +56,7 @@ def convolve1d(x: Any, kernel: Any, mode: str = "valid", stride: int = 1) -> Any
     """The convolution of mathematics: ``y[t] = Σ_k kernel[k] · x[t - k]``, the kernel turned round.
 
     Parameters, modes and errors as in `correlate1d`.  'same' gives the n middle values of the wide convolution,
-    beginning with number (m - 1) // 2, as NumPy and SciPy do.
+    beginning with number (m - 1) // 2, as SciPy does, and NumPy for m <= n.
     """
     return _slide("convolve1d", 1, x, kernel, mode, stride, flip=True)
 

@@ -519,14 +519,21 @@ def compile_step(
     _check_traceable(where, model, loss_fn)
     if not hasattr(optimizer, "check_groups"):
         raise TypeError(f"{where}: optimizer must be an Optimizer, not {said(optimizer)}")
+    check_limits(where, clip_norm, clip_value, ema_decay, accumulate)
+    integer(where, "seed", seed, 0)
+    outputs, check_finite = flag(where, "outputs", outputs), flag(where, "check_finite", check_finite)
+    return CompiledStep(
+        model, loss_fn, optimizer, outputs, clip_norm, clip_value, ema_decay, accumulate, seed, check_finite
+    )
+
+
+def check_limits(
+    where: str, clip_norm: float | None, clip_value: float | None, ema_decay: float | None, accumulate: int
+) -> None:
+    """Refuse what these cannot be."""
     integer(where, "accumulate", accumulate, 1)
     for name, limit in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
         if limit is not None and not real(where, name, limit) > 0:
             raise ValueError(f"{where}: {name} must be positive, not {limit}")
     if ema_decay is not None:
         number(where, "ema_decay", ema_decay, below=1.0)
-    integer(where, "seed", seed, 0)
-    outputs, check_finite = flag(where, "outputs", outputs), flag(where, "check_finite", check_finite)
-    return CompiledStep(
-        model, loss_fn, optimizer, outputs, clip_norm, clip_value, ema_decay, accumulate, seed, check_finite
-    )

@@ -91,7 +91,7 @@ def _sliced(layers: list[Module], index: slice) -> list[Module]:
 class FeatureExtractor(Module):
     """A model that returns what some of its layers return, instead of what it does.
 
-    Layers behind the last one asked for are not computed.  Parameters are the model's own.
+    Layers behind the last one asked for are not computed, but the input must fit them.  Parameters are the model's own.
 
     Shape: x as the model takes it → what the layer returns; a tuple for a sequence of layers.
 

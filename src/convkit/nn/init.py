@@ -1,6 +1,7 @@
 """Initial values of weights, drawn from the process-wide generator.
 
-For a weight of shape (O, I, *k), fan_in = I·prod(k) and fan_out = O·prod(k).
+For a weight of shape (O, I, *k), fan_in = I·prod(k) and fan_out = O·prod(k): by its axes, whatever the layer. Those of
+transposed convolutions are (in_channels, out_channels / groups, *k), so that their fans change places.
 """
 
 from __future__ import annotations

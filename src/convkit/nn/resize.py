@@ -83,7 +83,7 @@ class Upsample(Module):
         self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool = False
     ) -> None:
         if (size is None) == (scale_factor is None):
-            raise ValueError("Upsample: one of size and scale_factor must be given, not both")
+            raise ValueError("Upsample: exactly one of size and scale_factor must be given")
         self.size = None if size is None else _sizes("size", size)
         self.scale_factor = None if scale_factor is None else _sizes("scale_factor", scale_factor)
         self.mode = one_of("Upsample", "mode", mode, ("nearest", "linear", "bilinear", "trilinear"))

@@ -74,7 +74,7 @@ class TopK:
         score = np.take_along_axis(outputs, chosen, axis=1)
         before = np.arange(outputs.shape[1]).reshape(-1, *[1] * (outputs.ndim - 2)) < chosen
         ahead = (outputs > score) | ((outputs == score) & before) | np.isnan(outputs)
-        return is_class & (np.count_nonzero(ahead, axis=1) < self.k)
+        return is_class & ~np.isnan(score[:, 0]) & (np.count_nonzero(ahead, axis=1) < self.k)
 
 
 class Accuracy(TopK):

@@ -20,7 +20,7 @@ from convkit.data.augment import Augmentation
 from convkit.data.pictures import PictureFiles
 from convkit.errors import LARGEST_INTEGER, integer, is_figure, said, view
 from convkit.files import FilePath, file_path
-from convkit.graph.step import compile_step
+from convkit.graph.step import check_limits, compile_step
 from convkit.graph.trace import target_input
 from convkit.interrupt import Interruption
 from convkit.nn.module import Module, check_module
@@ -68,7 +68,8 @@ class Trainer:
     ------
     TypeError, ValueError
         For a model that is no Module, a loss that cannot be called, an optimizer that is no Optimizer, metrics that
-        are neither known names nor callables, and an `accumulate` below 1.
+        are neither known names nor callables, limits that are not positive, an `ema_decay` outside [0, 1), and an
+        `accumulate` below 1.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Trainer:
         accumulate: int = 1,
     ) -> None:
         _check_parts(model, loss, optimizer)
+        check_limits("Trainer", clip_norm, clip_value, ema_decay, accumulate)
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -91,7 +93,7 @@ class Trainer:
         self.clip_norm = clip_norm
         self.clip_value = clip_value
         self.ema_decay = ema_decay
-        self.accumulate = integer("Trainer", "accumulate", accumulate, 1)
+        self.accumulate = int(accumulate)
         self.history = History()
         self.epoch = self.batch = 0
         self._means = self._no_means()
