@@ -75,6 +75,16 @@ def test_activations_over_their_whole_range(oracle: str, name: str, constants: A
     assert np.isnan(getattr(F, name)(np.full(19, np.nan, dtype), *constants)).all()
 
 
+@dtypes
+@activations
+def test_slopes_far_from_zero(oracle: str, name: str, constants: Any, dtype: Any) -> None:
+    far = np.geomspace(1e3, np.finfo(dtype).max / 2, 50).astype(dtype)
+    backward = getattr(F, f"{name}_backward")
+    for x in (far, -far):
+        slope = backward(np.ones_like(x), x, *constants)
+        np.testing.assert_allclose(slope, np.full_like(x, slope[0]), atol=1e-30)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -413,3 +413,17 @@ def test_offsets_beyond_32_bits(run_apart: Callable[..., None]) -> None:
         """,
         gigabytes=14,
     )
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_gradients_of_weights_meet_what_their_windows_meet(groups: int, value: float) -> None:
+    """What is not finite in the first and the last row stays with the taps that see it, depthwise too."""
+    grad = np.ones((1, 2, 4, 4), np.float32)
+    for row, tap in ((0, 0), (5, 2)):
+        x = np.ones((1, 2, 6, 6), np.float32)
+        x[:, :, row] = value
+        weight = np.zeros((2, 2 // groups, 3, 3), np.float32)
+        _, grad_weight, _ = F.conv2d_backward(grad, x, weight, groups=groups)
+        finite = np.isfinite(grad_weight).all((0, 1, 3))
+        assert finite.tolist() == [tap != 0, True, tap != 2]

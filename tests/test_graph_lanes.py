@@ -208,3 +208,33 @@ def test_a_mean_over_more_than_256_taps_in_lanes(dtype: type) -> None:
     windows = x[:, 0, :36, :36].reshape(32, 2, 18, 2, 18).mean((2, 4), dtype=np.float64)
     expected = windows[:, None] * model[0].weight.value.astype(np.float64).reshape(4, 1, 1)
     np.testing.assert_allclose(model(x), expected, rtol=32 * np.finfo(dtype).eps)  # 256 terms one after the other
+
+
+@pytest.mark.parametrize("kind", [nn.MaxPool2d, nn.AvgPool2d])
+@pytest.mark.parametrize("kernel_size", [(2, 2), (1, 2), (2, 1), (3, 2), (2, 3)])
+@pytest.mark.parametrize("stride", [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2), (2, 3)])
+def test_pooling_of_any_stride_trains_as_in_the_ordinary_layout(kind: Any, kernel_size: Any, stride: Any) -> None:
+    """Gradients of windows that overlap along rows only were not added up, where columns were in pairs."""
+    for padding in (0, (kernel_size[0] // 2, kernel_size[1] // 2)):
+        ck.set_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 3, 2), kind(kernel_size, stride, padding), nn.Flatten()).astype("float64")
+        x = np.random.default_rng(0).standard_normal((16, 1, 8, 7))
+        targets = np.random.default_rng(1).standard_normal(model(x).shape)
+        compute = ck.value_and_grad(model, nn.MSELoss(), inputs=True)
+        _, grads, grad_x = compute(x, targets)
+        parts = [compute(x[i : i + 1], targets[i : i + 1]) for i in range(16)]
+        np.testing.assert_allclose(grad_x, np.concatenate([part[2] for part in parts]) / 16, atol=1e-12)
+        for name, grad in grads.items():
+            np.testing.assert_allclose(grad, np.mean([part[1][name] for part in parts], axis=0), atol=1e-12)
+
+
+def test_one_window_may_have_any_stride() -> None:
+    x = np.random.default_rng(0).standard_normal((16, 1, 6, 6)).astype("f4")
+    ck.set_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, stride=2**62), nn.Flatten())
+    targets = np.zeros((16, 2), np.float32)
+    _, grads = ck.value_and_grad(model, nn.MSELoss())(x, targets)
+    model[0].stride = (9, 9)
+    _, expected = ck.value_and_grad(model, nn.MSELoss())(x, targets)
+    for name, grad in grads.items():
+        np.testing.assert_array_equal(grad, expected[name])

@@ -160,6 +160,31 @@ def test_threads_that_end_hand_back_scratch_memory_and_teams() -> None:
     assert more_megabytes - megabytes < 20  # a thread's scratch, let alone its stack, would be more after so many
 
 
+@linux
+def test_a_system_without_keys_for_threads() -> None:
+    """Where none was left at import, scratch memory was noted under another library's key: the interpreter's own."""
+    code = """
+        import ctypes
+        import numpy as np
+        ctypes.CDLL("libgomp.so.1")  # which ends the process where it finds none
+        c, key = ctypes.CDLL(None), ctypes.c_uint()
+        c.pthread_getspecific.restype = ctypes.c_void_p
+        taken = []
+        while c.pthread_key_create(ctypes.byref(key), None) == 0:
+            taken.append(key.value)
+        def kept():
+            return [c.pthread_getspecific(ctypes.c_uint(number)) for number in range(taken[-1])]
+        before = kept()
+        from convkit._kernels import conv, core
+        for number in taken[-50:]:
+            c.pthread_key_delete(ctypes.c_uint(number))
+        x, w, y = np.ones((1, 4, 20, 20)), np.ones((4, 4, 3, 3)), np.empty((1, 4, 18, 18))
+        conv.ConvForward(x, w, None, y, (1, 1), (0, 0), (1, 1), 1).run()
+        assert (y == 36).all() and kept() == before
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
 def test_threads_that_use_a_model_for_the_first_time_share_its_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where a second thread is as far as the first before that has noted anything."""
     traced: list[int] = []

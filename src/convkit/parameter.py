@@ -141,6 +141,11 @@ class Parameter(_Owned):
         self._owner = weakref.ref(owner)
         return True
 
+    def release(self, owner: Any) -> None:
+        """Let others claim what `owner` had."""
+        if self._owner is not None and self._owner() is owner:
+            self._owner = None
+
 
 class Buffer(_Owned):
     """An array that belongs to a model's state but is not trained: saved and loaded with the weights."""

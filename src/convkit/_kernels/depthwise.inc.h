@@ -191,12 +191,24 @@ static void NAME(depthwise_dots_square)(int64_t rows, int64_t n, const REAL *x, 
         VEC above = zero, middle = zero;
         for (int64_t i = 0; i < rows + 2; i++) {
             const VEC d = i < rows ? NAME(load_upto)(n - j, dy + i * ldy + j) : zero;
+            VEC v[3];
             UNROLL
-            for (int k = 0; k < 3; k++) {
-                const VEC v = NAME(load_upto)(n - j, x + tap_at[k] + i * row_step + j);
-                acc[k] += d * v;
-                acc[3 + k] += middle * v;
-                acc[6 + k] += above * v;
+            for (int k = 0; k < 3; k++)
+                v[k] = NAME(load_upto)(n - j, x + tap_at[k] + i * row_step + j);
+            if (i < rows) { /* no products with 0 of what may be infinite */
+                UNROLL
+                for (int k = 0; k < 3; k++)
+                    acc[k] += d * v[k];
+            }
+            if (i >= 1 && i <= rows) {
+                UNROLL
+                for (int k = 0; k < 3; k++)
+                    acc[3 + k] += middle * v[k];
+            }
+            if (i >= 2) {
+                UNROLL
+                for (int k = 0; k < 3; k++)
+                    acc[6 + k] += above * v[k];
             }
             above = middle;
             middle = d;

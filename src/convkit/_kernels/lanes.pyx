@@ -275,7 +275,7 @@ cdef class PoolWindows:
             f.row_share = <const double *> address(kept[3])
             f.column_share = <const double *> address(kept[4])
         f.pairs = (kernel[-1] == stride[-1] == f.kernel_rows == 2 and dilation[-1] == f.dilation == 1 and low[-1] == 0
-                   and high_tap.min(initial=2) == 2)
+                   and high_tap.min(initial=2) == 2 and not f.add)
         self.arrays = kept
 
 
@@ -815,7 +815,7 @@ cdef class LaneWeightGrad(Kernel):
         f.padded_step = product(padded_size) * width
         f.out_columns = out_size[-1]
         f.out_rows = product(out_size[:-1])
-        f.column_step = stride[-1] * width
+        f.column_step = stride[-1] * width if f.out_columns > 1 else 0  # strides have no end where one window is
         places = np.zeros(1, np.int64)
         for n, k, d in zip(padded_size, kernel, dilation, strict=True):
             places = np.add.outer(places * n, np.arange(k) * d).reshape(-1)

@@ -63,8 +63,9 @@ ALWAYS_INLINE REAL NAME(gelu_tanh_share)(REAL x)
 ALWAYS_INLINE REAL NAME(gelu_tanh_slope)(REAL x)
 {
     REAL s = NAME(gelu_tanh_share)(x);
-    REAL inner = (REAL)(2 * SQRT_2_OVER_PI) * (1 + 3 * (REAL)GELU_CUBE * x * x);
-    return s + x * (s * (1 - s)) * inner;
+    REAL near = NAME(clamp)(x, -64, 64); /* beyond, s (1 - s) is 0, and x² may be infinite */
+    REAL inner = (REAL)(2 * SQRT_2_OVER_PI) * (1 + 3 * (REAL)GELU_CUBE * near * near);
+    return s + near * (s * (1 - s)) * inner;
 }
 
 ALWAYS_INLINE REAL NAME(silu_slope)(REAL x)

@@ -47,9 +47,18 @@ static inline void *aligned_memory(size_t bytes)
 }
 static inline void free_aligned(void *memory) { free(memory); }
 
+/* Where the system has no key left, threads keep their memory until the process ends. */
 static pthread_key_t until_thread_ends;
-static inline void when_threads_end(void (*release)(void *)) { pthread_key_create(&until_thread_ends, release); }
-static inline void release_with_thread(void *kept) { pthread_setspecific(until_thread_ends, kept); }
+static int have_key;
+static inline void when_threads_end(void (*release)(void *))
+{
+    have_key = !pthread_key_create(&until_thread_ends, release);
+}
+static inline void release_with_thread(void *kept)
+{
+    if (have_key)
+        pthread_setspecific(until_thread_ends, kept);
+}
 
 static inline void watch_forks(void (*before)(void), void (*in_child)(void)) { pthread_atfork(before, NULL, in_child); }
 

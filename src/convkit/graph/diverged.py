@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from convkit.nn.module import Module
 
 
+class Diverged(FloatingPointError):
+    """What training raises where a value is not finite; those of others are theirs."""
+
+
 def first_not_finite(
     model: Module, graph: Graph, loss: Symbol, inputs: Sequence[np.ndarray], seed: int, step: int
 ) -> str:

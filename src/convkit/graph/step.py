@@ -14,7 +14,7 @@ import numpy as np
 from convkit._kernels import update as kernels
 from convkit.errors import FLOATS, flag, held, integer, number, real, said, shape, view
 from convkit.graph.differentiate import differentiate
-from convkit.graph.diverged import first_not_finite
+from convkit.graph.diverged import Diverged, first_not_finite
 from convkit.graph.memory import ALIGNMENT, aligned_empty
 from convkit.graph.plan import Plan, PlanCache, spec_of
 from convkit.graph.rewrite import reorder
@@ -56,7 +56,9 @@ def _trace_loss(
 
     graph, loss = trace(forward, specs, model.dtype_for(specs[:n_inputs]), training)
     name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
-    [loss_symbol] = symbols_of(name, loss)
+    loss_symbol, *others = symbols_of(name, loss)
+    if others:
+        raise ValueError(f"{name}: a loss must be one number, of shape (), not {1 + len(others)} of them")
     if loss_symbol.shape != ():
         raise ValueError(f"{name}: a loss must be one number, of shape (), not of shape {loss_symbol.shape}")
     inputs, result = model_results[0]
@@ -189,6 +191,8 @@ class CompiledStep:
         Updates done; with `accumulate` fewer than calls.
     outputs : array, tuple of arrays or None
         What the model returned for the last batch, before the update; None unless made with ``outputs=True``.
+    averaging : bool
+        Whether the model has its averages, see `averaged`.
     """
 
     def __init__(
@@ -217,6 +221,7 @@ class CompiledStep:
         self._accumulate = accumulate
         self._check_finite = check_finite
         self._calls = 0
+        self.averaging = False
         self._cache = PlanCache(model)
         optimizer.check_groups(model.parameters())
         self._segments = self._make_segments()
@@ -228,8 +233,12 @@ class CompiledStep:
 
     # --- parameters in flat memory ---------------------------------------------------------------------------
 
+    def _rule(self) -> tuple[Any, ...]:
+        """What of the optimiser decides how segments are laid out."""
+        return self.optimizer.weight_decay, self.optimizer.groups, self.optimizer.slots
+
     def _make_segments(self) -> list[Segment]:
-        self._dtype = self.model.dtype
+        self._dtype, self._laid_by = self.model.dtype, self._rule()
         grouped: dict[Any, dict[str, Parameter]] = {}
         for name, parameter in self._trainable().items():
             # A parameter that lives in another step's memory is updated where it is, on its own.
@@ -244,24 +253,39 @@ class CompiledStep:
         return {name: p for name, p in self.model.parameters().items() if p.trainable}
 
     def _follow_changes(self) -> None:
-        """Lay the segments out anew where parameters were frozen, replaced, converted or moved away meanwhile.
+        """Lay the segments out anew where parameters were frozen, replaced, converted or moved away meanwhile, or the
+        optimiser's decay.
 
         Slots of parameters that are still there keep their values.
         """
-        if structure.version == self._version and self._cache.is_current():
+        same_rule = self._rule() == self._laid_by
+        if same_rule and structure.version == self._version and self._cache.is_current():
             return
-        laid_out = {name: p for segment in self._segments for name, (p, _) in segment.members.items()}
-        if laid_out != self._trainable() or not all(segment.is_in_place() for segment in self._segments):
-            kept = {
-                key: values
-                for key, values in self._slots().items()
-                if laid_out[key.partition("/")[2]] is self._trainable().get(key.partition("/")[2])
-            }
+        in_place = all(segment.is_in_place() for segment in self._segments)
+        if not (same_rule and in_place and self._laid_out() == self._trainable()):
+            kept = self._kept()
             self._segments = self._make_segments()
             self._sums = self._zero_sums()
             self._restore_slots({**self._slots(), **kept})
         self._version = structure.version
         self._dtype = self.model.dtype
+
+    def let_go(self) -> None:
+        """Let another step move the parameters into its memory."""
+        for parameter in self._laid_out().values():
+            parameter.release(self)
+
+    def _laid_out(self) -> dict[str, Parameter]:
+        return {name: p for segment in self._segments for name, (p, _) in segment.members.items()}
+
+    def _kept(self) -> dict[str, np.ndarray]:
+        """The slots of parameters that are still there, and trained."""
+        laid_out, trainable = self._laid_out(), self._trainable()
+        return {
+            key: values
+            for key, values in self._slots().items()
+            if laid_out[key.partition("/")[2]] is trainable.get(key.partition("/")[2])
+        }
 
     def _segment(self, members: dict[str, Parameter], lr_scale: float, weight_decay: float, in_place: bool) -> Segment:
         dtype = self._dtype
@@ -291,6 +315,10 @@ class CompiledStep:
 
     def __call__(self, x: Any, *targets: Any) -> float:
         """Train on one batch and return its loss (before the update)."""
+        if self.averaging:
+            raise RuntimeError(
+                "step: the model has its averages, of which training would go on; leave `averaged` first"
+            )
         self._follow_changes()
         arrays, n_inputs = _arrays("step", self.model, self._dtype, x, targets)
         specs = tuple(spec_of(array) for array in arrays)
@@ -300,7 +328,7 @@ class CompiledStep:
         if self._check_finite and not self._is_finite(float(loss)):
             traced = _trace_loss(self.model, self.loss_fn, specs, n_inputs)
             first = first_not_finite(self.model, traced.graph, traced.loss, arrays, self.seed, self._calls)
-            raise FloatingPointError(f"step: the loss is {float(loss)}; the first that is not finite is {first}")
+            raise Diverged(f"step: the loss is {float(loss)}; the first that is not finite is {first}")
         self._calls += 1
         if self._keep_outputs:
             self.outputs = tuple(outputs) if plan.several else outputs[0]
@@ -361,17 +389,19 @@ class CompiledStep:
     def _update_segment(self, segment: Segment, lr: float) -> None:
         if self._ema_decay is not None:
             segment.slots[LAG] -= segment.values
-        self.optimizer.update(
-            segment.values,
-            segment.grads,
-            segment.slots,
-            lr=lr * segment.lr_scale,
-            weight_decay=segment.weight_decay,
-            count=self.count,
-        )
-        if self._ema_decay is not None:
-            segment.slots[LAG] += segment.values
-            segment.slots[LAG] *= self._ema_decay
+        try:
+            self.optimizer.update(
+                segment.values,
+                segment.grads,
+                segment.slots,
+                lr=lr * segment.lr_scale,
+                weight_decay=segment.weight_decay,
+                count=self.count,
+            )
+        finally:
+            if self._ema_decay is not None:
+                segment.slots[LAG] += segment.values
+                segment.slots[LAG] *= self._ema_decay
 
     def _clip(self, limit: float) -> None:
         norm = self._norm()
@@ -380,14 +410,16 @@ class CompiledStep:
                 kernels.scale(segment.grads, limit / norm)
 
     def _norm(self) -> float:
-        """The Euclidean norm of the gradient, where squares would overflow, too."""
-        norm = math.sqrt(sum(kernels.sum_of_squares(segment.grads) for segment in self._segments))
+        """The Euclidean norm of the gradient, where squares would overflow, too; however segments are laid out."""
+        found = {name: segment.grad_of(name).reshape(-1) for segment in self._segments for name in segment.members}
+        grads = [found[name] for name in self._trainable()]
+        norm = math.sqrt(sum(map(kernels.sum_of_squares, grads)))
         if norm < math.inf:
             return norm
-        largest = max(float(np.abs(segment.grads).max()) for segment in self._segments)
+        largest = max(float(np.abs(grad).max(initial=0)) for grad in grads)
         if not largest < math.inf:
             return norm
-        return largest * math.sqrt(sum(float(np.square(segment.grads / largest).sum()) for segment in self._segments))
+        return largest * math.sqrt(sum(float(np.square(grad / largest).sum()) for grad in grads))
 
     # --- averaged weights ------------------------------------------------------------------------------------
 
@@ -395,7 +427,8 @@ class CompiledStep:
     def averaged(self) -> Iterator[None]:
         """Within a `with` block the model has the averages of its weights (of all updates, by `ema_decay`).
 
-        Running moments and other buffers are not averaged.  The block is for evaluation and saving, not for training.
+        Running moments and other buffers are not averaged.  The block is for evaluation and saving, not for training;
+        another one within it changes nothing.
 
         Raises
         ------
@@ -404,23 +437,34 @@ class CompiledStep:
         """
         if self._ema_decay is None:
             raise ValueError("averaged: no averages are kept; give ema_decay when the training begins")
+        if self.averaging:
+            yield
+            return
         self._follow_changes()
-        trained = [(p, p.value.copy()) for segment in self._segments for p, _ in segment.members.values()]
-        for segment in self._segments:
-            np.subtract(segment.values, segment.slots[LAG], out=segment.values)
-        structure.count_write()
+        trained = [(p, p.value.copy()) for p in self._laid_out().values()]
         try:
+            self.averaging = True
+            for segment in self._segments:
+                np.subtract(segment.values, segment.slots[LAG], out=segment.values)
+            structure.count_write()
             yield
         finally:
             for parameter, values in trained:
                 parameter.assign(values)
+            self.averaging = False
 
     # --- state -----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """What the step remembers besides the model: the counts, and every slot of the optimiser by parameter."""
-        self._follow_changes()
-        return {"count": np.array(self.count), "calls": np.array(self._calls), **self._slots()}
+        counts = {"count": np.array(self.count), "calls": np.array(self._calls)}
+        return counts | self._no_slots() | self._kept()
+
+    def _no_slots(self) -> dict[str, np.ndarray]:
+        """The slots of all that is trained, as they are at first."""
+        names = self.optimizer.slots if self._ema_decay is None else (*self.optimizer.slots, LAG)
+        names = (*names, "accumulated") if self._accumulate > 1 else names
+        return {f"{slot}/{name}": np.zeros_like(p.data) for slot in names for name, p in self._trainable().items()}
 
     def _slots(self) -> dict[str, np.ndarray]:
         state = {}
@@ -442,6 +486,12 @@ class CompiledStep:
             raise ValueError(f"load_state_dict: the state has {', '.join(unexpected)}, which this step does not")
         arrays = {name: _slot_values(name, state[name], values) for name, values in expected.items()}
         count, calls = (integer("load_state_dict", name, arrays[name][()], 0) for name in ("count", "calls"))
+        if count != calls // self._accumulate:
+            raise ValueError(
+                f"load_state_dict: the state is of {count} updates in {calls} calls, which accumulate="
+                f"{self._accumulate} does not give"
+            )
+        self._follow_changes()
         self.count, self._calls = count, calls
         self._restore_slots(arrays)
 

@@ -20,6 +20,7 @@ from convkit.data.augment import Augmentation
 from convkit.data.pictures import PictureFiles
 from convkit.errors import LARGEST_INTEGER, integer, is_figure, said, view
 from convkit.files import FilePath, file_path
+from convkit.graph.diverged import Diverged
 from convkit.graph.step import check_limits, compile_step
 from convkit.graph.trace import target_input
 from convkit.interrupt import Interruption
@@ -30,7 +31,7 @@ from convkit.train.checkpoint import Checkpoints
 from convkit.train.feed import Feed
 from convkit.train.history import History
 from convkit.train.metrics import Means, Metric, named
-from convkit.train.progress import reporter
+from convkit.train.progress import Silent, reporter
 
 
 class Trainer:
@@ -98,6 +99,7 @@ class Trainer:
         self.epoch = self.batch = 0
         self._means = self._no_means()
         self._step: Any = None
+        self._diverged = False
         self._checkpoints = Checkpoints()
 
     def fit(
@@ -179,13 +181,27 @@ class Trainer:
         feed = Feed("fit", train, batch_size, seed, augment)
         held_out = None if validation is None else Feed("fit", validation, batch_size, None)
         batches = feed.batches()
-        self._begin(batches, seed, batch_size, augment, callbacks)
-        self._feeds = {"train": feed, "validation": held_out}
-        if resume is not None:
-            self._resume(resume, epochs)
-        if isinstance(train, Dataset):
-            self.model.classes = list(train.classes)
+        with self._schedule_of(batches):
+            with self._kept_if_refused():
+                self._begin(batches, seed, batch_size, augment, callbacks)
+                self._feeds = {"train": feed, "validation": held_out}
+                if resume is not None:
+                    self._resume(resume, epochs)
+            if isinstance(train, Dataset):
+                self.model.classes = list(train.classes)
+            self._run(feed, held_out, epochs, batches, checkpoint, show)
+        return self.history
 
+    def _run(
+        self,
+        feed: Feed,
+        held_out: Feed | None,
+        epochs: int,
+        batches: int | None,
+        checkpoint: FilePath | None,
+        show: Silent,
+    ) -> None:
+        """The epochs that are left of a run."""
         with Interruption() as interruption:
             try:
                 self._tell("on_fit_begin")
@@ -230,7 +246,6 @@ class Trainer:
         if self.history.interrupted:
             show.say(self._where(epochs, batches, checkpoint))
         self._tell("on_fit_end")
-        return self.history
 
     def evaluate(self, data: Any, batch_size: int = 256) -> dict[str, float]:
         """Return the loss and the metrics of the model on data.
@@ -286,9 +301,12 @@ class Trainer:
             raise ValueError(f"predict: x must be arrays of one length, not of {lengths}")
         starts = range(0, max(lengths[0], 1), batch_size)  # of nothing, one empty batch: it has a shape too
         parts = [self.model(*(array[start : start + batch_size] for array in inputs)) for start in starts]
-        if isinstance(parts[0], tuple):
-            return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return np.concatenate(parts)
+        several = isinstance(parts[0], tuple)
+        results = list(zip(*parts, strict=True)) if several else [parts]
+        if any(array.ndim == 0 for array in results[0]):
+            raise ValueError("predict: the model's outputs must have a first axis of samples, not be of shape ()")
+        joined = tuple(np.concatenate(arrays) for arrays in results)
+        return joined if several else joined[0]
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the model have the averages of its weights within a ``with`` block, where `ema_decay` was given.
@@ -317,12 +335,20 @@ class Trainer:
         OSError
             When the file cannot be written; a file that was there stays as it was.
         RuntimeError
-            Before `fit` has begun a run.
+            Before `fit` has begun a run, after it has diverged, and within `averaged`.
         TypeError, ValueError
             For what a callback gave as its state, or put into the history, that `resume` could not take.
         """
         if self._step is None:
             raise RuntimeError("save_checkpoint: there is no run to save before fit has begun one")
+        if self._diverged:
+            raise RuntimeError(
+                "save_checkpoint: the run has diverged, and ended; its last checkpoint is from before that"
+            )
+        if self._step.averaging:
+            raise RuntimeError(
+                "save_checkpoint: the model has its averages, which are not trained; leave `averaged` first"
+            )
         progress = {
             "settings": self._settings | self._data_settings(),
             "epoch": self.epoch,
@@ -333,6 +359,7 @@ class Trainer:
                 name: _plain(f"the state of {name}", callback.state_dict())
                 for name, callback in self._named_callbacks()
             },
+            "frozen": self._frozen(),
         }
         _check_position("save_checkpoint: this cannot be resumed, since the run's", progress)
         self._checkpoints.save(path, self.model, self._step, progress)
@@ -346,9 +373,8 @@ class Trainer:
         callbacks: Sequence[Callback],
     ) -> None:
         """Set everything to the beginning of a run, the optimiser included."""
-        if batches is not None:
-            self.optimizer.bind(batches / self.accumulate)
-        self._step = None  # the step of an earlier run lets go of the parameters
+        if self._step is not None:
+            self._step.let_go()
         self._step = compile_step(
             self.model,
             self.loss,
@@ -370,6 +396,7 @@ class Trainer:
             **_settings_of("clip_value", self.clip_value),
             **_settings_of("ema_decay", self.ema_decay),
             "accumulate": self.accumulate,
+            **(_settings_of("frozen", tuple(frozen)) if (frozen := self._frozen()) else {}),
             **_settings_of("loss", self.loss, look_inside=True),
             **_settings_of("optimizer", self.optimizer, look_inside=True),
             **(_settings_of("augment", tuple(augment)) if augment else {}),
@@ -380,7 +407,38 @@ class Trainer:
         self._means = self._no_means()
         self.history = History()
         self.epoch = self.batch = 0
-        self._stopping = False
+        self._stopping = self._diverged = False
+
+    @contextmanager
+    def _schedule_of(self, batches: int | None) -> Iterator[None]:
+        """Let a schedule know how long epochs are, for this run alone: the optimiser may serve others."""
+        given = self.optimizer.schedule
+        if batches is not None:
+            self.optimizer.bind(batches / self.accumulate)
+        bound = self.optimizer.schedule
+        try:
+            yield
+        finally:
+            if self.optimizer.schedule is bound:
+                self.optimizer.schedule = given
+
+    @contextmanager
+    def _kept_if_refused(self) -> Iterator[None]:
+        """Stay with the earlier run, its history and averages, where a new one cannot begin."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.update(before)
+            raise
+
+    def _frozen(self) -> list[str]:
+        return [name for name, parameter in self.model.parameters().items() if not parameter.trainable]
+
+    def _freeze(self, names: Sequence[str]) -> None:
+        """Freeze these parameters, and thaw all others."""
+        for name, parameter in self.model.parameters().items():
+            parameter.trainable = name not in names
 
     def _resume(self, path: FilePath, epochs: int) -> None:
         def check(progress: dict[str, Any]) -> None:
@@ -398,8 +456,14 @@ class Trainer:
                 raise ValueError(
                     f"fit: epochs must be at least {begun}, which the run of {os.fspath(path)} has begun, not {epochs}"
                 )
+            self._freeze(progress.get("frozen", frozen))
 
-        progress = self._checkpoints.load(path, self.model, self._step, check)
+        frozen = self._frozen()
+        try:
+            progress = self._checkpoints.load(path, self.model, self._step, check)
+        except BaseException:
+            self._freeze(frozen)
+            raise
         self.epoch, self.batch = progress["epoch"], progress["batch"]
         self._means.sums = progress["means"]
         self.history = History(progress["history"])
@@ -426,11 +490,13 @@ class Trainer:
         try:
             yield
             self._check_finite(good)
-        except FloatingPointError as error:
+        except Diverged as error:
             updates = self._step.count
+            self._diverged = True
             self.model.load_state_dict(good)
             if averages:
-                self._step.load_state_dict(averages)
+                now = self._step.state_dict()  # parameters may have been frozen or thawed meanwhile
+                self._step.load_state_dict(now | {name: averages[name] for name in now.keys() & averages.keys()})
             held = ""
             if checkpoint is not None and Path(checkpoint).absolute() in self._checkpoints.own:
                 held = f", and {os.fspath(checkpoint)} holds the run as it was then"
@@ -444,10 +510,10 @@ class Trainer:
         """Refuse parameters that are not finite, and buffers that were before (a constant mask need not be)."""
         for name, parameter in self.model.parameters().items():
             if parameter.trainable and not np.isfinite(parameter.value).all():
-                raise FloatingPointError(f"step: the update has left {name} not finite")
+                raise Diverged(f"step: the update has left {name} not finite")
         for name, buffer in self.model.buffers().items():
             if not np.isfinite(buffer.value).all() and np.isfinite(good[name]).all():
-                raise FloatingPointError(f"step: the forward pass has left {name} not finite")
+                raise Diverged(f"step: the forward pass has left {name} not finite")
 
     def _named_callbacks(self) -> Iterable[tuple[str, Callback]]:
         """Callbacks with names that stay the same from run to run: class, and which of that class."""
@@ -538,6 +604,9 @@ def _check_position(complaint: str, progress: dict[str, Any]) -> None:
             refuse("history")
     if not all(isinstance(state, dict) for state in progress["callbacks"].values()):
         refuse("callbacks")
+    frozen = progress.get("frozen", [])
+    if not (isinstance(frozen, list) and all(isinstance(name, str) for name in frozen)):
+        refuse("frozen")
 
 
 def _settings_of(name: str, value: Any, look_inside: bool = False) -> dict[str, Any]:
