@@ -133,6 +133,14 @@ def test_running_moments_are_written_where_they_lie(other: Any) -> None:
         F.batch_norm(FLOATS, [0.0], [1.0], training=True)
 
 
+def test_an_array_without_masked_values_is_one_like_others() -> None:
+    unmasked = np.ma.masked_array(FLOATS)
+    assert np.shares_memory(errors.view("f", "x", unmasked), FLOATS)
+    np.testing.assert_array_equal(make_model()(np.ma.masked_array(FLOATS, FLOATS > 9)), make_model()(FLOATS))
+    with pytest.raises(TypeError, match="^relu: x must be a float32 or float64 array, not "):
+        F.relu(np.ma.masked_array([(1, 2.0)], [(True, False)], "i4, f4"))  # of records
+
+
 def refusals() -> list[Any]:
     step = ck.compile_step(make_model(), nn.CrossEntropyLoss(), optim.SGD(0.1))
     trainer = ck.Trainer(make_model(), nn.CrossEntropyLoss(), optim.SGD(0.1))
@@ -154,6 +162,9 @@ def refusals() -> list[Any]:
 
 @pytest.mark.parametrize(("where", "call"), refusals(), ids=lambda value: value if isinstance(value, str) else "")
 def test_what_will_not_become_an_array_is_refused_by_name(where: str, call: Any) -> None:
+    masked = np.ma.masked_array(np.ones(12), np.arange(12) == 3)
+    with pytest.raises(ValueError, match=rf"^{where} must be an array without masked values; fill them, as by filled"):
+        call(masked)
     for value, kind, reason in [
         (Guarded(), TypeError, "it records gradients: detach it first"),
         (OnAnotherDevice(), TypeError, ".*device"),

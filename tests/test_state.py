@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -175,6 +177,58 @@ def test_parts_of_a_training_steps_memory_are_exchanged() -> None:
     model.load_state_dict({"0.weight": model[1].weight.value, "1.weight": both[8:24].reshape(4, 4)})
     assert_loaded(model, {"0.weight": state["1.weight"], "1.weight": expected})
     assert step.model is model
+
+
+class Tagged(ck.Parameter):
+    """A parameter that remembers more than its values."""
+
+    def __init__(self, values: Any, tag: list[str]) -> None:
+        super().__init__(values)
+        self.tag = tag
+
+
+COPIES = [copy.copy, copy.deepcopy, lambda owned: pickle.loads(pickle.dumps(owned))]
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_copied_parameter_is_of_its_class_with_values_of_its_own(copied: Callable[[Any], Any]) -> None:
+    parameter = Tagged([1.0, 2.0], ["a"])
+    parameter.trainable = False
+    twin = copied(parameter)
+    assert type(twin) is Tagged
+    assert twin.tag == ["a"]
+    assert not twin.trainable
+    twin.assign([3, 4])
+    assert parameter.value.tolist() == [1, 2]
+    assert twin.value.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_copy_is_trained_apart_from_the_parameter_that_a_step_owns(copied: Callable[[Any], Any]) -> None:
+    model, x, y = nn.Linear(2, 2), np.ones((3, 2), "f"), np.zeros((3, 2), "f")
+    step = ck.compile_step(model, nn.MSELoss(), ck.optim.SGD(0.1))
+    step(x, y)
+    other = nn.Linear(2, 2)
+    other.weight = copied(model.weight)
+    before = other.weight.value.copy()
+    step(x, y)
+    np.testing.assert_array_equal(other.weight.value, before)
+    ck.compile_step(other, nn.MSELoss(), ck.optim.SGD(0.1))(x, y)
+    assert not np.array_equal(other.weight.value, before)
+
+
+def test_a_copied_buffer_has_values_of_its_own() -> None:
+    buffer = nn.Buffer([1.0])
+    copy.copy(buffer).assign([2.0])
+    assert buffer.value.tolist() == [1]
+
+
+def test_parameters_are_no_arrays_and_a_message_says_how_to_come_by_one() -> None:
+    model = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=r"^Linear\.load_state_dict: weight .* a parameter by its value: write \.value"):
+        model.load_state_dict(model.parameters())
+    with pytest.raises(TypeError, match="NumPy takes a buffer by its value"):
+        np.exp(nn.Buffer([1.0]))
 
 
 TOO_LARGE: list[Any] = [

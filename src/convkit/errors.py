@@ -144,10 +144,12 @@ def view(function: str, argument: str, value: Any) -> np.ndarray:
     """`value` as an array of whatever dtype: the one place where other libraries' arrays become NumPy's.
 
     The same memory, where `value` has memory to show: by ``__array__``, ``__array_interface__``, the buffer protocol or
-    DLPack. Numbers and lists of them become new arrays.
+    DLPack. Numbers and lists of them become new arrays. Masked values are refused: they would count as what lies below.
     """
     if type(value) is np.ndarray:
         return value
+    if isinstance(value, np.ndarray) and _has_masked(value):
+        raise ValueError(f"{function}: {argument} must be an array without masked values; fill them, as by filled(0)")
     try:
         shows = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
         return np.from_dlpack(value) if hasattr(value, "__dlpack__") and not shows else np.asarray(value)
@@ -155,6 +157,11 @@ def view(function: str, argument: str, value: Any) -> np.ndarray:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         came = type(value).__name__
         raise kind(f"{function}: {argument} must be what NumPy can read, but this {came} is not: {error}") from error
+
+
+def _has_masked(array: np.ndarray) -> bool:
+    """Tell whether values are masked; of records, which nothing here takes, NumPy cannot say so."""
+    return isinstance(array, np.ma.MaskedArray) and array.dtype.names is None and bool(np.ma.is_masked(array))
 
 
 def array(function: str, argument: str, value: Any) -> np.ndarray:

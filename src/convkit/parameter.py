@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -95,6 +95,20 @@ class _Owned(Operand):
         self._data = storage
         structure.bump()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+    def __copy__(self) -> Any:
+        """One of the same class whose values are its own, as those of a copied array; other attributes are shared."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__getstate__(), _data=self._data.copy())
+        return twin
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        if active_recorder() is None:
+            raise TypeError(f"NumPy takes a {type(self).__name__.lower()} by its value: write .value behind it")
+        super().__array__()
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name or '?'}, shape={self.shape}, dtype={self.dtype})"
 
@@ -128,10 +142,7 @@ class Parameter(_Owned):
             structure.bump()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_owner": None}  # in the process that it is sent to, nobody owns its memory
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
-        return Parameter(self._data, self._trainable)
+        return {**super().__getstate__(), "_owner": None}  # nobody owns the memory of a copy
 
     def claim(self, owner: Any) -> bool:
         """Let `owner` move the values into a buffer of its own, unless another living owner already has."""

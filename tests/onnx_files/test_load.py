@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +87,115 @@ def test_images_are_scaled_where_the_file_takes_floats(tmp_path: Path) -> None:
     np.testing.assert_allclose(ck_onnx.load(tmp_path / "model.onnx")(images), model(images), rtol=1e-4, atol=1e-6)
 
 
+# y = w · x + half + (1 cast to floats) + zeros of x's shape, of a w that is (3,)
+MIXED = [
+    helper.make_node("Mul", ["x", "w"], ["product"]),
+    helper.make_node("Add", ["product", "half"], ["shifted"]),
+    helper.make_node("Cast", ["one"], ["float_one"], to=TensorProto.FLOAT),
+    helper.make_node("Shape", ["x"], ["shape"]),
+    helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+    helper.make_node("Cast", ["x"], ["cast"], to=TensorProto.FLOAT),
+    helper.make_node("Sum", ["shifted", "float_one", "zeros", "cast"], ["y"]),
+]
+CONSTANTS = {"w": np.float32([1, 2, 3]), "half": np.float32(0.1), "one": np.int64(1)}
+
+
+@pytest.mark.parametrize("around", [lambda loaded: loaded, nn.Sequential])
+def test_a_module_computes_in_the_dtype_that_it_is_converted_to(around: Callable[[nn.Module], nn.Module]) -> None:
+    loaded = ck_onnx.load(model_of(MIXED, {"x": ["N", 3]}, CONSTANTS))
+    model, x = around(loaded), np.random.default_rng(0).standard_normal((4, 3))
+    narrow = model(x)
+    assert narrow.dtype == np.float32
+    wide = model.astype("float64")(x)
+    np.testing.assert_allclose(wide, x * [1, 2, 3] + np.float64(np.float32(0.1)) + 1 + x, rtol=1e-15)
+    np.testing.assert_array_equal(model(np.uint8([[255, 0, 51]])), model([[1, 0, 0.2]]))
+    np.testing.assert_array_equal(model.astype("float32")(x), narrow)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_a_network_trains_in_the_dtype_that_it_is_converted_to(name: str, tmp_path: Path) -> None:
+    model = models.REGISTRY[name].build()
+    ck_onnx.save(model, tmp_path / "model.onnx")
+    batch = data.mnist("train", source="sample")
+    losses = []
+    for trained in (model, ck_onnx.load(tmp_path / "model.onnx")):
+        step = ck.compile_step(trained.astype("float64"), nn.CrossEntropyLoss(), optim.SGD(lr=0.05))
+        losses.append([step(batch.images[:8], batch.labels[:8]) for _ in range(3)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)  # of epsilons, which files have as float32
+
+
+def test_a_graph_without_parameters_is_converted_too() -> None:
+    loaded = ck_onnx.load(model_of([helper.make_node("Add", ["x", "c"], ["y"])], {"x": [1]}, {"c": np.float32(0.5)}))
+    y = loaded.astype("float64")(np.array([1e-12]))
+    assert y.dtype == np.float64
+    assert y[0] == 0.5 + 1e-12
+    assert loaded.astype("float32")(np.array([1e-12])).dtype == np.float32
+
+
+def test_shapes_are_rounded_as_in_the_file_whatever_the_dtype() -> None:
+    """10 · 0.7 is 7 in float32 alone."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Cast", ["shape"], ["sizes"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["sizes", "factor"], ["fewer"]),
+        helper.make_node("Cast", ["fewer"], ["wanted"], to=TensorProto.INT64),
+        helper.make_node("ConstantOfShape", ["wanted"], ["zeros"]),
+        helper.make_node("Sub", ["zeros", "factor"], ["values"]),
+        helper.make_node("Add", ["values", "w"], ["y"]),
+    ]
+    constants = {"factor": np.float32(0.7), "w": np.ones(1, np.float32)}
+    loaded = ck_onnx.load(model_of(nodes, {"x": ["N"]}, constants))
+    expected = np.ones(7) - np.float32(0.7)
+    for dtype in ("float32", "float64"):
+        y = loaded.astype(dtype)(np.zeros(10))
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y, expected.astype(dtype))
+
+
+def test_a_constant_that_a_dtype_cannot_hold_leaves_all_as_it_was() -> None:
+    constants = {"c": np.float64(1e300), "w": np.ones(2)}
+    nodes = [helper.make_node("Add", ["x", "c"], ["z"]), helper.make_node("Add", ["z", "w"], ["y"])]
+    loaded = ck_onnx.load(model_of(nodes, {"x": (TensorProto.DOUBLE, [2])}, constants))
+    with pytest.raises(TypeError, match="c must be of numbers that float32 can hold"):
+        loaded.astype("float32")
+    assert loaded(np.zeros(2)).tolist() == [1e300, 1e300]
+    with pytest.raises(TypeError, match="^astype: dtype must be float32 or float64, not None"):
+        loaded.astype(None)
+
+
+def called(model: nn.Module, x: np.ndarray) -> Any:
+    return model(x)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_keeps_what_was_changed(copied: Callable[[nn.Module], nn.Module]) -> None:
+    loaded = ck_onnx.load(model_of(MIXED, {"x": ["N", 3]}, CONSTANTS)).astype("float64")
+    loaded.parameters()["w"].assign([4, 5, 6])
+    loaded.parameters()["w"].trainable = False
+    twin, x = copied(loaded), image((3,))
+    np.testing.assert_array_equal(twin(x), loaded(x))
+    assert not twin.parameters()["w"].trainable
+    twin.parameters()["w"].assign([0, 0, 0])
+    np.testing.assert_array_equal(loaded.parameters()["w"].value, [4, 5, 6])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_pickled_network_computes_the_same_bits(name: str, tmp_path: Path) -> None:
+    model = models.REGISTRY[name].build()
+    ck_onnx.save(model, tmp_path / "model.onnx")
+    loaded = ck_onnx.load(tmp_path / "model.onnx")
+    x = image(model.input_shape or ())
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(loaded))(x), loaded(x))
+
+
+def test_a_worker_process_takes_a_trained_network(tmp_path: Path) -> None:
+    ck_onnx.save(models.lenet5(), tmp_path / "model.onnx")
+    loaded, x = ck_onnx.load(tmp_path / "model.onnx"), image((1, 28, 28))
+    ck.compile_step(loaded, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))(x, np.arange(5))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(called, (loaded, x)), loaded(x))
+
+
 def test_integers_stay_integers() -> None:
     nodes = [helper.make_node("Add", ["a", "a"], ["y"])]
     loaded = ck_onnx.load(model_of(nodes, {"a": (TensorProto.UINT8, [3])}))
@@ -116,6 +228,17 @@ def test_an_input_that_decides_shapes_is_given_when_loading() -> None:
     loaded = ck_onnx.load(proto, {"shape": np.int64([6])})
     assert loaded.input_names == ("x",)
     assert loaded(np.zeros((2, 3), np.float32)).shape == (6,)
+
+
+def test_inputs_and_outputs_that_are_left_out_have_nothing_to_do_with_each_other() -> None:
+    """The one has to be known when a graph is traced, the other does not."""
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "w"], ["z", "", "spread"]),
+        helper.make_node("Clip", ["z", "", "max"], ["y"]),
+    ]
+    loaded = ck_onnx.load(model_of(nodes, {"x": ["N", 3]}, {"w": np.ones(3, np.float32), "max": np.float32(1)}))
+    assert list(loaded.parameters()) == ["w"]
+    assert loaded.astype("float64")(np.float64([[0, 0, 9]])).tolist()[0][2] == 1
 
 
 SHAPE_INPUT = {"x": [2, 3], "shape": (TensorProto.INT64, [2]), "scale": (TensorProto.FLOAT, ["N"])}

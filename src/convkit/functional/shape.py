@@ -25,6 +25,7 @@ def reshape(x: Any, shape: Any) -> Any:
     Returns
     -------
     array of that shape
+        In the memory of x where this is a contiguous array, as with NumPy's ``reshape``; copy it to write to it.
 
     Raises
     ------
@@ -56,7 +57,8 @@ def flatten(x: Any, start_dim: int = 1, end_dim: int = -1) -> Any:
     Returns
     -------
     array
-        By default (N, C·H·W) of an x of shape (N, C, H, W).
+        By default (N, C·H·W) of an x of shape (N, C, H, W). In the memory of x where this is a contiguous array,
+        as with `reshape`.
 
     Raises
     ------

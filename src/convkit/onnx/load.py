@@ -103,22 +103,31 @@ def shape_inputs(proto: onnx.ModelProto) -> list[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """A node: the function that computes it, the names of what it reads and writes, and its attributes."""
+    """A node: its operator's name, the names of what it reads and writes, and its attributes."""
 
     kind: str
-    operator: Operator
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     arguments: dict[str, Any]
 
-    def run(self, values: dict[str, Any]) -> None:
-        """Compute the outputs from the inputs among the values."""
+    @property
+    def operator(self) -> Operator:
+        """What computes it, found by name: functions of the table cannot all be pickled."""
+        return OPERATORS[self.kind]
+
+    def run(self, values: dict[str, Any], floats: np.dtype[Any] | None = None) -> None:
+        """Compute the outputs from the inputs among the values, known floats taken in a dtype if it is given."""
+        operator, arguments = self.operator, self.arguments
         inputs = [values[name] if name else None for name in self.inputs]
         for position, operand in enumerate(inputs):
-            if isinstance(operand, Operand) and self.operator.argument(position) in self.operator.known:
+            if operator.argument(position) not in operator.known:
+                inputs[position] = _in_floats(self.inputs[position], operand, floats)
+            elif isinstance(operand, Operand):
                 raise ValueError(f"{self.kind}: {self.inputs[position]!r} must not depend on the values of an input")
+        if floats is not None and self.kind == "Cast" and helper.tensor_dtype_to_np_dtype(arguments["to"]) in FLOATS:
+            arguments = {**arguments, "to": helper.np_dtype_to_tensor_dtype(floats)}
         try:
-            results = self.operator.function(*inputs, **self.arguments)
+            results = operator.function(*inputs, **arguments)
         except _MISFITS as error:
             raise ValueError(f"{self} cannot be computed: {error or type(error).__name__}") from error
         results = results if isinstance(results, tuple) else (results,)
@@ -130,6 +139,13 @@ class Call:
 
     def __str__(self) -> str:
         return f"onnx.load: node {self.kind} -> {', '.join(self.outputs)}"
+
+
+def _in_floats(name: str, value: Any, dtype: np.dtype[Any] | None) -> Any:
+    """An array of floats in a dtype if it is given, which must be able to hold it; anything else as it is."""
+    if dtype is None or not isinstance(value, np.ndarray) or value.dtype not in FLOATS:
+        return value
+    return errors.held("OnnxModule", name, value, dtype)
 
 
 class OnnxModule(Module):
@@ -160,11 +176,15 @@ class OnnxModule(Module):
         _check_order(self._program, {*initializers, *self.input_names}, self.output_names)
         self._input_dtypes = tuple(_dtype_of(value) for value in inputs)
         self.integer_inputs = tuple(i for i, dtype in enumerate(self._input_dtypes) if dtype not in FLOATS)
+        self._deciding = frozenset(known)  # names whose values decide shapes
         self._known: dict[str, np.ndarray] = {}
         self._attributes: dict[str, str] = {}  # of initialisers that are parameters or buffers
+        self._own_dtypes: dict[str, np.dtype[Any]] = {}  # of these attributes, in the file
+        self._converted: np.dtype[Any] | None = None
         for name, array in initializers.items():
             if array.dtype in FLOATS and array.ndim and name not in known and name not in values:
                 self._attributes[name] = attribute = f"{name}_" if hasattr(self, name) or name in OWN_AFFAIRS else name
+                self._own_dtypes[attribute] = array.dtype
                 setattr(self, attribute, Buffer(array) if name in state else Parameter(array))
             else:
                 self._known[name] = array
@@ -216,10 +236,46 @@ class OnnxModule(Module):
         values: dict[str, Any] = dict(self._known)
         values.update({name: getattr(self, attribute) for name, attribute in self._attributes.items()})
         values.update(zip(self.input_names, inputs, strict=True))
+        floats = self._floats()
         for call in self._program:
-            call.run(values)
-        outputs = tuple(values[name] for name in self.output_names)
+            # Shapes are computed as the file does it: rounded in another way, a size could be another one.
+            call.run(values, None if self._deciding.intersection(call.outputs) else floats)
+        outputs = tuple(_in_floats(name, values[name], floats) for name in self.output_names)
         return outputs if len(outputs) > 1 else outputs[0]
+
+    def astype(self, dtype: Any) -> Module:
+        """Convert the model to 'float32' or 'float64', in place; return it.
+
+        Its float inputs, constants and casts to floats are of that dtype then, too; shapes are computed as before.
+
+        Raises
+        ------
+        TypeError
+            For another dtype, and values that it cannot hold; the model then stays as it was.
+        """
+        Module().astype(dtype)  # refuses what is no dtype of floats
+        for name, values in self._known.items():
+            _in_floats(name, values, np.dtype(dtype))
+        super().astype(dtype)
+        self._converted = np.dtype(dtype)
+        return self
+
+    def _floats(self) -> np.dtype[Any] | None:
+        """The dtype that all floats were converted to, None while they are as in the file.
+
+        Parameters and buffers say it, where there are any: a module around this one converts nothing else.
+        """
+        if not self._own_dtypes:
+            return self._converted
+        for attribute, dtype in self._own_dtypes.items():
+            present: np.dtype[Any] = getattr(getattr(self, attribute), "dtype", dtype)
+            if present != dtype:
+                return present
+        return None
+
+    def _input_dtype(self, position: int) -> np.dtype[Any]:
+        declared = self._input_dtypes[position]
+        return self._floats() or declared if declared in FLOATS else declared
 
     def trace(self, specs: Sequence[Spec], training: bool = False) -> tuple[Graph, Any]:
         """The graph of `forward` for inputs of these shapes and dtypes, and what it returned: symbols.
@@ -229,9 +285,10 @@ class OnnxModule(Module):
         graph = Graph(training)
         with recording(graph):
             symbols = [graph.input(spec) for spec in specs]
+            dtypes = map(self._input_dtype, range(len(self._input_dtypes)))
             operands = [
                 ScaleImages(dtype)(symbol) if symbol.dtype == np.uint8 and dtype in FLOATS else symbol
-                for symbol, dtype in zip(symbols, self._input_dtypes, strict=True)
+                for symbol, dtype in zip(symbols, dtypes, strict=True)
             ]
             result = self._record(graph, tuple(operands))
         if isinstance(result, tuple):
@@ -239,7 +296,7 @@ class OnnxModule(Module):
         return graph, _symbol(graph, result)
 
     def _input_spec(self, position: int, array: np.ndarray, dtype: np.dtype[Any]) -> Spec:
-        return spec_of(self.input_array("OnnxModule", position, array, self._input_dtypes[position]))
+        return spec_of(self.input_array("OnnxModule", position, array, self._input_dtype(position)))
 
     def input_array(self, where: str, position: int, array: np.ndarray, dtype: Any = None) -> np.ndarray:
         """The input at a position as an array that `forward` can be traced for; integers as the file declares them."""
@@ -407,7 +464,7 @@ def _call_of(node: onnx.NodeProto, opset: int) -> Call:
     for name, value in (("opset", opset), ("outputs", len(node.output))):
         if entry.takes(name):
             arguments[name] = value
-    return Call(node.op_type, entry, tuple(node.input), tuple(node.output), arguments)
+    return Call(node.op_type, tuple(node.input), tuple(node.output), arguments)
 
 
 def _attribute_value(where: str, attribute: onnx.AttributeProto) -> Any:
@@ -443,7 +500,7 @@ def _known_and_state(calls: Sequence[Call]) -> tuple[set[str], set[str]]:
         needed = bool(known.intersection(call.outputs)) and call.kind not in ("Shape", "Size")
         for position, name in enumerate(call.inputs):
             argument = call.operator.argument(position)
-            if needed or argument in call.operator.known:
+            if name and (needed or argument in call.operator.known):
                 known.add(name)
             if argument in call.operator.state:
                 state.add(name)
