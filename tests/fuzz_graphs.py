@@ -227,11 +227,18 @@ class WatchedPlan(Plan):
 
     def __init__(self, graph: Graph, outputs: Sequence[Symbol], stored: Any = (), several: bool = False) -> None:
         self.recorded = [Node(node.op, list(node.inputs), list(node.outputs)) for node in graph.nodes]
-        self.leaves, self.updated, self.targets = graph.inputs, graph.updates, [target for _, target in stored]
+        self.leaves, self.updated, self.targets = graph.inputs, [*graph.updates], [target for _, target in stored]
         self.wanted = [*outputs, *(symbol for symbol, _ in stored), *graph.updates.values()]
+        sources = {symbol: symbol.source for symbol in self._recorded_leaves()}
         super().__init__(graph, outputs, stored, several)
+        for symbol, source in sources.items():  # a plan lets go of them
+            symbol.source = source
         found = find_stretches(self._nodes, 0, self._cut)
         self.stretches = [[self._nodes[i] for i in stretch] for stretch in found if len(stretch) > 1]
+
+    def _recorded_leaves(self) -> Iterator[Symbol]:
+        used = [*(symbol for node in self.recorded for symbol in node.inputs), *self.wanted]
+        return (symbol for symbol in used if symbol is not None and symbol.node is None)
 
     def run(self, inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0) -> list[np.ndarray]:
         WatchedPlan.latest, self.inputs = self, [np.array(array, order="C") for array in inputs]

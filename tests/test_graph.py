@@ -8,6 +8,7 @@ import pickle
 import threading
 import tracemalloc
 import weakref
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from convkit.graph.memory import assign_blocks, lay_out
 from convkit.graph.symbols import Graph
 from convkit.graph.trace import trace
 from convkit.ops.base import Spec
+from convkit.parameter import structure
 from interpreter import FREE_THREADED
 
 
@@ -313,6 +315,37 @@ def test_a_constant_is_what_it_was_when_traced() -> None:
     np.testing.assert_array_equal(model(x), x)
 
 
+def masked_in_place(x, target=None):
+    """Three terms, for each of which one array is written anew."""
+    mask, total = np.zeros((2, 3), "f4"), None
+    for i in range(3):
+        mask[...] = 0
+        mask[:, i] = i + 1
+        term = F.multiply(x, mask)
+        total = term if total is None else F.add(total, term)
+    return total if target is None else F.mean(F.multiply(total, total))
+
+
+def test_a_constant_written_between_two_uses_has_the_values_of_each() -> None:
+    x = np.ones((2, 3), "f4")
+    np.testing.assert_array_equal(unary(masked_in_place)(x), [[1, 2, 3], [1, 2, 3]])
+    loss, _ = ck.value_and_grad(unary(lambda x: x), masked_in_place)(x, x)
+    assert loss == pytest.approx(14 / 3)
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_a_constant_used_twice_is_kept_once_until_a_bit_of_it_changes(value: float) -> None:
+    graph, constant = Graph(False), np.full((2, 3), value, "f4")[:, ::2]
+    first = graph.leaf(constant)
+    assert graph.leaf(constant) is first
+    constant[1, 1] = -0.0
+    second = graph.leaf(constant)
+    assert second is not first and graph.leaf(constant) is second
+    constant[1, 1] = 0.0
+    assert graph.leaf(constant) is not second
+    np.testing.assert_array_equal(first.source, np.full((2, 2), value))
+
+
 def test_a_forward_may_run_its_own_module_on_a_constant() -> None:
     class Nested(nn.Module):
         def forward(self, x):
@@ -335,6 +368,47 @@ def test_a_model_can_be_copied_and_dies_when_dropped() -> None:
         reference = weakref.ref(model)
         del model
         assert reference() is None
+    finally:
+        gc.enable()
+
+
+def folded_net() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+
+
+class Returning(nn.Module):
+    """Whose layer returns a parameter."""
+
+    def __init__(self) -> None:
+        self.scale, self.layer = nn.Linear(3, 3), nn.Linear(64, 3)
+        self.scale.forward = lambda: self.scale.weight
+
+    def forward(self, x):
+        return F.matmul(self.layer(F.flatten(x)), self.scale())
+
+
+@pytest.mark.parametrize("make", [lambda: small_net(), folded_net, Returning])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, x, labels: model(x),
+        lambda model, x, labels: model(x, training=True),
+        lambda model, x, labels: ck.value_and_grad(model, nn.CrossEntropyLoss(np.ones(3)), inputs=True)(x, labels),
+        lambda model, x, labels: ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1))(x, labels),
+        lambda model, x, labels: model.summary(x.shape[1:]),
+    ],
+    ids=["called", "called_in_training", "differentiated", "stepped", "summarised"],
+)
+def test_the_weights_of_a_dropped_model_go_with_it(make, use) -> None:
+    model = make()
+    use(model, *batch_of(4))
+    owned = [weakref.ref(part) for part in model.named_state().values()]
+    if isinstance(model, Returning):
+        del model.scale.forward  # a circle of the test's own
+    gc.disable()
+    try:
+        del model
+        assert [part() for part in owned] == [None] * len(owned)
     finally:
         gc.enable()
 
@@ -568,6 +642,87 @@ def test_a_loss_that_notes_something_about_itself_is_traced_once() -> None:
     for _ in range(3):
         step(np.ones((2, 2), "f4"), [0, 1])
     assert loss.traced == 1
+
+
+def test_plans_follow_an_attribute_that_a_loss_had_not_and_one_that_is_deleted() -> None:
+    class Scaled(nn.MSELoss):
+        def __call__(self, prediction, target):
+            return super().__call__(prediction, target) * getattr(self, "scale", 1.0)
+
+    loss, x = Scaled(), np.ones((2, 3), "f4")
+    gradient = ck.value_and_grad(unary(lambda x: x), loss)
+    assert gradient(x, 0 * x)[0] == 1
+    loss.scale = 3.0
+    assert gradient(x, 0 * x)[0] == 3
+    del loss.scale
+    assert gradient(x, 0 * x)[0] == 1
+
+
+def test_a_loss_made_meanwhile_drops_no_plans() -> None:
+    version = structure.version
+    nn.AuxiliaryCrossEntropyLoss(0.5, label_smoothing=0.1).noted = 1  # not traced yet
+    assert structure.version == version
+
+
+def test_a_forward_that_notes_something_about_its_module_runs_once() -> None:
+    class Noting(nn.Module):
+        def __init__(self) -> None:
+            self.layer, self.runs = nn.Linear(2, 2), 0
+
+        def forward(self, x):
+            self.runs += 1
+            self.last, self.shapes = x, {"x": [x.shape]}
+            self.passing = 1
+            del self.passing
+            return self.layer(x)
+
+    model, x = Noting(), np.ones((2, 2), "f4")
+    step = ck.compile_step(model, nn.CrossEntropyLoss(), optim.SGD(0.1))
+    for runs, call in enumerate((model, lambda x: step(x, [0, 1])), 1):
+        for _ in range(3):
+            call(x)
+            assert model.runs == runs
+    model.runs = 0  # outside of forward it may mean anything
+    model(x)
+    assert model.runs == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "output"),
+    [
+        (lambda model: setattr(model, "layers", [doubling(), doubling()]), 4),
+        (lambda model: setattr(model, "layers", ()), 1),
+        (lambda model: model.__delattr__("layers"), 1),
+    ],
+    ids=["new", "replaced", "deleted"],
+)
+def test_plans_follow_layers_that_a_forward_changes(change, output: float) -> None:
+    class Changing(nn.Module):
+        def __init__(self) -> None:
+            self.layers = [doubling()]
+
+        def forward(self, x):
+            for layer in getattr(self, "layers", ()):
+                x = layer(x)
+            return x
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            self.inner = Changing()
+
+        def forward(self, x):
+            if x.shape[0] == 2:
+                change(self.inner)
+            return self.inner(x)
+
+    model, x = Outer(), np.ones((1, 1), "f4")
+    np.testing.assert_array_equal(model(x), [[2]])
+    model(np.ones((2, 1), "f4"))
+    np.testing.assert_array_equal(model(x), [[output]])
+
+
+def doubling() -> nn.Linear:
+    return nn.Linear(1, 1, bias=False, init=lambda shape: np.full(shape, 2, "f4"))
 
 
 def test_a_module_without_inputs_is_called_and_used() -> None:
@@ -1116,6 +1271,34 @@ def test_a_module_that_holds_itself_is_refused() -> None:
     model = nn.Sequential(nn.Linear(2, 2))
     model[0].parent = model
     with pytest.raises(ValueError, match="Sequential: 0.parent is a module that holds itself"):
+        model.parameters()
+    with pytest.raises(ValueError, match="Sequential: 0.parent is a module that holds itself"):
+        repr(model)
+
+
+def test_a_module_may_be_within_its_equal() -> None:
+    @dataclass
+    class Wrapped(nn.Module):
+        inside: tuple = ()
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Wrapped)
+
+        __hash__ = None
+
+    model = Wrapped((Wrapped((nn.Linear(2, 2),)),))
+    assert list(model.parameters()) == ["inside.0.inside.0.weight", "inside.0.inside.0.bias"]
+
+
+@pytest.mark.parametrize("container", [[], {}])
+def test_a_container_that_holds_itself_is_refused(container) -> None:
+    if isinstance(container, dict):
+        container["self"] = [container]
+    else:
+        container.append((container,))
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].kept = container
+    with pytest.raises(ValueError, match=f"Linear: kept must not be or hold a {type(container).__name__} that holds"):
         model.parameters()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -169,6 +171,68 @@ def test_state_moves_between_models_and_is_a_copy() -> None:
     state["scale"][:] = 9
     np.testing.assert_array_equal(other.scale.value, np.ones(3))
     np.testing.assert_array_equal(other.conv1.weight.value, one.conv1.weight.value)
+
+
+def with_attributes(**attributes: Any) -> nn.Module:
+    model = nn.Module()
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"d": {1: nn.Linear(2, 2), "1": nn.Linear(2, 2)}}, "Module: d.1 must be the name of one Linear, not of two"),
+        ({"a": [nn.ReLU()], "a.0": nn.Tanh()}, "Module: a.0 must be the name of one Tanh"),
+        ({"a": nn.Sequential(nn.PReLU()), "a.0": nn.PReLU()}, "Module: a.0.weight must be the name of one Parameter"),
+        (
+            {"p": {1: nn.Parameter(np.ones(2)), "1": nn.Parameter(np.ones(2))}},
+            "Module: p.1 must be the name of one Par",
+        ),
+        ({"p": [nn.Parameter(np.ones(2))], "p.0": nn.Buffer(np.ones(2))}, "Module: p.0 must be the name of one Buffer"),
+        ({"a": nn.Linear(2, 2), "a.bias": nn.Buffer(np.ones(2))}, "Module: a.bias must be the name of one Parameter"),
+    ],
+)
+def test_two_things_of_one_name_are_refused(attributes: dict[str, Any], message: str) -> None:
+    for read in (nn.Module.parameters, nn.Module.state_dict, nn.Module.named_state):
+        with pytest.raises(ValueError, match=message):
+            read(with_attributes(**attributes))
+
+
+def test_two_layers_without_weights_of_one_name_are_refused() -> None:
+    model = with_attributes(**{"a": nn.Sequential(nn.ReLU()), "a.0": nn.Tanh()})
+    with pytest.raises(ValueError, match="Module: a.0 must be the name of one Tanh, not of two"):
+        dict(model.modules())
+
+
+def test_one_thing_may_come_twice_under_one_name() -> None:
+    layer = nn.Linear(2, 2)
+    assert list(with_attributes(d={1: layer, "1": layer}).parameters()) == ["d.1.weight", "d.1.bias"]
+
+
+def test_what_lists_and_dicts_hold_is_found_however_deep() -> None:
+    held = {"names": ["a", "b"], "parts": [1, (nn.Linear(2, 2), {"x": nn.Parameter(np.ones(1)), "y": "z"})]}
+    assert list(with_attributes(held=held).parameters()) == [
+        "held.parts.1.1.x", "held.parts.1.0.weight", "held.parts.1.0.bias",
+    ]  # fmt: skip
+
+
+def test_nothing_is_named_but_what_is_found() -> None:
+    class Key:
+        def __str__(self) -> str:
+            raise AssertionError("a name was made")
+
+    model = nn.Linear(2, 2)
+    model.known = {Key(): "name", "inner": [{Key(): 1}, "name"]}
+    assert list(model.parameters()) == ["weight", "bias"]
+
+
+@pytest.mark.parametrize("slots", ["layer", ("layer",)])
+def test_a_module_has_no_slots(slots: Any) -> None:
+    with pytest.raises(TypeError, match="Slotted: a Module must not have __slots__, in which layers"):
+        type("Slotted", (nn.Module,), {"__slots__": slots})
+    type("Plain", (nn.Module,), {"__slots__": ()})
 
 
 def test_a_shared_weight_may_come_under_all_of_its_names() -> None:
@@ -437,6 +501,23 @@ def test_a_loss_keeps_weights_of_its_own() -> None:
     np.testing.assert_array_equal(loss.weight, [1, 2])
     with pytest.raises(ValueError, match="read-only"):  # it would reach no plan made before
         loss.weight[0] = 100
+
+
+class SlottedLoss(nn.CrossEntropyLoss):
+    __slots__ = ("note",)
+
+
+@pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, SlottedLoss])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda loss: pickle.loads(pickle.dumps(loss))])
+def test_the_weights_of_a_copied_loss_are_read_only_too(kind: Any, copied: Callable[[Any], Any]) -> None:
+    loss = kind(np.array([1, 2], "f4"), 1)
+    if kind is SlottedLoss:
+        loss.note = "kept"
+    twin = copied(loss)
+    assert type(twin) is kind and twin.ignore_index == 1 and getattr(twin, "note", "kept") == "kept"
+    with pytest.raises(ValueError, match="read-only"):
+        twin.weight[0] = 100
+    assert copied(nn.CrossEntropyLoss()).weight is None
 
 
 @pytest.mark.parametrize(

@@ -212,10 +212,25 @@ def test_threads_that_use_a_model_for_the_first_time_share_its_plans(monkeypatch
 def test_a_model_may_be_gone_through_while_another_thread_calls_it_first() -> None:
     """The first call notes things on the layers."""
     model = nn.Sequential(nn.ReLU(), nn.Tanh())
-    found = module._members(model.__dict__, nn.Module)
+    found = module._members(model, nn.Module)
     assert next(found)[0] == "0"
     model(np.ones((1, 2), np.float32))
     assert [name for name, _ in found] == ["1"]
+
+
+def test_a_model_may_be_copied_while_another_thread_calls_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it has noted when the copy asks which attributes to leave out."""
+    model, own_affairs = nn.ReLU(), module.OWN_AFFAIRS
+    model.kept = 1
+
+    class Meanwhile(tuple):
+        def __contains__(self, name: object) -> bool:
+            for noted in own_affairs:
+                model.__dict__.setdefault(noted, None)
+            return name in own_affairs
+
+    monkeypatch.setattr(module, "OWN_AFFAIRS", Meanwhile())
+    assert model.__getstate__() == {"kept": 1}
 
 
 def test_threads_that_run_side_by_side_look_for_a_plan_once_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ class Plan:
     Parameters
     ----------
     graph : Graph
+        Used up: its symbols have no sources afterwards.
     outputs : symbols whose values `run` returns
     stored : (symbol, array) pairs
         Values computed straight into arrays of the caller's, such as gradients.
@@ -90,6 +91,7 @@ class Plan:
         inputs = [Input(self._array(symbol), self._readers.pop(symbol, ())) for symbol in graph.inputs]
         self.program = Program(kernels, inputs, [self._array(symbol) for symbol in outputs])
         self.lock = threading.Lock()
+        graph.let_go()
 
     def run(self, inputs: Sequence[np.ndarray], seed: int = 0, step: int = 0) -> list[np.ndarray]:
         """Compute the outputs, fresh arrays, for these inputs; `seed` and `step` decide what noise is drawn."""

@@ -69,6 +69,7 @@ class Graph:
         self.scope: tuple[int, ...] = ()
         self.returned: dict[int, Any] = {}  # by a module's id, what its `forward` returned, the last time it ran
         self._leaves: dict[int, tuple[Any, Symbol]] = {}  # by id, with what keeps the id from being reused
+        self._with_source: list[Symbol] = []  # all leaves of parameters, buffers and constants
         self._places = 0
 
     def input(self, spec: Spec) -> Symbol:
@@ -83,11 +84,17 @@ class Graph:
         return Symbol(self, Spec((3,), np.dtype(np.int64)), source=RandomState(self._places))
 
     def leaf(self, source: Parameter | Buffer | np.ndarray) -> Symbol:
-        """The symbol of a parameter, a buffer or a constant (copied): one for each object, however often it is used."""
-        if id(source) not in self._leaves:
+        """The symbol of a parameter, a buffer or a constant (copied): one for each object, however often it is used.
+
+        A constant that was written since it was used last gets another one.
+        """
+        _, symbol = self._leaves.get(id(source), (None, None))
+        if symbol is None or (isinstance(source, np.ndarray) and not _is_alike(source, symbol.source)):
             kept = source.copy() if isinstance(source, np.ndarray) else source
-            self._leaves[id(source)] = source, Symbol(self, Spec(source.shape, source.dtype), source=kept)
-        return self._leaves[id(source)][1]
+            symbol = Symbol(self, Spec(source.shape, source.dtype), source=kept)
+            self._leaves[id(source)] = source, symbol
+            self._with_source.append(symbol)
+        return symbol
 
     def update(self, buffer: Buffer, value: Any) -> None:
         """Let `buffer` hold `value` when the graph has run, and whoever reads it from here on see that."""
@@ -123,3 +130,18 @@ class Graph:
                 needed.add(node)
                 stack.extend(symbol.node for symbol in node.inputs if symbol is not None)
         self.nodes = [node for node in self.nodes if node in needed]
+
+    def let_go(self) -> None:
+        """Keep no parameter, buffer or constant alive, when nobody asks for a symbol's source any more.
+
+        Nodes and their symbols are circles, which stay until the cyclic collector comes by: so would a model's weights.
+        """
+        for symbol in self._with_source:
+            symbol.source = None
+        for kept in (self._with_source, self._leaves, self.updates, self.returned):
+            kept.clear()
+
+
+def _is_alike(array: np.ndarray, kept: Any) -> bool:
+    """Whether an array is, bit by bit, what was kept of it."""
+    return (array.shape, array.dtype) == (kept.shape, kept.dtype) and array.tobytes() == kept.tobytes()

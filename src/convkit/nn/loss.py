@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,16 +13,33 @@ from convkit.parameter import structure
 
 
 class Loss:
-    """What losses share: plans made before an attribute was set to something else are not used any more.
+    """What losses share: plans made before an attribute was set to something else, or deleted, are not used any more.
 
     What a loss notes about itself while it is traced is no such change.
     """
 
+    if not TYPE_CHECKING:  # a checker would take it that a loss has attributes of all names
+
+        def __getattribute__(self, name: str) -> Any:
+            if active_recorder() is not None:  # what is traced may depend even on what is missing
+                super().__getattribute__("__dict__")["_traced"] = True
+            return super().__getattribute__(name)
+
     def __setattr__(self, name: str, value: Any) -> None:
-        changed = getattr(self, name, value) is not value  # what has not been there, no plan has seen
+        # Of a loss that is being made, or has not been traced, no plan knows what it has not.
+        present = getattr(self, name, self if "_traced" in self.__dict__ else value)
         super().__setattr__(name, value)
-        if changed and active_recorder() is None:
-            structure.bump()
+        if present is not value:
+            _drop_plans()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        _drop_plans()
+
+
+def _drop_plans() -> None:
+    if active_recorder() is None:
+        structure.bump()
 
 
 class CrossEntropyLoss(Loss):
@@ -50,6 +67,14 @@ class CrossEntropyLoss(Loss):
         self.weight = None if weight is None else _class_weights(loss, weight)
         self.ignore_index = None if ignore_index is None else integer(loss, "ignore_index", ignore_index, -(2**62))
         self.label_smoothing = share(loss, "label_smoothing", label_smoothing)
+
+    def __setstate__(self, state: Any) -> None:
+        for attributes in state if isinstance(state, tuple) else (state,):  # of a subclass with __slots__ two dicts
+            for name, value in (attributes or {}).items():
+                object.__setattr__(self, name, value)
+        weight = getattr(self, "weight", None)
+        if isinstance(weight, np.ndarray):
+            weight.flags.writeable = False  # which NumPy's copies do not keep
 
     def __call__(self, logits: Any, labels: Any) -> Any:
         logits = logits if isinstance(logits, Operand) else view(type(self).__name__, "logits", logits)

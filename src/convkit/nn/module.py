@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ Kind = type | tuple[type, ...]
 # Attributes of a module that are not part of the model.
 OWN_AFFAIRS = ("_plans", "_changes")
 
+# Attributes that are searched for what they hold.
+CONTAINERS = (list, tuple, dict)
+
 
 class Module:
     """A layer or network: parameters as attributes, other modules as attributes, and a `forward`.
@@ -29,7 +32,8 @@ class Module:
     Write `forward` in ordinary Python with layers, functions of `convkit.functional` and ``+ - * @``; add,
     concatenate and branch as you like.  It runs once for each shape of input, on symbols; what it records is then
     planned and run on arrays.  Modules and parameters in an attribute that is a list or dict are found too; to
-    change such a list later, assign a new one.
+    change such a list later, assign a new one.  Other attributes that `forward` itself sets, such as a count of its
+    runs, have it run no more often.
 
     Attributes
     ----------
@@ -71,17 +75,28 @@ class Module:
             kind = type(present).__name__.lower()
             raise TypeError(f"{type(self).__name__}: {name} is a {kind}; write its values with {name}.assign(values)")
         super().__setattr__(name, value)
-        self._count_change()
+        self._count_change(name, present, value)
 
     def __delattr__(self, name: str) -> None:
+        present = self.__dict__.get(name)
         super().__delattr__(name)
-        self._count_change()
+        self._count_change(name, present)
 
-    def _count_change(self) -> None:
-        structure.count_change(self.changes())
+    def _count_change(self, name: str, *values: Any) -> None:
+        """Count that an attribute has other values; what `forward` notes while it is traced makes no plan stale."""
+        if active_recorder() is None or any(_held(self, name, values, (Module, Parameter, Buffer), ())):
+            structure.count_change(self.changes())
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__dict__.get("__slots__"):
+            raise TypeError(
+                f"{cls.__name__}: a Module must not have __slots__, in which layers and parameters are not found"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in OWN_AFFAIRS}
+        attributes = list(self.__dict__.items())  # another thread's first call adds to them
+        return {name: value for name, value in attributes if name not in OWN_AFFAIRS}
 
     def __call__(self, *inputs: Any, training: bool = False) -> Any:
         """Apply to arrays, returning fresh arrays; within another module's `forward`, to symbols.
@@ -146,21 +161,23 @@ class Module:
 
     def children(self) -> dict[str, Module]:
         """The modules that are attributes of this one, by name."""
-        return dict(_members(self.__dict__, Module))
+        found = list(_members(self, Module))
+        children = dict(found)
+        return children if len(children) == len(found) else dict(_once(type(self).__name__, found))
 
     def modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all within it, with dotted names; this one's name is empty."""
-        return _walk(self, prefix, ())
+        return _once(type(self).__name__, _walk(self, type(self).__name__, prefix, ()))
 
-    def _named(self, kind: Kind) -> Iterator[tuple[str, Any]]:
-        for prefix, module in self.modules():
-            for name, value in _members(module.__dict__, kind):
+    def _named(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+        for prefix, module in _walk(self, type(self).__name__, "", ()):
+            for name, value in _members(module, (Parameter, Buffer)):
                 yield f"{prefix}.{name}" if prefix else name, value
 
-    def _distinct(self, kind: type) -> dict[str, Any]:
+    def _distinct(self, kind: type[Any]) -> dict[str, Any]:
         seen: dict[int, tuple[str, Any]] = {}
-        for name, value in self._named(kind):
-            if id(value) not in seen:
+        for name, value in _once(type(self).__name__, self._named()):
+            if isinstance(value, kind) and id(value) not in seen:
                 seen[id(value)] = (name, value)
                 value.name = name
         return dict(seen.values())
@@ -203,17 +220,17 @@ class Module:
 
     def named_state(self) -> dict[str, Parameter | Buffer]:
         """All parameters and buffers, layer by layer; one that is shared comes under all of its names."""
-        return dict(self._named((Parameter, Buffer)))
+        return dict(_once(type(self).__name__, self._named()))
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The one dtype of all parameters and buffers; float32 for a model that has none (see `dtype_for`)."""
-        return next((owned.dtype for _, owned in self._named((Parameter, Buffer))), np.dtype(np.float32))
+        return next((owned.dtype for _, owned in self._named()), np.dtype(np.float32))
 
     def dtype_for(self, inputs: Sequence[Any]) -> np.dtype[Any]:
         """The dtype that inputs, arrays or specs, are computed in: the model's own, or where it has none, theirs."""
         given = {operand.dtype.newbyteorder("=") for operand in inputs}
-        no_own = next(self._named((Parameter, Buffer)), None) is None
+        no_own = next(self._named(), None) is None
         wide = np.dtype(np.float64)
         return wide if no_own and wide in given else self.dtype
 
@@ -251,6 +268,7 @@ class Module:
         return summarize(self, shape)
 
     def __repr__(self) -> str:
+        dict(self.modules())  # which refuses a module that holds itself
         lines = [f"\n{name}: {child!r}" for name, child in self.children().items()]
         inner = "".join(lines).replace("\n", "\n  ")
         return f"{type(self).__name__}({self.extra_repr()}{inner and inner + chr(10)})"
@@ -272,21 +290,49 @@ def _as_traced(module: Module, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray
     return tuple(scaled(module.input_array(name, i, array, dtype), dtype) for i, array in enumerate(arrays))
 
 
-def _walk(module: Module, prefix: str, around: tuple[Module, ...]) -> Iterator[tuple[str, Module]]:
-    """A module and all within it; `around` are those that it is in."""
+def _walk(module: Module, top: str, prefix: str, around: tuple[int, ...]) -> Iterator[tuple[str, Module]]:
+    """A module and all within it; `around` are the ids of those that it is in, `top` the type of the outermost."""
     name = prefix.removesuffix(".")
-    if module in around:
-        raise ValueError(f"{type(around[0]).__name__}: {name} is a module that holds itself")
+    if id(module) in around:
+        raise ValueError(f"{top}: {name} is a module that holds itself")
     yield name, module
     for child_name, child in module.children().items():
-        yield from _walk(child, f"{prefix}{child_name}.", (*around, module))
+        yield from _walk(child, top, f"{prefix}{child_name}.", (*around, id(module)))
 
 
-def _members(attributes: dict[str, Any], kind: Kind) -> Iterator[tuple[str, Any]]:
-    for name, value in list(attributes.items()):  # another thread's first call adds to them
+def _once(top: str, named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The same pairs; of two things of one name, of which a dict would lose one, the second is refused."""
+    seen: dict[str, Any] = {}
+    for name, value in named:
+        if seen.setdefault(name, value) is not value:
+            raise ValueError(f"{top}: {name} must be the name of one {type(value).__name__}, not of two")
+        yield name, value
+
+
+def _members(module: Module, kind: Kind) -> Iterator[tuple[str, Any]]:
+    """What a module's attributes are or hold of a kind, with dotted names."""
+    for name, value in list(module.__dict__.items()):  # another thread's first call adds to them
         if isinstance(value, kind):
             yield name, value
-        elif isinstance(value, (list, tuple)) and name not in OWN_AFFAIRS:
-            yield from _members({f"{name}.{i}": item for i, item in enumerate(value)}, kind)
-        elif isinstance(value, dict) and name not in OWN_AFFAIRS:
-            yield from _members({f"{name}.{key}": item for key, item in value.items()}, kind)
+        elif isinstance(value, CONTAINERS) and name not in OWN_AFFAIRS:
+            for key, item in _held(module, name, value, kind, ()):
+                yield f"{name}.{key}", item
+
+
+def _held(
+    module: Module, attribute: str, container: Any, kind: Kind, around: tuple[int, ...]
+) -> Iterator[tuple[str, Any]]:
+    """What a list, tuple or dict in an attribute holds of a kind, by dotted keys; `around`: ids of those it is in."""
+    if id(container) in around:
+        what = f"a {type(container).__name__} that holds itself"
+        raise ValueError(f"{type(module).__name__}: {attribute} must not be or hold {what}")
+    values = container.values() if isinstance(container, dict) else container
+    wanted = (kind, *CONTAINERS)
+    if not any(issubclass(found, wanted) for found in set(map(type, values))):  # such as of the names of classes
+        return
+    for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+        if isinstance(value, kind):
+            yield str(key), value
+        elif isinstance(value, CONTAINERS):
+            for inner, item in _held(module, attribute, value, kind, (*around, id(container))):
+                yield f"{key}.{inner}", item

@@ -42,6 +42,7 @@ def summarize(model: Module, input_shape: Sequence[int]) -> str:
     trainable = sum(parameter.size for parameter in model.parameters().values() if parameter.trainable)
     [output, *_] = symbols_of("forward", result)
     rows.append(("total", type(model).__name__, _shape(output.shape[1:]), f"{total:,}", f"{sum(flops.values()):,}"))
+    graph.let_go()
     table = _table([HEADER, *rows])
     return table if trainable == total else f"{table}\n{trainable:,} of the parameters are trainable"
 
