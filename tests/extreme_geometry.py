@@ -15,8 +15,9 @@ import numpy as np
 from convkit import functional as F
 from functional_calls import Call, calls
 from fuzz_functional import Fuzz
+from interpreter import PATIENCE
 
-SECONDS = 2
+SECONDS = 2 * PATIENCE
 FAR = [10**4, 10**5, 10**9]  # of which the first two may be computed
 WINDOWS = ("stride", "padding", "dilation", "kernel_size", "output_padding", "size", "scale_factor", "output_size")
 

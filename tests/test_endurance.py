@@ -32,6 +32,7 @@ def network() -> nn.Sequential:
     )
 
 
+@pytest.mark.ordinary_build
 def test_inferences_of_changing_shapes_keep_memory_files_and_plans_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Plan]] = []
     make = Plan.__init__

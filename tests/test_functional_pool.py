@@ -306,3 +306,32 @@ def test_pooling_no_channels(rank: int, kernel: int) -> None:
 def test_a_value_whose_place_another_took_has_no_gradient_even_where_it_is_infinite() -> None:
     gradient = F.max_unpool1d_backward(np.array([[[np.inf, 1, 1, 1]]], "f4"), np.zeros((1, 1, 2), int))
     np.testing.assert_array_equal(gradient, [[[0, np.inf]]])
+
+
+@pytest.mark.parametrize("kernel_size", [(2**31, 2**30, 1), (2**32, 2**32, 1), (2**62, 2**62, 2**62), (1, 1, 2**62)])
+@pytest.mark.parametrize("name", ["max_pool3d", "avg_pool3d"])
+def test_windows_beyond_all_bounds(name: str, kernel_size: tuple[int, ...]) -> None:
+    """With `ceil_mode` one window may be larger than the plane; its taps were counted, which overflowed."""
+    x = np.random.default_rng(0).standard_normal((1, 2, 30, 31, 6))
+    plane = tuple(min(k, n) for k, n in zip(kernel_size, x.shape[2:], strict=True))
+    pool = getattr(F, name)
+    y = pool(x, kernel_size, kernel_size, ceil_mode=True)
+    np.testing.assert_array_equal(y, pool(x, plane, plane, ceil_mode=True))
+    if name == "avg_pool3d":
+        grad = F.avg_pool3d_backward(y, x.shape, kernel_size, kernel_size, ceil_mode=True)
+        np.testing.assert_array_equal(grad, F.avg_pool3d_backward(y, x.shape, plane, plane, ceil_mode=True))
+
+
+@pytest.mark.parametrize("count_include_pad", [True, False])
+def test_means_of_windows_larger_than_the_padded_plane(count_include_pad: bool) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 2, 6, 50)).astype(np.float32)
+    for kernel_size, padding in (((100, 2), 0), ((100, 2), (3, 1)), ((9, 50), (4, 20))):
+        options = {"stride": (100, 2), "padding": padding, "ceil_mode": True}
+        y = F.avg_pool2d(x, kernel_size, **options, count_include_pad=count_include_pad)
+        low = (padding,) * 2 if isinstance(padding, int) else padding
+        for row in range(y.shape[3]):
+            top, left = -low[0], row * 2 - low[1]
+            bottom, right = min(top + kernel_size[0], 6 + low[0]), min(left + kernel_size[1], 50 + low[1])
+            inside = x[..., max(top, 0) : bottom, max(left, 0) : right].astype(np.float64)
+            values = (bottom - top) * (right - left) if count_include_pad else inside[0, 0].size
+            np.testing.assert_allclose(y[..., 0, row], inside.sum((2, 3)) / values, rtol=1e-4, atol=1e-6)

@@ -26,8 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 # Leaks are not looked for: an interpreter leaves much behind on purpose.  Asking for too much memory must be a
-# MemoryError in these builds, too.
-ADDRESS_OPTIONS = "detect_leaks=0:allocator_may_return_null=1:halt_on_error=1"
+# MemoryError in these builds, too; 1 GiB at once is, since tests cannot limit the address space of these.
+ADDRESS_OPTIONS = "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=1024:halt_on_error=1"
 UNDEFINED_OPTIONS = "print_stacktrace=1:halt_on_error=1"
 THREAD_OPTIONS = "halt_on_error=1:ignore_noninstrumented_modules=1:history_size=7:die_after_fork=0"
 MEMCHECK = [

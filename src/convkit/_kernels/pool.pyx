@@ -29,6 +29,8 @@ ctypedef fused position:
     int32_t
     int64_t
 
+MOST_COLUMNS = 1 << 40      # that the windows of a line may cover: no memory has more, and sizes do not overflow
+
 # All lengths by axis: depth, height, width.
 cdef struct Windows:
     int64_t planes
@@ -65,8 +67,13 @@ cdef Windows windows_of(x, y, kernel_size, stride, pad, pad_high, dilation) exce
     fill_axes(w.pad_high, pad_high, 0)
     fill_axes(w.dilation, dilation, 1)
     for axis in range(3):
+        # Taps beyond the padded plane see nothing, and may be more than can be counted.
+        reach = int(w.size[axis]) + w.pad[axis] + w.pad_high[axis]
+        w.kernel[axis] = min(int(w.kernel[axis]), max(1, -(-reach // w.dilation[axis])))
         if w.count[axis] == 1:
             w.stride[axis] = w.kernel[axis]     # there is no second window; a huge stride would overflow
+        if (w.count[axis] - 1) * int(w.stride[axis]) + (w.kernel[axis] - 1) * int(w.dilation[axis]) >= MOST_COLUMNS:
+            raise MemoryError
     return w
 
 
@@ -74,8 +81,12 @@ cdef inline int64_t volume(const int64_t *axes) noexcept nogil:
     return axes[0] * axes[1] * axes[2]
 
 
+cdef inline double taps(const Windows *w) noexcept nogil:
+    return <double>w.kernel[0] * w.kernel[1] * w.kernel[2]
+
+
 cdef inline double operations(const Windows *w) noexcept nogil:
-    return <double>w.planes * (volume(w.size) + volume(w.count) * volume(w.kernel))
+    return w.planes * (volume(w.size) + volume(w.count) * taps(w))
 
 
 cdef inline bint is_halving(const Windows *w) noexcept nogil:
@@ -101,26 +112,36 @@ cdef inline int64_t columns_inside(const Windows *w) noexcept nogil:
     return max(<int64_t>0, min(w.size[2], line_length(w) - w.pad[2]))
 
 
-cdef inline int64_t tap(const Windows *w, int axis, int64_t window, int64_t k) noexcept nogil:
-    """The input index along an axis under the k-th tap of a window, or -1 outside of the input."""
-    cdef int64_t at = window * w.stride[axis] - w.pad[axis] + k * w.dilation[axis]
-    return at if 0 <= at < w.size[axis] else -1
+cdef inline int64_t first_inside(const Windows *w, int axis, int64_t window) noexcept nogil:
+    """The first index of the input along an axis that a window has a tap on, if it has one at all."""
+    cdef int64_t at = window * w.stride[axis] - w.pad[axis], d = w.dilation[axis]
+    return at if at >= 0 else at + (-at + d - 1) // d * d
+
+
+cdef inline int64_t stop_inside(const Windows *w, int axis, int64_t window) noexcept nogil:
+    """Where the indices that a window has taps on end, at the latest with the input."""
+    cdef int64_t last = window * w.stride[axis] - w.pad[axis] + (w.kernel[axis] - 1) * w.dilation[axis]
+    return min(w.size[axis], last + 1)
+
+
+cdef inline size_t most_rows(const Windows *w) noexcept nogil:
+    """Rows of the input that a window can cover."""
+    return min(w.kernel[0], w.size[0]) * min(w.kernel[1], w.size[1])
 
 
 cdef int64_t window_rows(
     const Windows *w, int64_t depth, int64_t height, const real *plane, const real **found
 ) noexcept nogil:
     """Find the input rows, in order, that the windows of one row of outputs cover; returns how many."""
-    cdef int64_t i, j, z, row, count = 0
-    for i in range(w.kernel[0]):
-        z = tap(w, 0, depth, i)
-        if z < 0:
-            continue
-        for j in range(w.kernel[1]):
-            row = tap(w, 1, height, j)
-            if row >= 0:
-                found[count] = plane + (z * w.size[1] + row) * w.size[2]
-                count += 1
+    cdef int64_t z = first_inside(w, 0, depth), first = first_inside(w, 1, height), row, count = 0
+    cdef int64_t last_z = stop_inside(w, 0, depth), last_row = stop_inside(w, 1, height)
+    while z < last_z:
+        row = first
+        while row < last_row:
+            found[count] = plane + (z * w.size[1] + row) * w.size[2]
+            count += 1
+            row += w.dilation[1]
+        z += w.dilation[0]
     return count
 
 
@@ -129,7 +150,7 @@ cdef int64_t window_rows(
 cdef int max_plane(const Windows *w, const real *x, real *y, position *indices) noexcept nogil:
     """Pool one plane; `indices` may be NULL."""
     cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
-    cdef const real **found = <const real **>scratch(0, w.kernel[0] * w.kernel[1] * sizeof(real *))
+    cdef const real **found = <const real **>scratch(0, most_rows(w) * sizeof(real *))
     cdef real *line = <real *>scratch(1, length * sizeof(real))
     if real is float:
         rows = &micro().rows_f32
@@ -168,23 +189,23 @@ cdef int max_plane(const Windows *w, const real *x, real *y, position *indices) 
 
 cdef inline bint is_worth_copying(const Windows *w) noexcept nogil:
     """Whether the windows see most of a plane, so that a copy laid out for them costs little more than they do."""
-    return volume(w.size) <= 4 * volume(w.count) * volume(w.kernel)
+    return volume(w.size) <= 4 * volume(w.count) * taps(w)
 
 
 cdef set_padded(Windows *w):
     """Where each tap of the first window lies in the padded plane, and its place in the plane; or None."""
     cdef int64_t stride = w.stride[2]
     w.padded = (w.size[0] == 1 and w.count[0] == 1 and w.count[1] > 0 and w.kernel[0] == 1 and w.pad[0] == 0
-                and volume(w.kernel) <= 64 and w.count[2] >= 4 and not is_halving(w)
+                and taps(w) <= 64 and w.count[2] >= 4 and not is_halving(w)
                 and is_worth_copying(w))
     if not w.padded:
         return None
     w.rows = max((w.count[1] - 1) * w.stride[1] + (w.kernel[1] - 1) * w.dilation[1] + 1, w.pad[1] + w.size[1])
     w.pitch = (max(line_length(w), w.pad[2] + w.size[2]) + stride - 1) // stride
-    taps = [(i * w.dilation[1], k * w.dilation[2]) for i in range(w.kernel[1]) for k in range(w.kernel[2])]
+    places = [(i * w.dilation[1], k * w.dilation[2]) for i in range(w.kernel[1]) for k in range(w.kernel[2])]
     tap_at = np.array([column % stride * w.rows * w.pitch + row * w.pitch + column // stride
-                       for row, column in taps], np.int64)
-    tap_place = np.array([(row - w.pad[1]) * w.size[2] + column - w.pad[2] for row, column in taps], np.int64)
+                       for row, column in places], np.int64)
+    tap_place = np.array([(row - w.pad[1]) * w.size[2] + column - w.pad[2] for row, column in places], np.int64)
     w.tap_at = <int64_t *>address(tap_at)
     w.tap_place = <int64_t *>address(tap_place)
     return tap_at, tap_place
@@ -432,10 +453,10 @@ cdef inline void sum_along(const Windows *w, const real *line, real *part, doubl
 
 cdef int average_plane(const Windows *w, bint count_pad, const real *x, real *y) noexcept nogil:
     cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
-    cdef const real **found = <const real **>scratch(0, w.kernel[0] * w.kernel[1] * sizeof(real *))
+    cdef const real **found = <const real **>scratch(0, most_rows(w) * sizeof(real *))
     cdef real *line = <real *>scratch(1, length * sizeof(real))
     cdef real *widths = <real *>scratch(2, n * sizeof(real))
-    cdef bint many = max(w.kernel[0] * w.kernel[1], w.kernel[2]) > SOME
+    cdef bint many = max(<int64_t>most_rows(w), w.kernel[2]) > SOME
     cdef real *part = <real *>scratch(3, n * sizeof(real)) if many else NULL
     cdef double *aside = <double *>scratch(4, max(n, inside) * sizeof(double)) if many else NULL
     if not (found and line and widths) or many and not (part and aside):
@@ -465,7 +486,7 @@ cdef int average_plane(const Windows *w, bint count_pad, const real *x, real *y)
 cdef int spread_plane(const Windows *w, bint count_pad, const real *dy, real *dx) noexcept nogil:
     """Add to one plane, which holds zeros."""
     cdef int64_t length = line_length(w), inside = columns_inside(w), pad = w.pad[2], n = w.count[2]
-    cdef const real **found = <const real **>scratch(0, w.kernel[0] * w.kernel[1] * sizeof(real *))
+    cdef const real **found = <const real **>scratch(0, most_rows(w) * sizeof(real *))
     cdef real *line = <real *>scratch(1, length * sizeof(real))
     cdef real *widths = <real *>scratch(2, n * sizeof(real))
     cdef real *shares = <real *>scratch(3, n * sizeof(real))
@@ -538,7 +559,7 @@ cdef bint is_uniform(const Windows *w, bint count_pad):
     Very wide windows and few of them are left to the passes above, as lanes run along the outputs.
     """
     cdef int axis
-    if is_halving(w) or w.count[2] < 4 or volume(w.kernel) > 64 or not is_worth_copying(w):
+    if is_halving(w) or w.count[2] < 4 or taps(w) > 64 or not is_worth_copying(w):
         return False
     for axis in range(3):
         if w.pad[axis] > 0 and not count_pad:
@@ -568,9 +589,10 @@ cdef class AveragePool(Kernel):
         self.windows = windows_of(x, y, kernel_size, stride, pad, pad_high, (1,) * len(pad))
         return 0
 
-    cdef weight(self, x, kernel_size):
+    cdef weight(self, x):
         """The filters of the depthwise convolution that takes the mean."""
-        return np.full((x.shape[1], 1, *kernel_size), 1.0 / volume(self.windows.kernel), x.dtype)
+        kernel_size = [self.windows.kernel[axis] for axis in range(5 - x.ndim, 3)]
+        return np.full((x.shape[1], 1, *kernel_size), 1.0 / taps(&self.windows), x.dtype)
 
 
 cdef class AvgPoolForward(AveragePool):
@@ -582,7 +604,7 @@ cdef class AvgPoolForward(AveragePool):
     def __init__(self, x, y, kernel_size, stride, pad, pad_high, count_include_pad):
         self.bind(x, y, kernel_size, stride, pad, pad_high, count_include_pad)
         if is_uniform(&self.windows, count_include_pad):
-            self.depthwise = DepthwiseForward(x, self.weight(x, kernel_size), None, y, stride, pad, (1,) * len(pad))
+            self.depthwise = DepthwiseForward(x, self.weight(x), None, y, stride, pad, (1,) * len(pad))
 
     cdef int execute(self) except -1 nogil:
         cdef const Windows *w = &self.windows
@@ -609,7 +631,7 @@ cdef class AvgPoolBackward(AveragePool):
     def __init__(self, dy, dx, kernel_size, stride, pad, pad_high, count_include_pad):
         self.bind(dx, dy, kernel_size, stride, pad, pad_high, count_include_pad)
         if is_uniform(&self.windows, count_include_pad):
-            self.depthwise = DepthwiseInputGrad(dy, self.weight(dx, kernel_size), dx, stride, pad, (1,) * len(pad))
+            self.depthwise = DepthwiseInputGrad(dy, self.weight(dx), dx, stride, pad, (1,) * len(pad))
 
     cdef int execute(self) except -1 nogil:
         cdef const Windows *w = &self.windows
