@@ -65,7 +65,8 @@ ROWS = [
     "F.matmul(F.multiply({x}, 0.1), moves.transpose({x}, (1, 0)))", "F.linear_backward({like}, {x}, {dense})",
 ]  # fmt: skip
 IMAGES = [
-    *["F.max_pool{rank}d({x}, 2)", "F.avg_pool{rank}d({x}, 3, 1, 1)", "F.max_pool{rank}d({x}, 3, 2, 1)"] * 2,
+    *["F.max_pool{rank}d({x}, 2)", "F.avg_pool{rank}d({x}, 3, 1, 1)", "F.max_pool{rank}d({x}, 3, 2, 1)"],
+    *["F.max_pool{rank}d({x}, {windows})", "F.avg_pool{rank}d({x}, {windows})"] * 2,
     "F.max_pool2d_backward(F.max_pool2d({x}, 2), {x}, 2)", "F.avg_pool2d_backward({x}, {x}.shape, 1)",
     "F.local_response_norm({x}, 3, 0.5)", "F.local_response_norm_backward({like}, {x}, 3, 0.5)", "F.group_norm({x}, 1)",
     "F.global_avg_pool({x})", "F.adaptive_max_pool2d({x}, 2)", "F.interpolate({x}, scale_factor=2)",
@@ -130,6 +131,11 @@ class Draw:
     def one_of(self, choices: Sequence[Any]) -> Any:
         return choices[int(self.rng.integers(len(choices)))]
 
+    def by_axis(self, rank: int, choices: Sequence[int]) -> tuple[int, ...]:
+        """The same for all axes, or for each its own."""
+        same = self.one_of(choices)
+        return (same,) * rank if self.often(0.5) else tuple(self.one_of(choices) for _ in range(rank))
+
     def often(self, share: float) -> bool:
         return bool(self.rng.random() < share)
 
@@ -181,21 +187,29 @@ class Draw:
             "before": tuple((i == 0, 0) for i in range(len(shape))),
             "order": self.rng.permutation(len(shape)).tolist(),
             "groups": self.one_of(groups),
+            "windows": self.windows(len(shape) - 2),
         }
         step = "F.reshape({x}, {groups})" if self.often(0.4) else self.one_of(steps)
         y = self.compute(step.format(x=x, rank=len(shape) - 2, **words))
         if y and self.often(0.5):
             self.plain(y)
 
+    def windows(self, rank: int) -> str:
+        """Sizes, strides and paddings of pooling, of each axis its own."""
+        sizes = self.by_axis(rank, (1, 2, 2, 3))
+        padding = self.one_of(((0,) * rank, tuple(size // 2 for size in sizes)))
+        return f"{sizes}, {self.by_axis(rank, (1, 1, 2, 3))}, {padding}, ceil_mode={self.often(0.3)}"
+
     def convolution(self, x: str) -> None:
         """One, transposed at times; then maybe what may become part of it, or its gradient."""
         _, channels, *size = self.values[x].shape
-        kernel, groups = self.one_of((1, 2, 3, 3, 5)), self.one_of((1, 1, 1, channels))
+        kernel, groups = self.by_axis(len(size), (1, 2, 3, 3, 5)), self.one_of((1, 1, 1, channels))
         outs, name = groups * self.one_of((1, 2, 4, 8, 32)), self.one_of(("conv", "conv", "conv", "conv_transpose"))
         filters = (outs, channels // groups) if name == "conv" else (channels, outs // groups)
-        weight, bias = self.parameter(*filters, *[kernel] * len(size)), self.one_of((None, self.parameter(outs)))
-        settings = f"stride={self.one_of((1, 1, 2))}, padding={self.one_of((0, kernel // 2))}, groups={groups}"
-        settings += f", dilation={self.one_of((1, 1, 2))}"
+        weight, bias = self.parameter(*filters, *kernel), self.one_of((None, self.parameter(outs)))
+        padding = self.one_of(((0,) * len(size), tuple(k // 2 for k in kernel)))
+        settings = f"stride={self.by_axis(len(size), (1, 1, 2))}, padding={padding}, groups={groups}"
+        settings += f", dilation={self.by_axis(len(size), (1, 1, 2))}"
         y = self.compute(f"F.{name}{len(size)}d({x}, {weight}, {bias}, {settings})")
         if y and self.often(0.2):
             self.compute(f"F.{name}{len(size)}d_backward(F.multiply({y}, 0.1), {x}, {weight}, {settings})")

@@ -60,6 +60,7 @@ def test_inferences_of_changing_shapes_keep_memory_files_and_plans_bounded(monke
     assert open_files() == files
 
 
+@pytest.mark.ordinary_build
 def test_epochs_with_checkpoints_keep_memory_and_files_bounded(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x, labels = rng.integers(0, 256, (64, 1, 16, 16), dtype=np.uint8), rng.integers(0, 3, 64)
