@@ -127,8 +127,11 @@ def test_runs_within_runs_may_share_an_optimiser() -> None:
     assert alone == shared
 
 
-def test_a_decay_that_is_changed_counts_at_once() -> None:
+@pytest.mark.parametrize("beside_another", [False, True])
+def test_a_decay_that_is_changed_counts_at_once(beside_another: bool) -> None:
+    """Of parameters that live in another step's memory, too, which stay where they are."""
     changed, given = network(), network()
+    others = [ck.compile_step(model, LOSS, optim.SGD(0.1)) for model in (changed, given) if beside_another]
     rule = optim.SGD(0.1, momentum=0.9)
     step, expected = ck.compile_step(changed, LOSS, rule), ck.compile_step(given, LOSS, optim.SGD(0.1, momentum=0.9))
     step(X, Y), expected(X, Y)
@@ -138,6 +141,7 @@ def test_a_decay_that_is_changed_counts_at_once() -> None:
     expected.load_state_dict(state)
     step(X, Y), expected(X, Y)
     assert_equal(values(changed), values(given))
+    assert len(others) == 2 * beside_another
 
 
 def test_accumulated_gradients_are_not_taken_for_others() -> None:

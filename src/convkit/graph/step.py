@@ -267,6 +267,7 @@ class CompiledStep:
             self._segments = self._make_segments()
             self._sums = self._zero_sums()
             self._restore_slots({**self._slots(), **kept})
+            structure.bump()  # plans write to the gradients of before
         self._version = structure.version
         self._dtype = self.model.dtype
 
