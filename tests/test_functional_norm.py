@@ -245,6 +245,7 @@ def test_the_response_of_the_paper_does_not_divide_alpha() -> None:
         ((np.zeros((2, 3, 4)), 0), "size must be at least 1"),
         ((np.zeros((2, 3, 4)), 5, -1.0), "alpha must be a number >= 0"),
         ((np.zeros((2, 3, 4)), 5, 1e-4, 0.75, 0.0), "k must be a number above 0"),
+        ((np.zeros((2, 3, 4), "f4"), 5, 1e-4, 0.75, 1e-60), "k must be a number above 0 in float32, too, not 1e-60"),
     ],
 )
 def test_local_response_norm_refuses(arguments: tuple[Any, ...], message: str) -> None:

@@ -458,4 +458,6 @@ def _local_response(
     alpha = errors.number(function, "alpha", alpha)
     factor = alpha / size if errors.flag(function, "average", average) else alpha
     beta, k = errors.number(function, "beta", beta), errors.positive(function, "k", k)
+    if x.dtype.type(k) == 0:
+        raise ValueError(f"{function}: k must be a number above 0 in {x.dtype}, too, not {k}")
     return x, LocalResponseNorm(size, factor, beta, k)
