@@ -390,7 +390,7 @@ def shell(script: str, words: list[str], **environment: str) -> subprocess.Compl
         capture_output=True,
         text=True,
         timeout=120,
-        env=os.environ | environment,
+        env=os.environ | {"PATH": f"{os.environ['PATH']}{os.pathsep}{os.defpath}"} | environment,
     )
 
 

@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # whose encoding, on Windows, may lack a sign that we print
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
-    status, written = _done(options, lambda: _run(options)), _done(options, flush)
+    status = _done(options, lambda: _run(options))
+    written = _done(options, flush, told=status != 0)
     return status or written
 
 
@@ -68,8 +69,8 @@ def _run(options: argparse.Namespace) -> int:
     return status
 
 
-def _done(options: argparse.Namespace, work: Callable[[], int | None]) -> int:
-    """Do some work, and give the exit status: what stops it is told in one line."""
+def _done(options: argparse.Namespace, work: Callable[[], int | None], told: bool = False) -> int:
+    """Do some work, and give the exit status: what stops it is told in one line, unless something was `told` before."""
     try:
         return work() or 0
     except KeyboardInterrupt:
@@ -78,7 +79,8 @@ def _done(options: argparse.Namespace, work: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # whoever read our output has read enough
         return 0
     except (OSError, ValueError, ImportError, FloatingPointError, MemoryError) as error:
-        note(f"convkit {options.command}: {one_line(error)}")
+        if not told:
+            note(f"convkit {options.command}: {one_line(error)}")
         return 2
 
 
