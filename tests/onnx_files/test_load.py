@@ -43,12 +43,16 @@ def model_of(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
 
 
+def saved_and_loaded(name: str, folder: Path) -> tuple[nn.Module, nn.Module, np.ndarray]:
+    """A network of the registry, itself as read from its file, and an input for both."""
+    model = models.REGISTRY[name].build()
+    ck_onnx.save(model, folder / "model.onnx")
+    return model, ck_onnx.load(folder / "model.onnx"), image(model.input_shape or ())
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_what_was_saved_computes_the_same_when_loaded(name: str, tmp_path: Path) -> None:
-    model = models.REGISTRY[name].build()
-    ck_onnx.save(model, tmp_path / "model.onnx")
-    loaded = ck_onnx.load(tmp_path / "model.onnx")
-    x = image(model.input_shape or ())
+    model, loaded, x = saved_and_loaded(name, tmp_path)
     expected = model(x)
     np.testing.assert_allclose(loaded(x), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -181,10 +185,7 @@ def test_a_copy_keeps_what_was_changed(copied: Callable[[nn.Module], nn.Module])
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_pickled_network_computes_the_same_bits(name: str, tmp_path: Path) -> None:
-    model = models.REGISTRY[name].build()
-    ck_onnx.save(model, tmp_path / "model.onnx")
-    loaded = ck_onnx.load(tmp_path / "model.onnx")
-    x = image(model.input_shape or ())
+    _, loaded, x = saved_and_loaded(name, tmp_path)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(loaded))(x), loaded(x))
 
 

@@ -115,7 +115,7 @@ cdef inline int64_t columns_inside(const Windows *w) noexcept nogil:
 cdef inline int64_t first_inside(const Windows *w, int axis, int64_t window) noexcept nogil:
     """The first index of the input along an axis that a window has a tap on, if it has one at all."""
     cdef int64_t at = window * w.stride[axis] - w.pad[axis], d = w.dilation[axis]
-    return at if at >= 0 else at + (-at + d - 1) // d * d
+    return at if at >= 0 else at + ((-at - 1) // d + 1) * d
 
 
 cdef inline int64_t stop_inside(const Windows *w, int axis, int64_t window) noexcept nogil:
@@ -134,10 +134,10 @@ cdef int64_t window_rows(
 ) noexcept nogil:
     """Find the input rows, in order, that the windows of one row of outputs cover; returns how many."""
     cdef int64_t z = first_inside(w, 0, depth), first = first_inside(w, 1, height), row, count = 0
-    cdef int64_t last_z = stop_inside(w, 0, depth), last_row = stop_inside(w, 1, height)
-    while z < last_z:
+    cdef int64_t stop_z = stop_inside(w, 0, depth), stop = stop_inside(w, 1, height)
+    while z < stop_z:
         row = first
-        while row < last_row:
+        while row < stop:
             found[count] = plane + (z * w.size[1] + row) * w.size[2]
             count += 1
             row += w.dilation[1]

@@ -239,15 +239,19 @@ class CompiledStep:
 
     def _make_segments(self) -> list[Segment]:
         self._dtype, self._laid_by = self.model.dtype, self._rule()
+        trainable = self._trainable()
         grouped: dict[Any, dict[str, Parameter]] = {}
-        for name, parameter in self._trainable().items():
+        for name, parameter in trainable.items():
             # A parameter that lives in another step's memory is updated where it is, on its own.
             alone = None if parameter.claim(self) else name
             grouped.setdefault((*self.optimizer.settings(name), alone), {})[name] = parameter
-        return [
+        segments = [
             self._segment(members, lr_scale, weight_decay, in_place=alone is not None)
             for (lr_scale, weight_decay, alone), members in grouped.items()
         ]
+        grads = {name: segment.grad_of(name).reshape(-1) for segment in segments for name in segment.members}
+        self._grads = [grads[name] for name in trainable]  # in the model's order, whatever the segments
+        return segments
 
     def _trainable(self) -> dict[str, Parameter]:
         return {name: p for name, p in self.model.parameters().items() if p.trainable}
@@ -263,10 +267,10 @@ class CompiledStep:
             return
         in_place = all(segment.is_in_place() for segment in self._segments)
         if not (same_rule and in_place and self._laid_out() == self._trainable()):
-            kept = self._kept()
+            slots = self._present_slots()
             self._segments = self._make_segments()
             self._sums = self._zero_sums()
-            self._restore_slots({**self._slots(), **kept})
+            self._restore_slots(slots)
             structure.bump()  # plans write to the gradients of before
         self._version = structure.version
         self._dtype = self.model.dtype
@@ -279,14 +283,19 @@ class CompiledStep:
     def _laid_out(self) -> dict[str, Parameter]:
         return {name: p for segment in self._segments for name, (p, _) in segment.members.items()}
 
-    def _kept(self) -> dict[str, np.ndarray]:
-        """The slots of parameters that are still there, and trained."""
+    def _slot_names(self) -> tuple[str, ...]:
+        return self.optimizer.slots if self._ema_decay is None else (*self.optimizer.slots, LAG)
+
+    def _present_slots(self) -> dict[str, np.ndarray]:
+        """The slots of all that is trained now: those of parameters that are still there, of others zeros."""
         laid_out, trainable = self._laid_out(), self._trainable()
-        return {
-            key: values
-            for key, values in self._slots().items()
-            if laid_out[key.partition("/")[2]] is trainable.get(key.partition("/")[2])
-        }
+        names = (*self._slot_names(), "accumulated") if self._accumulate > 1 else self._slot_names()
+        present = {f"{slot}/{name}": np.zeros_like(p.data) for slot in names for name, p in trainable.items()}
+        for key, values in self._slots().items():
+            name = key.partition("/")[2]
+            if laid_out[name] is trainable.get(name):
+                present[key] = values
+        return present
 
     def _segment(self, members: dict[str, Parameter], lr_scale: float, weight_decay: float, in_place: bool) -> Segment:
         dtype = self._dtype
@@ -309,8 +318,7 @@ class CompiledStep:
             values = flat()
             for parameter, start in offsets.values():
                 parameter.place(values[start : start + parameter.size].reshape(parameter.shape))
-        names = self.optimizer.slots if self._ema_decay is None else (*self.optimizer.slots, LAG)
-        return Segment(values, flat(), {slot: flat() for slot in names}, lr_scale, weight_decay, offsets)
+        return Segment(values, flat(), {slot: flat() for slot in self._slot_names()}, lr_scale, weight_decay, offsets)
 
     # --- one step --------------------------------------------------------------------------------------------
 
@@ -412,15 +420,13 @@ class CompiledStep:
 
     def _norm(self) -> float:
         """The Euclidean norm of the gradient, where squares would overflow, too; however segments are laid out."""
-        found = {name: segment.grad_of(name).reshape(-1) for segment in self._segments for name in segment.members}
-        grads = [found[name] for name in self._trainable()]
-        norm = math.sqrt(sum(map(kernels.sum_of_squares, grads)))
+        norm = math.sqrt(sum(map(kernels.sum_of_squares, self._grads)))
         if norm < math.inf:
             return norm
-        largest = max(float(np.abs(grad).max(initial=0)) for grad in grads)
+        largest = max(float(np.abs(grad).max(initial=0)) for grad in self._grads)
         if not largest < math.inf:
             return norm
-        return largest * math.sqrt(sum(float(np.square(grad / largest).sum()) for grad in grads))
+        return largest * math.sqrt(sum(float(np.square(grad / largest).sum()) for grad in self._grads))
 
     # --- averaged weights ------------------------------------------------------------------------------------
 
@@ -458,14 +464,7 @@ class CompiledStep:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """What the step remembers besides the model: the counts, and every slot of the optimiser by parameter."""
-        counts = {"count": np.array(self.count), "calls": np.array(self._calls)}
-        return counts | self._no_slots() | self._kept()
-
-    def _no_slots(self) -> dict[str, np.ndarray]:
-        """The slots of all that is trained, as they are at first."""
-        names = self.optimizer.slots if self._ema_decay is None else (*self.optimizer.slots, LAG)
-        names = (*names, "accumulated") if self._accumulate > 1 else names
-        return {f"{slot}/{name}": np.zeros_like(p.data) for slot in names for name, p in self._trainable().items()}
+        return {"count": np.array(self.count), "calls": np.array(self._calls), **self._present_slots()}
 
     def _slots(self) -> dict[str, np.ndarray]:
         state = {}

@@ -424,12 +424,13 @@ class Trainer:
 
     @contextmanager
     def _kept_if_refused(self) -> Iterator[None]:
-        """Stay with the earlier run, its history and averages, where a new one cannot begin."""
-        before = self.__dict__.copy()
+        """Stay with the earlier run, its history and averages, and what is frozen, where a new one cannot begin."""
+        before, frozen = self.__dict__.copy(), self._frozen()
         try:
             yield
         except BaseException:
             self.__dict__.update(before)
+            self._freeze(frozen)
             raise
 
     def _frozen(self) -> list[str]:
@@ -456,14 +457,9 @@ class Trainer:
                 raise ValueError(
                     f"fit: epochs must be at least {begun}, which the run of {os.fspath(path)} has begun, not {epochs}"
                 )
-            self._freeze(progress.get("frozen", frozen))
+            self._freeze(progress.get("frozen", self._frozen()))
 
-        frozen = self._frozen()
-        try:
-            progress = self._checkpoints.load(path, self.model, self._step, check)
-        except BaseException:
-            self._freeze(frozen)
-            raise
+        progress = self._checkpoints.load(path, self.model, self._step, check)
         self.epoch, self.batch = progress["epoch"], progress["batch"]
         self._means.sums = progress["means"]
         self.history = History(progress["history"])
